@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from ipfsfs.unixfs import tensor
+from ipfsfs.unixfs.span import ReadAt
 
 Chunker = Literal["auto", "fixed"]
 
@@ -13,7 +14,7 @@ LEAF_MAX = 1 << 20
 """The longest leaf, in bytes: the chunk of unixfs-v1-2025, and half of what a block may be."""
 
 
-def plan(read_at: Callable[[int, int], bytes], size: int, chunker: Chunker) -> Iterator[int]:
+def plan(read_at: ReadAt, size: int, chunker: Chunker) -> Iterator[int]:
     """Yields the lengths of a file's leaves in order: each 1 to `LEAF_MAX` bytes, together `size`. No bytes, no leaf.
 
     "fixed" cuts every `LEAF_MAX` bytes, as `ipfs add` with the profile unixfs-v1-2025 does. "auto" first cuts where a
