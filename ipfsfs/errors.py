@@ -41,6 +41,16 @@ class StoreError(IpfsfsError):
     """The store cannot be opened, locked, read or written."""
 
 
+class StoreBusy(StoreError):
+    """Another process holds the store."""
+
+
+class SealerLost(IpfsfsError):
+    """The sealing process died with the job, or cannot be started. It is started again; so may the job be."""
+
+    retry = True
+
+
 class FormatError(IpfsfsError):
     """Bytes from outside (a CID, a block, a message) are not what their format asks for."""
 

@@ -1,0 +1,1 @@
+"""The process beside the daemon that reads, chunks and hashes, and the pipes to it."""

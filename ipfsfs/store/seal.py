@@ -1,0 +1,87 @@
+"""What is known of a sealed file: its identity when it was sealed, its leaves, and a checksum per unit."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+UNIT: Final = 131_072
+"""Bytes under one XXH3-64 checksum: what the kernel reads ahead, so that most READs are whole units (H19)."""
+
+SUM_SIZE: Final = 8
+"""Bytes of one checksum in `Seal.sums`: XXH3-64, little-endian."""
+
+LEAF_SIZE: Final = 36
+"""Bytes of one leaf in `Seal.leaves`: its length (4, big-endian) and the sha2-256 of its bytes (32)."""
+
+_LEAF: Final = struct.Struct(">I32s")
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from all others (36 characters)."""
+    return _BOOT_ID.read_text("ascii").strip()
+
+
+@dataclass(slots=True, frozen=True)
+class Seal:
+    """A file as it was when it was sealed. Frozen: whoever finds it wrong makes a new one.
+
+    `seal_id` is random, 62 bits, new for each sealing. `root` is the raw CID of the file. `sha256` is the digest of the
+    whole file, empty where it was not computed. `leased`: before and after hashing the kernel granted a read lease, so
+    nobody could write meanwhile. `settled`: the bytes that were hashed are known to be on disk. `boot`: the boot it was
+    made in.
+    """
+
+    ino: int
+    born_ns: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    seal_id: int
+    root: bytes
+    chunker: Literal["auto", "fixed"]
+    leaves: bytes
+    sums: bytes
+    sha256: bytes
+    leased: bool
+    settled: bool
+    boot: str
+
+    def agrees(self, st: os.stat_result) -> bool:
+        """Whether a stat result shows the file as it was when sealed, as far as stat can tell (it has no birth time).
+
+        For files on the filesystem of the plain root only: no others are sealed.
+        """
+        return (
+            self.ctime_ns == st.st_ctime_ns
+            and self.ino == st.st_ino
+            and self.size == st.st_size
+            and self.mtime_ns == st.st_mtime_ns
+        )
+
+    def vouches(self, boot: str) -> bool:
+        """Whether bytes that do not match, in a file whose identity still agrees, are rot.
+
+        The sealer hashes what is in the page cache. After a power cut the disk may hold less than that under the very
+        same identity, so that a seal from an earlier boot counts only if the bytes were seen to reach the disk.
+        """
+        return self.leased and (self.settled or boot == self.boot)
+
+    def iter_leaves(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the length and the sha2-256 of each leaf, in order."""
+        return _LEAF.iter_unpack(self.leaves)
+
+
+def pack_leaf(length: int, digest: bytes) -> bytes:
+    """One leaf as it stands in `Seal.leaves`."""
+    return _LEAF.pack(length, digest)
+
+
+def sums_size(size: int) -> int:
+    """The bytes of `Seal.sums` for a file of `size` bytes."""
+    return -(-size // UNIT) * SUM_SIZE
