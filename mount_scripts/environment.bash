@@ -4,6 +4,7 @@
 
 : "${checkout:?is set by who sources this: the root of the checkout}"
 uv_version=0.13.9
+environment= # set by prepare_environment
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # where an ordinary user's PATH lacks mkfs, losetup and the like
 
 say() { printf 'ipfsfs: %s\n' "$*" >&2; }
@@ -76,8 +77,9 @@ install_packages() {
         say "installing system packages with ${as_root[*]:+${as_root[*]} }apt-get: $names"
         as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
         # shellcheck disable=SC2086 # several names
-        "${as_root[@]}" install -y --no-install-recommends $names >&2 ||
-            { "${as_root[@]}" update >&2 && "${as_root[@]}" install -y --no-install-recommends $names >&2; } || true
+        "${as_root[@]}" install -y --no-install-recommends $names >/dev/null ||
+            { "${as_root[@]}" update >/dev/null && "${as_root[@]}" install -y --no-install-recommends $names >/dev/null; } ||
+            true
         lines="$(lacking "$1")"
         [[ -n "$lines" ]] || return 0
         say "apt-get did not bring $(described "$lines") ($(packages "$lines" 3))"
@@ -93,7 +95,7 @@ install_packages() {
 # True, and sets `uv`, if a uv that reads our lock file is there: on PATH, or where we put one.
 usable_uv() {
     local version
-    for uv in uv "${environment:-}.uv/bin/uv"; do
+    for uv in uv "$environment.uv/bin/uv"; do
         version="$("$uv" --version 2>/dev/null)" || continue
         version="${version#uv }"
         version="${version%% *}"
@@ -137,6 +139,8 @@ make_environment() {
     for group in $groups; do options+=(--group "$group"); done
     # --inexact without groups: starting the program must not remove what the tests installed.
     [[ -n "$groups" ]] || options+=(--inexact)
+    # The system's certificates where there are any: behind a proxy that opens TLS, uv's own do not do.
+    [[ ! -e /etc/ssl/certs/ca-certificates.crt ]] || export UV_SYSTEM_CERTS=1
     (cd "$checkout" && UV_PROJECT_ENVIRONMENT="$environment" UV_PYTHON_DOWNLOADS=never \
         "$uv" sync --quiet --frozen --no-dev --python "$python" "${options[@]}" >&2) || return 1
     "$environment/bin/python" -c 'import pyfuse3' >&2 || return 1
