@@ -1,0 +1,94 @@
+"""Starts real clients as their users do: a process of their own, their cache where we say, a local Hub to talk to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Where clients run: `home` is their `HF_HOME`, `hub` the URL of their Hub, `scratch` their `HOME`, unmounted."""
+
+    home: Path
+    hub: str
+    scratch: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Nothing of the caller's environment but the path: no token, no other cache, no CI marker."""
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self.scratch),
+            "HF_HOME": str(self.home),
+            "HF_ENDPOINT": self.hub,
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "TOKENIZERS_PARALLELISM": "false",
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "2",
+            **self.env,
+            **extra,
+        }
+
+    def start(self, client: str, *args: str, **env: str) -> subprocess.Popen[str]:
+        """Start `tests/workload/clients/{client}.py`, its stdin and stdout open for a talk."""
+        return subprocess.Popen(
+            [sys.executable, "-m", f"tests.workload.clients.{client}", *args],
+            cwd=self.scratch,
+            env=self.environment(**env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, client: str, *args: str, timeout: float = 240, **env: str) -> Any:
+        """Run a client to its end and return what it says: the JSON in its last line of output.
+
+        Raises AssertionError with what it wrote if it fails, subprocess.TimeoutExpired after `timeout` seconds.
+        """
+        process = self.start(client, *args, **env)
+        return answer(process, timeout)
+
+    def hf(self, *args: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the `hf` command line. Its exit code is for the caller to judge."""
+        return subprocess.run(
+            [sys.executable, "-m", "huggingface_hub.cli.hf", *args],
+            cwd=self.scratch,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def hf_ok(self, *args: str, **env: str) -> str:
+        """As `hf`, where anything but success fails the test; returns its standard output."""
+        done = self.hf(*args, **env)
+        assert done.returncode == 0, f"hf {' '.join(args)} failed:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def answer(process: subprocess.Popen[str], timeout: float = 240) -> Any:
+    """What a started client says in its last line, once it has ended well."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode == 0, f"{process.args} ended with {process.returncode}:\n{out}{err}"
+    return json.loads(out.splitlines()[-1])
