@@ -1,0 +1,295 @@
+"""`ipfsfs doctor`: what this machine has and lacks, each with its fix. Changes nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ipfsfs.cli import render
+from ipfsfs.daemon.switches import skip_reason
+from ipfsfs.plain.syscalls import has_effective
+
+_CAP_SYS_ADMIN = 21
+_ENOUGH_DESCRIPTORS = 65_536
+_LITTLE_SPACE = 1_000_000_000
+_REFLINKS = {"btrfs", "xfs", "bcachefs"}
+_REDIRECTS = (
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_ASSETS_CACHE",
+    "HF_XET_CACHE",
+    "SENTENCE_TRANSFORMERS_HOME",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+)
+_PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich")
+_ELSEWHERE = ("torch", "openvino", "openvino_models", "optimum", "ipfs_accelerate")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `ok`: True is well, False is needed and lacking, None is worth knowing and stops nothing."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    fix: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Say what this machine has and lacks for ipfsfs, and how to mend it.
+
+    Exit code 0 if everything needed is there, 1 if not.
+
+    \b
+    Example:
+      ipfsfs doctor
+    """
+    findings = [finding for check in CHECKS for finding in check()]
+    ok = all(finding.ok is not False for finding in findings)
+    if as_json:
+        render.facts({"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}, as_json=True)
+    else:
+        _show(findings)
+    ctx.exit(0 if ok else 1)
+
+
+def _show(findings: list[Finding]) -> None:
+    word = {True: "ok", None: "note", False: "LACKING"}
+    colour = {True: "green", None: None, False: "red"}
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        verdict = click.style(f"{word[finding.ok]:<7}", fg=colour[finding.ok])
+        lines = [render.printable(line) for line in finding.detail.split("\n")]
+        if finding.fix:
+            lines.append(f"-> {render.printable(finding.fix)}")
+        click.echo(f"{finding.name:<{width}}  {verdict}  {lines[0]}")
+        for line in lines[1:]:
+            click.echo(f"{'':<{width}}  {'':<7}  {line}")
+
+
+def _device() -> Iterator[Finding]:
+    path = "/dev/fuse"
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        yield Finding(
+            path, False, "not there", "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
+        )
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        fix = "as root: chmod 0666 /dev/fuse, as distributions have it (a udev rule keeps it so)"
+        if os.geteuid() == 0 or mode & 0o006 == 0o006:
+            fix = "start the container with --device /dev/fuse"
+        yield Finding(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
+    else:
+        yield Finding(path, True, f"mode {mode:04o}, opens for this user")
+
+
+def _right_to_mount() -> Iterator[Finding]:
+    helper = shutil.which("fusermount3")
+    if os.geteuid() == 0:
+        if has_effective(_CAP_SYS_ADMIN):
+            yield Finding("right to mount", True, "root, with CAP_SYS_ADMIN")
+        else:
+            yield Finding(
+                "right to mount",
+                False,
+                "root, but without CAP_SYS_ADMIN",
+                "start the container with --cap-add SYS_ADMIN",
+            )
+        return
+    if helper is None:
+        yield Finding("right to mount", False, "fusermount3 is not there", "install the package fuse3")
+    elif not os.stat(helper).st_mode & stat.S_ISUID:
+        yield Finding("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
+    else:
+        yield Finding("right to mount", True, f"through {helper}")
+
+
+def _libfuse() -> Iterator[Finding]:
+    for name in ("libfuse3.so.4", "libfuse3.so.3"):
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        library.fuse_pkgversion.restype = ctypes.c_char_p
+        version = bytes(library.fuse_pkgversion()).decode()
+        yield Finding("libfuse", True, f"{version} ({name})")
+        return
+    yield Finding("libfuse", False, "libfuse 3 is not there", "install libfuse3-3 (dnf: fuse3-libs, pacman: fuse3)")
+
+
+def _user_allow_other() -> Iterator[Finding]:
+    try:
+        allowed = re.search(r"^\s*user_allow_other\s*$", Path("/etc/fuse.conf").read_text(), re.MULTILINE) is not None
+    except OSError:
+        allowed = False
+    if allowed:
+        yield Finding("user_allow_other", True, "set in /etc/fuse.conf")
+    elif os.geteuid() == 0:
+        yield Finding("user_allow_other", True, "not set in /etc/fuse.conf; root can mount with --allow-other anyway")
+    else:
+        yield Finding(
+            "user_allow_other",
+            None,
+            "not set in /etc/fuse.conf: --allow-other is refused to this user",
+            "as root: echo user_allow_other >>/etc/fuse.conf",
+        )
+
+
+def _descriptors() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= _ENOUGH_DESCRIPTORS
+    detail = f"{soft} now, {'no limit' if hard == resource.RLIM_INFINITY else hard} at most (which the daemon takes)"
+    fix = "" if enough else f"raise the hard limit: LimitNOFILE={_ENOUGH_DESCRIPTORS} in the unit, or limits.conf"
+    yield Finding("open files", True if enough else None, detail, fix)
+
+
+def _fusectl() -> Iterator[Finding]:
+    place = "/sys/fs/fuse/connections"
+    if any(mount.kind == "fusectl" for mount in _mounts()):
+        yield Finding("fusectl", True, f"mounted at {place}")
+    else:
+        yield Finding(
+            "fusectl",
+            None,
+            f"not mounted at {place}: a daemon that hangs can then be killed, but not cut off from its mount",
+            f"as root: mount -t fusectl fusectl {place}",
+        )
+
+
+def _switches() -> Iterator[Finding]:
+    reason = skip_reason(os.environ, force=False)
+    if reason:
+        yield Finding("switches", None, f"mount would mount nothing: {reason}")
+    else:
+        yield Finding("switches", True, "no CI marker, and nothing that switches mounting off")
+    if "TRANSFORMERS_PATCH_DISABLE" in os.environ:
+        yield Finding("TRANSFORMERS_PATCH_DISABLE", None, "has no meaning here: nothing is patched", "leave it unset")
+
+
+def _cache() -> Iterator[Finding]:
+    path = hub_home()
+    there = path
+    while not there.exists():
+        there = there.parent
+    mount = _mount_of(there)
+    space = os.statvfs(there)
+    free = space.f_bavail * space.f_frsize
+    facts = [f"on {mount.kind} at {mount.point}", f"{render.size(free)} free"]
+    facts.append("reflinks" if mount.kind in _REFLINKS else "no reflinks")
+    fix = ""
+    if not os.path.lexists(path):
+        facts.append("does not exist yet")
+    if free < _LITTLE_SPACE:
+        fix = "little space is left: hf cache ls, hf cache rm"
+    if space.f_flag & os.ST_RDONLY:
+        facts.append("read-only")
+    if mount.kind.startswith("nfs"):
+        facts.append("other machines can write here unseen, so a changed byte is served and logged, never refused")
+    elif mount.kind == "overlay":
+        facts.append("the layer of a container, which goes when it goes")
+    elif mount.kind in ("tmpfs", "ramfs"):
+        facts.append("in memory, gone after a restart")
+    yield Finding("cache", None if fix else True, f"{path}: {', '.join(facts)}", fix)
+
+
+def _other_caches() -> Iterator[Finding]:
+    redirected = [
+        f"{name}={os.environ[name]}"
+        for name in (*_REDIRECTS, *sorted(name for name in os.environ if name.startswith("OVMS_")))
+        if os.environ.get(name, "").startswith(("/", "~"))
+    ]
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    redirected += [str(usual / name) for name in _ELSEWHERE if (usual / name).is_dir()]
+    if redirected:
+        yield Finding(
+            "other caches", None, "\n".join(redirected), "each directory that workers use can have a mount of its own"
+        )
+
+
+def _kernel() -> Iterator[Finding]:
+    yield Finding("kernel", True, f"{platform.system()} {platform.release()} {platform.machine()}")
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
+
+
+def _packages() -> Iterator[Finding]:
+    # In a process of its own: a pyfuse3 built for another libfuse takes down who imports it.
+    trial = subprocess.run([sys.executable, "-c", "import pyfuse3"], capture_output=True, text=True, check=False)
+    if trial.returncode:
+        last = trial.stderr.strip().split("\n")[-1]
+        yield Finding("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
+        return
+    yield Finding("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
+
+
+def hub_home() -> Path:
+    """Where Hugging Face clients started with this environment keep their cache."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    point: str
+    kind: str
+
+
+def _mounts() -> Iterator[_Mount]:
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            before, _, after = line.partition(b" - ")
+            point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4])
+            yield _Mount(os.fsdecode(point), os.fsdecode(after.split(b" ")[0]))
+
+
+def _mount_of(path: Path) -> _Mount:
+    real = Path(os.path.realpath(path))
+    # Of several mounts at one place the last is the one to be seen.
+    return max(
+        enumerate(mount for mount in _mounts() if real.is_relative_to(mount.point)),
+        key=lambda numbered: (len(numbered[1].point), numbered[0]),
+    )[1]
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _device,
+    _right_to_mount,
+    _libfuse,
+    _kernel,
+    _user_allow_other,
+    _fusectl,
+    _descriptors,
+    _python,
+    _packages,
+    _switches,
+    _cache,
+    _other_caches,
+)
+"""What `doctor` looks at, in the order in which it is shown."""

@@ -1,0 +1,107 @@
+"""How results reach a person or a script: facts as aligned lines or as JSON, and one bar for what reads many bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
+
+
+def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]], as_json: bool) -> None:
+    """Prints to stdout: JSON for scripts, else a line for each fact, with an empty line between the items of a list."""
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for number, item in enumerate([found] if isinstance(found, Mapping) else found):
+        if number:
+            click.echo()
+        width = max((len(name) for name in item), default=0)
+        for name, value in item.items():
+            lines = _lines(value)
+            click.echo(f"{name:<{width}}  {lines[0]}".rstrip())
+            for line in lines[1:]:
+                click.echo(f"{'':<{width}}  {line}".rstrip())
+
+
+def _lines(value: Fact) -> list[str]:
+    match value:
+        case None:
+            return ["-"]
+        case bool():
+            return ["yes" if value else "no"]
+        case str():
+            return [printable(line) for line in value.split("\n")]
+        case int() | float():
+            return [str(value)]
+        case Mapping():
+            return [f"{name}: {', '.join(_lines(inner))}" for name, inner in value.items()] or ["none"]
+        case _:
+            return [line for inner in value for line in _lines(inner)] or ["none"]
+
+
+def printable(text: str) -> str:
+    """The text with all that is not printable escaped: names of files can hold anything, terminal commands included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, in decimal units as the Hub shows them: `812 B`, `4.2 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 1000:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
+@dataclass(slots=True)
+class Bar:
+    """A bar on show. Numbers are totals so far, never steps: a report that is lost or comes twice does no harm."""
+
+    _progress: Progress
+    _task: TaskID
+
+    def update(
+        self,
+        *,
+        files: int,
+        done_bytes: int,
+        total_files: int | None = None,
+        total_bytes: int | None = None,
+    ) -> None:
+        """Shows how far it is. Totals may be left out, or come later, or grow."""
+        of = "" if total_files is None else f"/{total_files:,}"
+        self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} files")
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Bar]:
+    """A bar with files, bytes, rate and time left, on stderr. Where that is no terminal, only the end is shown."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[files]}"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with progress:
+        yield Bar(progress, progress.add_task(title, total=None, files="0 files"))

@@ -1,0 +1,1 @@
+"""One process for each mount: its life, its control socket, its guardian."""
