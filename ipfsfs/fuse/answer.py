@@ -1,0 +1,54 @@
+"""The one wrapper around every handler (H1): whatever happens in one, the kernel gets an errno and the view goes on."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+
+from ipfsfs.errors import IpfsfsError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def answered(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Turn what a handler raises into an errno, the only thing pyfuse3 survives.
+
+    OSError passes its errno on, an error of ours has one, anything else is a bug: logged whole, and EIO.
+    """
+
+    @functools.wraps(handler)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except OSError as error:
+            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
+        except IpfsfsError as error:
+            raise pyfuse3.FUSEError(error.errno) from None
+        except Exception:  # a bug must cost one request, not the mount
+            log.exception("a bug in %s; the request was answered with EIO", handler.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return answer
+
+
+def unanswered(handler: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+    """The same for FORGET, which has no answer: nothing at all may leave its handler."""
+
+    @functools.wraps(handler)
+    async def go_on(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await handler(*args, **kwargs)
+        except Exception:  # as above
+            log.exception("a bug in %s; it was passed over", handler.__name__)
+
+    return go_on

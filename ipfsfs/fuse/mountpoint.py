@@ -1,0 +1,116 @@
+"""Putting a FUSE connection over a directory, and taking it away again: as root by the system call, else by
+`fusermount3`."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from ipfsfs.errors import MountError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_MS_NOSUID: Final = 2
+_MS_NODEV: Final = 4
+_MS_RDONLY: Final = 1
+_MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+_SUBTYPE: Final = "ipfsfs"
+FILESYSTEM: Final = f"fuse.{_SUBTYPE}"
+"""The type that /proc/self/mountinfo shows."""
+
+
+def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool) -> int:
+    """Mount, and return the descriptor the kernel speaks on. `source` is what the mount table shows as the device.
+
+    Raises MountError, which says what is missing.
+    """
+    if os.geteuid() == 0:
+        return _mount_as_root(mountpoint, source, allow_other, read_only)
+    return _mount_as_user(mountpoint, source, allow_other, read_only)
+
+
+def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: bool) -> int:
+    try:
+        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise MountError(
+            f"cannot open /dev/fuse: {error.strerror}", hint="Load the kernel module: modprobe fuse"
+        ) from error
+    root_mode = stat.S_IFMT(mountpoint.stat().st_mode)
+    options = f"fd={fd},rootmode={root_mode:o},user_id=0,group_id=0,default_permissions"
+    if allow_other:
+        options += ",allow_other"
+    flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
+    if _libc.mount(os.fsencode(source), os.fsencode(mountpoint), FILESYSTEM.encode(), flags, options.encode()) != 0:
+        code = ctypes.get_errno()
+        os.close(fd)
+        raise MountError(f"cannot mount over {mountpoint}: {os.strerror(code)}")
+    return fd
+
+
+def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: bool) -> int:
+    helper = shutil.which("fusermount3")
+    if helper is None:
+        raise MountError("fusermount3 is not installed", hint="Install the package fuse3.")
+    escaped = source.replace("\\", "\\\\").replace(",", "\\,")
+    options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={_SUBTYPE},default_permissions"
+    if allow_other:
+        options += ",allow_other"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        done = subprocess.run(
+            [helper, "-o", options, "--", os.fspath(mountpoint)],
+            env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip().removeprefix("fusermount3: ")
+            hint = ""
+            if "user_allow_other" in said:
+                hint = "Have root add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out."
+            raise MountError(f"cannot mount over {mountpoint}: {said}", hint=hint)
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+    received = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received.frombytes(data[:4])
+    if not received:
+        raise MountError(f"fusermount3 mounted {mountpoint} but handed over no descriptor")
+    os.set_inheritable(received[0], False)
+    return received[0]
+
+
+def unmount(mountpoint: Path, *, lazy: bool) -> None:
+    """Take the topmost mount at `mountpoint` away; `lazy`: at once, while open files keep what they have.
+
+    Raises MountError, with errno EBUSY's words where files are open.
+    """
+    if os.geteuid() == 0:
+        flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+        if _libc.umount2(os.fsencode(mountpoint), flags) != 0:
+            raise MountError(f"cannot unmount {mountpoint}: {os.strerror(ctypes.get_errno())}")
+        return
+    helper = shutil.which("fusermount3")
+    if helper is None:
+        raise MountError("fusermount3 is not installed", hint="Install the package fuse3.")
+    done = subprocess.run(
+        [helper, "-u", *(["-z"] if lazy else []), "--", os.fspath(mountpoint)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise MountError(f"cannot unmount {mountpoint}: {done.stderr.strip().removeprefix('fusermount3: ')}")

@@ -1,0 +1,203 @@
+"""One handler for each request of the kernel: numbers to nodes, the call, and the answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pyfuse3
+
+from ipfsfs.fuse.answer import answered, unanswered
+from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
+from ipfsfs.view.view import View
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers. Whoever keeps a reference to a node on the kernel's behalf counts it in `lookups`."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, view: View, *, acl: bool) -> None:
+        super().__init__()
+        self.view = view
+        self.enable_acl = acl
+
+    @answered
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
+        if entry is None:
+            return absent()
+        entry.node.lookups += 1
+        return of_entry(entry)
+
+    @unanswered
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for number, lookups in inode_list:
+            await self.view.names.forget(number, lookups)
+
+    @answered
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        node = self.view.nodes[inode]
+        return attributes(node, self.view.nodes.stat(node))
+
+    @answered
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        node = self.view.nodes[inode]
+        return attributes(node, await self.view.attributes.set(node, changes(attr, fields), fh, ctx))
+
+    @answered
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        return self.view.names.readlink(self.view.nodes[inode])
+
+    @answered
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        entry = self.view.names.mknod(self.view.nodes[parent_inode], name, mode, rdev, ctx)
+        entry.node.lookups += 1
+        return of_entry(entry)
+
+    @answered
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        entry = self.view.names.mkdir(self.view.nodes[parent_inode], name, mode, ctx)
+        entry.node.lookups += 1
+        return of_entry(entry)
+
+    @answered
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        entry = self.view.names.symlink(self.view.nodes[parent_inode], name, target, ctx)
+        entry.node.lookups += 1
+        return of_entry(entry)
+
+    @answered
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        entry = self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
+        entry.node.lookups += 1
+        return of_entry(entry)
+
+    @answered
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self.view.names.unlink(self.view.nodes[parent_inode], name)
+
+    @answered
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self.view.names.rmdir(self.view.nodes[parent_inode], name)
+
+    @answered
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        nodes = self.view.nodes
+        await self.view.names.rename(nodes[parent_inode_old], name_old, nodes[parent_inode_new], name_new, flags, ctx)
+
+    @answered
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        number, keep = await self.view.open(self.view.nodes[inode], flags, ctx)
+        return pyfuse3.FileInfo(fh=number, keep_cache=keep)
+
+    @answered
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        entry, number = self.view.create(self.view.nodes[parent_inode], name, flags, mode, ctx)
+        entry.node.lookups += 1
+        return pyfuse3.FileInfo(fh=number, keep_cache=True), of_entry(entry)
+
+    @answered
+    async def read(self, fh: int, off: int, size: int) -> Any:
+        handle = self.view.handles.file(fh)
+        data = self.view.reader.now(handle, off, size)
+        return data if data is not None else await self.view.reader.later(handle, off, size)
+
+    @answered
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        handle = self.view.handles.file(fh)
+        written = self.view.writer.now(handle, off, buf)
+        return written if written is not None else await self.view.writer.later(handle, off, buf)
+
+    @answered
+    async def flush(self, fh: int) -> None:
+        # Closing the plain descriptor has nothing to report that write did not; ENOSYS ends these requests for good.
+        raise pyfuse3.FUSEError(errno.ENOSYS)
+
+    @answered
+    async def release(self, fh: int) -> None:
+        self.view.release(fh)
+
+    @answered
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self.view.fsync(fh, data_only=datasync)
+
+    @answered
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        return self.view.handles.open_listing(self.view.nodes[inode])
+
+    @answered
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        for position, name, entry in self.view.names.list(fh, start_id):
+            if not pyfuse3.readdir_reply(token, name, of_entry(entry), position):
+                self.view.names.unlisted(entry)
+                return
+            entry.node.lookups += 1
+
+    @answered
+    async def releasedir(self, fh: int) -> None:
+        self.view.handles.release_listing(fh)
+
+    @answered
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        await self.view.fsync_directory(fh)
+
+    @answered
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        st: os.statvfs_result = self.view.plain.statvfs()
+        shown = pyfuse3.StatvfsData()
+        shown.f_bsize = st.f_bsize
+        shown.f_frsize = st.f_frsize
+        shown.f_blocks = st.f_blocks
+        shown.f_bfree = st.f_bfree
+        shown.f_bavail = st.f_bavail
+        shown.f_files = st.f_files
+        shown.f_ffree = st.f_ffree
+        shown.f_favail = st.f_favail
+        shown.f_namemax = st.f_namemax
+        return shown
+
+    @answered
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        return self.view.attributes.get_xattr(self.view.nodes[inode], name)
+
+    @answered
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self.view.attributes.set_xattr(self.view.nodes[inode], name, value, ctx)
+
+    @answered
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        return self.view.attributes.list_xattrs(self.view.nodes[inode])
+
+    @answered
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self.view.attributes.remove_xattr(self.view.nodes[inode], name)

@@ -1,0 +1,1 @@
+"""The only room that touches the plain directory: descriptors, `*at` calls, identities, leases."""

@@ -1,0 +1,139 @@
+"""Attributes: what stat shows and chmod, chown, utime and truncate set, and extended attributes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_
+from dataclasses import dataclass
+from typing import Final
+
+from ipfsfs.plain import held
+from ipfsfs.unixfs import cid
+from ipfsfs.view.handles import WRITTEN, Caller, Handles
+from ipfsfs.view.nodes import Node, NodeTable
+from ipfsfs.view.promises import Promises
+from ipfsfs.view.sealing import Sealing
+from ipfsfs.view.seals import Seals
+from ipfsfs.view.writing import Writer
+
+CID_XATTR: Final = b"ipfs.cid"
+"""The CID of a sealed file as text; the name that Kubo's own mount uses. Not listed: copying it must not be tried."""
+_ACL: Final = b"system.posix_acl_access"
+
+
+@dataclass(slots=True, frozen=True)
+class Changes:
+    """Which attributes to set; None leaves one as it is. Times in ns."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Attributes:
+    """Reads and sets attributes."""
+
+    nodes: NodeTable
+    handles: Handles
+    seals: Seals
+    promises: Promises
+    sealing: Sealing
+    writer: Writer
+
+    async def set(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> os.stat_result:
+        """Set attributes and return all of them. Raises OSError."""
+        fd = self.nodes.look(node)
+        try:
+            before = os.fstat(fd)
+            if changes.size is not None:
+                await self._truncate(node, fd, before, changes.size, handle, caller)
+            if changes.uid is not None or changes.gid is not None:
+                held.chown(fd, -1 if changes.uid is None else changes.uid, -1 if changes.gid is None else changes.gid)
+            if changes.mode is not None:
+                held.chmod(fd, stat_.S_IMODE(changes.mode))
+            if changes.atime_ns is not None or changes.mtime_ns is not None:
+                now = os.fstat(fd)
+                held.set_times(
+                    fd,
+                    now.st_atime_ns if changes.atime_ns is None else changes.atime_ns,
+                    now.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns,
+                )
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if changes.size is None:
+            self.seals.restamp(before, after)
+        node.told = WRITTEN
+        if stat_.S_ISREG(after.st_mode) and node.file is None:
+            self.sealing.changed(node)
+        return after
+
+    async def _truncate(
+        self, node: Node, fd: int, before: os.stat_result, size: int, handle: int | None, caller: Caller
+    ) -> None:
+        file = node.file
+        if file is not None:
+            await self.writer.unseal(file, caller.pid, below=size)
+        seal = self.seals.agreeing(before)
+        if seal is not None:
+            if size < seal.size:
+                await self.promises.overwritten(node, seal, caller.pid)
+            await self.seals.unseal(seal, durably=size < seal.size)
+        if handle is not None:
+            os.ftruncate(self.handles.file(handle).fd, size)
+        else:
+            held.truncate(fd, size)
+        if file is not None:
+            file.written = True
+        self.promises.truncated(node.ino, size)
+
+    def get_xattr(self, node: Node, name: bytes) -> bytes:
+        """The value of an extended attribute. Raises OSError: ENODATA for the CID of a file that has no seal."""
+        if name == CID_XATTR:
+            seal = self.seals.agreeing(self.nodes.stat(node))
+            if seal is None:
+                raise OSError(errno.ENODATA, "not sealed")
+            return cid.to_text(seal.root).encode("ascii")
+        fd = self.nodes.look(node)
+        try:
+            return held.get_xattr(fd, name)
+        finally:
+            os.close(fd)
+
+    def set_xattr(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
+        """Set an extended attribute. Raises OSError."""
+        if name == CID_XATTR:
+            raise OSError(errno.EPERM, "a CID follows from the content")
+        fd = self.nodes.look(node)
+        try:
+            before = os.fstat(fd)
+            held.set_xattr(fd, name, value)
+            if name == _ACL and before.st_mode & stat_.S_ISGID and caller.uid != 0 and caller.gid != before.st_gid:
+                # The kernel clears it for whoever is not in the file's group; here it only sees root (fuse.md).
+                held.chmod(fd, stat_.S_IMODE(os.fstat(fd).st_mode) & ~stat_.S_ISGID)
+            self.seals.restamp(before, os.fstat(fd))
+        finally:
+            os.close(fd)
+
+    def list_xattrs(self, node: Node) -> list[bytes]:
+        """The names of the extended attributes. Raises OSError."""
+        fd = self.nodes.look(node)
+        try:
+            return held.list_xattrs(fd)
+        finally:
+            os.close(fd)
+
+    def remove_xattr(self, node: Node, name: bytes) -> None:
+        """Remove an extended attribute. Raises OSError."""
+        fd = self.nodes.look(node)
+        try:
+            before = os.fstat(fd)
+            held.remove_xattr(fd, name)
+            self.seals.restamp(before, os.fstat(fd))
+        finally:
+            os.close(fd)

@@ -1,0 +1,216 @@
+"""Open files: what is shared by all handles of one inode, and the handles.
+
+State belongs to the inode, not to the handle: a download is written through one descriptor while another, opened
+earlier, is still held (workload.md, trap 1).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import trio
+
+from ipfsfs.plain import entries, held
+from ipfsfs.store.seal import Seal
+from ipfsfs.view.nodes import Node, NodeTable, stale
+
+_PASSED_ON: Final = os.O_ACCMODE | os.O_TRUNC | os.O_SYNC | os.O_DSYNC
+"""O_APPEND would send a shared mapping's page to the end of the file (H11); the kernel has dealt with the others."""
+
+_DAY_NS: Final = 86_400 * 1_000_000_000
+
+WRITTEN: Final = 1
+"""`Node.told` of a file that was written through the view: no stamp has this value."""
+
+
+class Caller(Protocol):
+    """Who asks: the process, and the user and group it acts for."""
+
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def umask(self) -> int: ...
+
+
+@dataclass(slots=True, eq=False)
+class OpenFile:
+    """What all handles of one inode share: a descriptor to read by, and what is known of the content."""
+
+    node: Node
+    fd: int = -1
+    readers: int = 0
+    writers: int = 0
+    seal: Seal | None = None
+    """The seal that reads are checked against; None when there is none, or nothing holds any more."""
+    sums: memoryview | None = None
+    written: bool = False
+    """Written since it was opened by its first writer: to be sealed when the last one has gone."""
+    breaking: trio.Event | None = None
+    """Set while a seal is being broken: nobody may write before that is on disk."""
+    who: int = 0
+    """The process that wrote last."""
+
+
+@dataclass(slots=True, eq=False)
+class Handle:
+    """One open of a file."""
+
+    file: OpenFile
+    fd: int
+    writable: bool
+    pid: int
+
+
+@dataclass(slots=True, eq=False)
+class Listing:
+    """One open of a directory: the names as they were when reading began."""
+
+    node: Node
+    fd: int
+    names: list[bytes] | None = None
+
+
+def stamp(st: os.stat_result) -> int:
+    """A number that changes with size or times of a file; never 0 or `WRITTEN`."""
+    return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
+
+
+@dataclass(slots=True)
+class Handles:
+    """All handles, by the number the kernel knows them by."""
+
+    nodes: NodeTable
+    _next: int = 1
+    _files: dict[int, Handle] = field(default_factory=dict)
+    _listings: dict[int, Listing] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def file(self, number: int) -> Handle:
+        """The handle of an open file."""
+        return self._files[number]
+
+    def listing(self, number: int) -> Listing:
+        """The handle of an open directory."""
+        return self._listings[number]
+
+    def shared(self, node: Node) -> OpenFile:
+        """What the handles of a node share, made with the first of them."""
+        if node.file is None:
+            node.file = OpenFile(node)
+        return node.file
+
+    async def descriptor(self, node: Node, flags: int) -> int:
+        """A descriptor of a node's own file, opened as `flags` ask. Raises OSError; ESTALE where its name is another's.
+
+        A lease on the file, the sealer's for an instant or somebody else's, makes the open wait as on plain disk.
+        """
+        flags &= _PASSED_ON
+        while True:
+            try:
+                return self._descriptor(node, flags)
+            except BlockingIOError:
+                await trio.sleep(0.001)
+
+    def _descriptor(self, node: Node, flags: int) -> int:
+        if node.held >= 0:
+            return held.reopen(node.held, flags)
+        if node.parent is None:
+            raise stale()
+        truncate, flags = flags & os.O_TRUNC, flags & ~os.O_TRUNC
+        try:
+            fd = entries.open_file(self.nodes.directory_fd(node.parent), node.name, flags)
+        except FileNotFoundError:
+            raise stale() from None
+        st = os.fstat(fd)
+        if st.st_ino != node.ino or st.st_dev != node.dev:
+            os.close(fd)
+            raise stale()
+        if truncate and st.st_size:
+            os.ftruncate(fd, 0)
+        elif truncate:
+            os.utime(fd)
+        return fd
+
+    def add(self, node: Node, fd: int, flags: int, pid: int) -> int:
+        """Enter a freshly opened descriptor, ours from now on; returns the handle's number."""
+        file = self.shared(node)
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if writable:
+            file.writers += 1
+            file.who = pid
+        else:
+            if file.fd < 0:
+                file.fd = fd
+            elif file.fd != fd:
+                os.close(fd)
+            file.readers += 1
+            fd = file.fd
+        number = self._next
+        self._next += 1
+        self._files[number] = Handle(file, fd, writable, pid)
+        return number
+
+    def release(self, number: int) -> OpenFile | None:
+        """Close a handle. Returns the file when its last writer has gone with it."""
+        handle = self._files.pop(number)
+        file = handle.file
+        last_writer = False
+        if handle.writable:
+            os.close(handle.fd)
+            file.writers -= 1
+            last_writer = file.writers == 0
+        else:
+            file.readers -= 1
+            if file.readers == 0:
+                os.close(file.fd)
+                file.fd = -1
+        if file.readers == 0 and file.writers == 0:
+            file.node.file = None
+            if file.node.lookups <= 0:
+                descriptor = self.nodes.drop(file.node)
+                if descriptor >= 0:
+                    os.close(descriptor)
+        return file if last_writer else None
+
+    def open_listing(self, node: Node) -> int:
+        """Open a directory for listing. Raises OSError."""
+        if node.parent is None or node.held >= 0:
+            fd = held.reopen(self.nodes.directory_fd(node), os.O_RDONLY | os.O_DIRECTORY)
+        else:
+            fd = entries.open_listing(self.nodes.directory_fd(node), b".")
+        number = self._next
+        self._next += 1
+        self._listings[number] = Listing(node, fd)
+        return number
+
+    def release_listing(self, number: int) -> None:
+        """Close a directory."""
+        os.close(self._listings.pop(number).fd)
+
+    def open_for_writing(self) -> list[Node]:
+        """Files that somebody has open for writing now."""
+        return [handle.file.node for handle in self._files.values() if handle.writable]
+
+
+def count_as_access(fd: int, st: os.stat_result) -> None:
+    """Set a file's access time as the filesystem's own rule (relatime) would at a read (H21).
+
+    Reads that the kernel answers from its cache never reach the file. Mapping it does what reading it does to its
+    access time, without reading, and without the new ctime that setting the time would bring.
+    """
+    if st.st_size and (
+        st.st_atime_ns <= st.st_mtime_ns
+        or st.st_atime_ns <= st.st_ctime_ns
+        or time.time_ns() - st.st_atime_ns > _DAY_NS
+    ):
+        mmap.mmap(fd, 1, mmap.MAP_SHARED, mmap.PROT_READ).close()

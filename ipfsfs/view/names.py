@@ -1,0 +1,243 @@
+"""Names: looking them up, making, removing and renaming them. Each is one system call on the plain directory."""
+
+from __future__ import annotations
+
+import os
+import stat as stat_
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import trio
+
+from ipfsfs.hubcache import classify
+from ipfsfs.plain import entries, syscalls
+from ipfsfs.plain.ownership import Ownership
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, stamp
+from ipfsfs.view.nodes import Node, NodeTable
+from ipfsfs.view.promises import Promises
+from ipfsfs.view.seals import Seals
+
+LONG_S: Final = 86_400.0
+"""How long the kernel may trust what is immutable (H22)."""
+SHORT_S: Final = 1.0
+"""How long it may trust everything else, absence included: others may write beneath the view."""
+_LARGE: Final = 64 * 1024 * 1024
+"""Closing the last descriptor of a removed file frees its blocks; for one larger than this that is worth a thread."""
+
+
+class Entry(NamedTuple):
+    """A name's file and attributes, and for how many seconds the kernel may trust them."""
+
+    node: Node
+    st: os.stat_result
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Names:
+    """The namespace of the view. `on_changed` hears of a file that may want sealing, `on_moved` of a directory."""
+
+    nodes: NodeTable
+    handles: Handles
+    seals: Seals
+    promises: Promises
+    ownership: Ownership
+    on_changed: Callable[[Node], None]
+    on_moved: Callable[[Node], None]
+    hidden: frozenset[bytes] = frozenset()
+    """Names at the root that are ours."""
+    _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
+
+    def lookup(self, parent: Node, name: bytes) -> Entry | None:
+        """What stands under a name; None when nothing does. Raises OSError."""
+        if parent is self.nodes.root and name in self.hidden:
+            return None
+        try:
+            st = entries.stat(self.nodes.directory_fd(parent), name)
+        except FileNotFoundError:
+            return None
+        return self._found(parent, name, st)
+
+    def _found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
+        nodes = self.nodes
+        node = nodes.adopt(parent, name, st)
+        if classify.immutable(nodes.place(parent), name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
+            if node.told != WRITTEN:
+                node.told = stamp(st)
+            return Entry(node, st, LONG_S)
+        return Entry(node, st, SHORT_S)
+
+    def list(self, number: int, start: int) -> Iterator[tuple[int, bytes, Entry]]:
+        """The entries of an open directory from position `start` on, each with the position behind it.
+
+        Names that vanish meanwhile are left out.
+        """
+        listing = self.handles.listing(number)
+        if listing.names is None or start == 0:
+            listing.names = entries.listing(listing.fd)
+            if listing.node is self.nodes.root and self.hidden:
+                listing.names = [name for name in listing.names if name not in self.hidden]
+        for position in range(start, len(listing.names)):
+            name = listing.names[position]
+            try:
+                st = entries.stat(listing.fd, name)
+            except FileNotFoundError:
+                continue
+            yield position + 1, name, self._found(listing.node, name, st)
+
+    def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
+        """Make a directory. Raises OSError."""
+        fd = self._for_creation(parent, name)
+        with self.ownership.of(caller.uid, caller.gid, caller.umask):
+            entries.mkdir(fd, name, stat_.S_IMODE(mode))
+        return self._found(parent, name, entries.stat(fd, name))
+
+    def mknod(self, parent: Node, name: bytes, mode: int, device: int, caller: Caller) -> Entry:
+        """Make a regular file, fifo, socket or device. Raises OSError."""
+        fd = self._for_creation(parent, name)
+        with self.ownership.of(caller.uid, caller.gid, caller.umask):
+            entries.mknod(fd, name, mode, device)
+        return self._made(parent, name, entries.stat(fd, name))
+
+    def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
+        """Make a symlink. Raises OSError."""
+        fd = self._for_creation(parent, name)
+        with self.ownership.of(caller.uid, caller.gid, caller.umask):
+            entries.symlink(target, fd, name)
+        return self._found(parent, name, entries.stat(fd, name))
+
+    def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
+        """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
+        dir_fd = self._for_creation(parent, name)
+        with self.ownership.of(caller.uid, caller.gid, caller.umask):
+            fd = entries.create(dir_fd, name, flags, stat_.S_IMODE(mode))
+        return self._made(parent, name, os.fstat(fd)), fd
+
+    def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
+        entry = self._found(parent, name, st)
+        entry.node.told = WRITTEN
+        self.promises.made(entry.node, self.nodes.place(parent), name)
+        self.on_changed(entry.node)
+        return entry
+
+    def _for_creation(self, parent: Node, name: bytes) -> int:
+        if parent is self.nodes.root and name in self.hidden:
+            raise PermissionError(1, "this name is kept for the store")
+        return self.nodes.directory_fd(parent)
+
+    def link(self, node: Node, parent: Node, name: bytes) -> Entry:
+        """Give a file a second name. Raises OSError."""
+        dst_fd = self._for_creation(parent, name)
+        before = self.nodes.stat(node)
+        if node.held >= 0:
+            os.link(b"/proc/self/fd/%d" % node.held, name, dst_dir_fd=dst_fd, follow_symlinks=True)
+        else:
+            assert node.parent is not None
+            entries.link(self.nodes.directory_fd(node.parent), node.name, dst_fd, name)
+        st = entries.stat(dst_fd, name)
+        self.seals.restamp(before, st)
+        return self._found(parent, name, st)
+
+    def unlink(self, parent: Node, name: bytes) -> None:
+        """Remove a name. Raises OSError."""
+        fd = self._for_removal(parent, name)
+        file_fd = entries.look(fd, name)
+        try:
+            entries.unlink(fd, name)
+            file_fd = self._unnamed(parent, name, file_fd)
+        finally:
+            if file_fd >= 0:
+                os.close(file_fd)
+
+    def rmdir(self, parent: Node, name: bytes) -> None:
+        """Remove an empty directory. Raises OSError."""
+        fd = self._for_removal(parent, name)
+        file_fd = entries.look(fd, name)
+        try:
+            entries.rmdir(fd, name)
+            file_fd = self._unnamed(parent, name, file_fd)
+        finally:
+            if file_fd >= 0:
+                os.close(file_fd)
+
+    def _for_removal(self, parent: Node, name: bytes) -> int:
+        if parent is self.nodes.root and name in self.hidden:
+            raise FileNotFoundError(2, "No such file or directory")
+        return self.nodes.directory_fd(parent)
+
+    def _unnamed(self, parent: Node, name: bytes, fd: int) -> int:
+        """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""
+        st = os.fstat(fd)
+        node = self.nodes.find(st.st_dev, st.st_ino)
+        if node is None:
+            return fd
+        if node.parent is parent and node.name == name:
+            self.nodes.unnamed(node, fd)
+            fd = -1
+        if stat_.S_ISREG(st.st_mode) and st.st_nlink == 0:
+            self.seals.drop(st.st_ino)
+        return fd
+
+    async def rename(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
+    ) -> None:
+        """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
+        src_fd, dst_fd = self._for_removal(parent, name), self._for_creation(new_parent, new_name)
+        before = entries.stat(src_fd, name)
+        if stat_.S_ISREG(before.st_mode) and not flags & syscalls.RENAME_EXCHANGE:
+            await self.promises.check(parent, name, before, new_parent, new_name)
+        node = self.nodes.find(before.st_dev, before.st_ino)
+        replaced = -1
+        with suppress(FileNotFoundError):
+            replaced = entries.look(dst_fd, new_name)
+        try:
+            target = os.fstat(replaced) if replaced >= 0 else None
+            entries.rename(src_fd, name, dst_fd, new_name, flags)
+            if target is not None and (target.st_dev, target.st_ino) == (before.st_dev, before.st_ino):
+                return  # two names of one file: rename(2) does nothing
+            if flags & syscalls.RENAME_EXCHANGE:
+                self._exchanged(target, parent, name)
+            elif replaced >= 0:
+                replaced = self._unnamed(new_parent, new_name, replaced)
+        finally:
+            if replaced >= 0:
+                os.close(replaced)
+        after = entries.stat(dst_fd, new_name)
+        if (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
+            return
+        self.seals.restamp(before, after)
+        if node is not None:
+            directory = stat_.S_ISDIR(after.st_mode)
+            self.nodes.moved(node, new_parent, new_name, directory=directory)
+            (self.on_moved if directory else self.on_changed)(node)
+
+    def _exchanged(self, st: os.stat_result | None, parent: Node, name: bytes) -> None:
+        node = self.nodes.find(st.st_dev, st.st_ino) if st is not None else None
+        if node is not None and st is not None:
+            self.nodes.moved(node, parent, name, directory=stat_.S_ISDIR(st.st_mode))
+
+    def readlink(self, node: Node) -> bytes:
+        """The target of a symlink. Raises OSError."""
+        if node.held >= 0:
+            return os.readlink(b"", dir_fd=node.held)
+        assert node.parent is not None
+        return entries.readlink(self.nodes.directory_fd(node.parent), node.name)
+
+    def unlisted(self, entry: Entry) -> None:
+        """An entry did not fit into the answer: the kernel has no reference to it."""
+        fd = self.nodes.forget(entry.node.number, 0)
+        if fd >= 0:
+            os.close(fd)
+
+    async def forget(self, number: int, lookups: int) -> None:
+        """The kernel gives back references."""
+        fd = self.nodes.forget(number, lookups)
+        if fd < 0:
+            return
+        st = os.fstat(fd)
+        if st.st_nlink == 0 and st.st_size > _LARGE:
+            await trio.to_thread.run_sync(os.close, fd, limiter=self._limiter)
+        else:
+            os.close(fd)

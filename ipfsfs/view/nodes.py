@@ -1,0 +1,243 @@
+"""The files the kernel knows: one table from (device, inode) to the number shown (H12).
+
+A node knows one name of its file, not a descriptor: a million of them must fit (H13). Its path is read off its parents
+when it is needed, so renaming a directory costs nothing. What a name reaches is compared with the node each time; a
+file that somebody replaced beneath the view answers ESTALE, at which the kernel looks up again (H22).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ipfsfs.hubcache.classify import Place, enter
+from ipfsfs.plain import entries
+from ipfsfs.plain.directory import PlainDirectory
+
+if TYPE_CHECKING:
+    from ipfsfs.view.handles import OpenFile
+
+ROOT: Final = 1
+"""The number of the root, fixed by the FUSE protocol."""
+
+_OURS: Final = 1 << 52
+"""Numbers we make up start here: above any inode number seen on ext4 or XFS, below 2^53, where doubles are exact."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A file, directory or link that the kernel holds a reference to."""
+
+    number: int
+    ino: int
+    dev: int
+    parent: Node | None
+    name: bytes
+    lookups: int = 0
+    held: int = -1
+    """An O_PATH descriptor, from the moment the last name known here goes until the kernel forgets the node."""
+    file: OpenFile | None = None
+    told: int = 0
+    """What the kernel was last told of size and times, where it may trust that for long; 0 when it may not."""
+    place: Place | None = None
+    epoch: int = -1
+
+
+def stale() -> OSError:
+    """What makes the kernel look a name up again."""
+    return OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+@dataclass(slots=True)
+class NodeTable:
+    """All nodes, and how to reach their files."""
+
+    plain: PlainDirectory
+    root_place: Place
+    descriptor_limit: int = 256
+    root: Node = field(init=False)
+    _numbers: dict[int, Node] = field(default_factory=dict)
+    _aliases: dict[tuple[int, int], Node] = field(default_factory=dict)
+    _descriptors: OrderedDict[Node, int] = field(default_factory=OrderedDict)
+    _next: int = _OURS
+    _epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.root = Node(ROOT, self.plain.ino, self.plain.dev, None, b"", lookups=1, held=self.plain.fd)
+        self._numbers[ROOT] = self.root
+        self._aliases[(self.plain.dev, self.plain.ino)] = self.root
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> Node:
+        try:
+            return self._numbers[number]
+        except KeyError:
+            raise stale() from None
+
+    def find(self, dev: int, ino: int) -> Node | None:
+        """The node of a file, if the kernel knows it."""
+        if dev == self.plain.dev:
+            node = self._numbers.get(ino)
+            if node is not None and node.ino == ino and node.dev == dev:
+                return node
+        return self._aliases.get((dev, ino)) if self._aliases else None
+
+    def adopt(self, parent: Node, name: bytes, st: os.stat_result) -> Node:
+        """The node of what was just found under a name; made where there is none, and told its newest name."""
+        node = self.find(st.st_dev, st.st_ino)
+        if node is None:
+            return self._add(parent, name, st)
+        if node.parent is not parent or node.name != name:
+            if node is self.root:
+                return node
+            node.parent, node.name = parent, name
+            node.epoch = -1
+        if node.held >= 0 and node is not self.root:
+            os.close(node.held)
+            node.held = -1
+        return node
+
+    def _add(self, parent: Node, name: bytes, st: os.stat_result) -> Node:
+        ino, dev = st.st_ino, st.st_dev
+        if dev == self.plain.dev and ROOT < ino < _OURS and ino not in self._numbers:
+            node = Node(ino, ino, dev, parent, name)
+        else:
+            node = Node(self._next, ino, dev, parent, name)
+            self._next += 1
+            self._aliases[(dev, ino)] = node
+        self._numbers[node.number] = node
+        return node
+
+    def replaced(self, node: Node) -> None:
+        """Its inode number now stands for another file: keep the number for the kernel, let go of the inode."""
+        if self._aliases.get((node.dev, node.ino)) is node:
+            del self._aliases[(node.dev, node.ino)]
+        node.ino = 0
+
+    def forget(self, number: int, lookups: int) -> int:
+        """Give back references of the kernel's; returns a descriptor to close, or -1."""
+        node = self._numbers.get(number)
+        if node is None or node is self.root:
+            return -1
+        node.lookups -= lookups
+        if node.lookups > 0 or node.file is not None:
+            return -1
+        return self.drop(node)
+
+    def drop(self, node: Node) -> int:
+        """Take a node that nobody refers to out of the table; returns a descriptor to close, or -1."""
+        if self._numbers.get(node.number) is node:
+            del self._numbers[node.number]
+        if self._aliases.get((node.dev, node.ino)) is node:
+            del self._aliases[(node.dev, node.ino)]
+        cached = self._descriptors.pop(node, -1)
+        if cached >= 0:
+            os.close(cached)
+        held, node.held = node.held, -1
+        return held
+
+    def directory_fd(self, node: Node) -> int:
+        """A descriptor of a directory node to make calls by. Raises OSError; ESTALE where another stands there now."""
+        if node.held >= 0:
+            return node.held
+        fd = self._descriptors.get(node)
+        if fd is not None:
+            self._descriptors.move_to_end(node)
+            return fd
+        if node.parent is None:
+            raise stale()
+        try:
+            fd = entries.look_directory(self.directory_fd(node.parent), node.name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise stale() from None
+        st = os.fstat(fd)
+        if st.st_ino != node.ino or st.st_dev != node.dev:
+            os.close(fd)
+            raise stale()
+        self._descriptors[node] = fd
+        if len(self._descriptors) > self.descriptor_limit:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return fd
+
+    def stat(self, node: Node) -> os.stat_result:
+        """The attributes of a node's file, as they are now. Raises OSError; ESTALE where its name reaches another."""
+        if node.held >= 0:
+            return os.fstat(node.held)
+        if node.file is not None and node.file.fd >= 0:
+            return os.fstat(node.file.fd)
+        if node.parent is None:
+            raise stale()
+        try:
+            st = entries.stat(self.directory_fd(node.parent), node.name)
+        except FileNotFoundError:
+            raise stale() from None
+        if st.st_ino != node.ino or st.st_dev != node.dev:
+            raise stale()
+        return st
+
+    def look(self, node: Node) -> int:
+        """A new O_PATH descriptor of a node's file; the caller closes it. Raises OSError as `stat`."""
+        if node.held >= 0:
+            return os.dup(node.held)
+        if node.parent is None:
+            raise stale()
+        try:
+            fd = entries.look(self.directory_fd(node.parent), node.name)
+        except FileNotFoundError:
+            raise stale() from None
+        st = os.fstat(fd)
+        if st.st_ino != node.ino or st.st_dev != node.dev:
+            os.close(fd)
+            raise stale()
+        return fd
+
+    def unnamed(self, node: Node, held: int) -> None:
+        """The name a node was known by is gone: hold on to its file by a descriptor, which becomes ours."""
+        if node.held >= 0:
+            os.close(held)
+        else:
+            node.held = held
+
+    def moved(self, node: Node, parent: Node, name: bytes, *, directory: bool) -> None:
+        """A node was renamed; below a directory every place may have changed with it."""
+        node.parent, node.name = parent, name
+        if directory:
+            self._epoch += 1
+
+    def place(self, node: Node) -> Place:
+        """What part of a Hugging Face cache a directory node is."""
+        if node.epoch == self._epoch and node.place is not None:
+            return node.place
+        place = self.root_place if node.parent is None else enter(self.place(node.parent), node.name)
+        node.place, node.epoch = place, self._epoch
+        return place
+
+    def path(self, node: Node) -> bytes:
+        """The path from the root to a node, by the name it was last known by; empty for the root."""
+        parts: list[bytes] = []
+        at: Node | None = node
+        while at is not None and at.parent is not None:
+            parts.append(at.name)
+            at = at.parent
+        return b"/".join(reversed(parts))
+
+    def close(self) -> None:
+        """Close every descriptor held for a node."""
+        for fd in self._descriptors.values():
+            os.close(fd)
+        self._descriptors.clear()
+        for node in self._numbers.values():
+            if node.held >= 0 and node is not self.root:
+                os.close(node.held)
+                node.held = -1
+
+
+def is_directory(st: os.stat_result) -> bool:
+    """Whether a stat result is of a directory."""
+    return stat_.S_ISDIR(st.st_mode)

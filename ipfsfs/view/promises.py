@@ -1,0 +1,254 @@
+"""Promises: what comes to stand at `blobs/<sha256>` must have that sha256 (H23 to H25).
+
+The key is the destination's name, whatever the source was called. A hasher in the sealer follows a download while it
+is written, so that the check at the rename finds little left to do. A file that broke its promise goes to quarantine
+*before* the rename fails: the client's next step, a copy, then meets ENOENT, and its retry starts afresh.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import IntegrityError, IpfsfsError, StoreError
+from ipfsfs.hubcache.classify import Kind, Place, kind, promise
+from ipfsfs.plain import entries, held, moving
+from ipfsfs.sealer.client import Sealer
+from ipfsfs.sealer.outcome import Digest
+from ipfsfs.store import quarantine
+from ipfsfs.store.ledger import Finding, Quarantined
+from ipfsfs.store.seal import Seal
+from ipfsfs.view.handles import OpenFile
+from ipfsfs.view.nodes import Node, NodeTable
+from ipfsfs.view.progress import Progress
+from ipfsfs.view.seals import Seals
+
+log = logging.getLogger(__name__)
+
+_WAIT_S: Final = 1.0
+"""A rename holds the lock of its directory: no create or lookup there meanwhile (H25)."""
+_STEP: Final = 4 * 1024 * 1024
+"""The hasher is told of a download's growth in steps of this many bytes."""
+
+
+@dataclass(slots=True)
+class _Download:
+    progress: Progress
+    told: int = 0
+
+
+@dataclass(slots=True)
+class Promises:
+    """Watches downloads, and judges what gets a name that is a promise. `start_soon` runs a check in the background."""
+
+    nodes: NodeTable
+    seals: Seals
+    sealer: Sealer
+    quarantine_fd: int
+    start_soon: Callable[..., None]
+    kept: dict[int, bytes] = field(default_factory=dict)
+    """Inodes whose whole sha256 is known to be what their name promises, until they are sealed."""
+    _downloads: dict[int, _Download] = field(default_factory=dict)
+    _open: set[int] = field(default_factory=set)
+    _in_place: set[int] = field(default_factory=set)
+
+    def open(self, st: os.stat_result) -> bool:
+        """Whether a file's promise is still to be checked: until then the kernel must not trust its name for long."""
+        return st.st_ino in self._open
+
+    def made(self, node: Node, place: Place, name: bytes) -> None:
+        """A file was made. In `blobs/` it is a download, or, under a promised name, a promise to be checked."""
+        if place is Place.BLOBS and node.dev == self.nodes.plain.dev:
+            self._downloads[node.ino] = _Download(Progress())
+            if kind(place, name) is Kind.PROMISE:
+                self._open.add(node.ino)
+                self._in_place.add(node.ino)
+
+    def reopened(self, node: Node, place: Place, size: int) -> None:
+        """A file was opened for writing. In `blobs/` it is a download that goes on, from what is there."""
+        if place is Place.BLOBS and node.dev == self.nodes.plain.dev and node.ino not in self._downloads:
+            self._downloads[node.ino] = _Download(Progress(size))
+        self.kept.pop(node.ino, None)
+
+    def written(self, file: OpenFile, offset: int, length: int) -> None:
+        """Bytes were written."""
+        download = self._downloads.get(file.node.ino)
+        if download is None:
+            return
+        if download.progress.add(offset, offset + length) and offset < download.told:
+            self.sealer.restart(file.node.ino)
+            download.told = 0
+        if download.progress.prefix - download.told >= _STEP:
+            download.told = download.progress.prefix
+            self.sealer.follow(file.node.ino, self.nodes.path(file.node), download.told)
+
+    def truncated(self, ino: int, size: int) -> None:
+        """A file was cut or extended to `size` bytes."""
+        download = self._downloads.get(ino)
+        if download is not None and download.progress.cut(size):
+            self.sealer.restart(ino)
+            download.told = min(download.told, 0)
+
+    def finished(self, ino: int) -> None:
+        """A file was sealed or is gone: nothing more to watch."""
+        if self._downloads.pop(ino, None) is not None:
+            self.sealer.unfollow(ino)
+        self._open.discard(ino)
+        self._in_place.discard(ino)
+        self.kept.pop(ino, None)
+
+    async def check(self, parent: Node, name: bytes, st: os.stat_result, new_parent: Node, new_name: bytes) -> None:
+        """Before a rename: does the file keep what the new name promises? Raises IntegrityError when it does not.
+
+        Waits at most a second; a file that needs longer gets its name, and loses it when the promise proves broken.
+        """
+        promised = promise(self.nodes.place(new_parent), new_name)
+        if promised is None or st.st_dev != self.nodes.plain.dev:
+            return
+        seal = self.seals.agreeing(st)
+        if seal is not None and seal.sha256 == promised:
+            return
+        path = self._path(parent, name)
+        outcome: object = None
+        try:
+            with trio.move_on_after(_WAIT_S):
+                outcome = await self.sealer.digest(path, st.st_ino, promised)
+        except IpfsfsError as error:
+            log.warning("%s: not checked at its rename (%s); sealing will", os.fsdecode(new_name), error)
+        if not isinstance(outcome, Digest):
+            self._open.add(st.st_ino)
+            self.start_soon(self._check_late, new_parent, new_name, st.st_ino, promised)
+            return
+        if outcome.sha256 == promised:
+            self.kept[st.st_ino] = promised
+            return
+        if await self._condemn(parent, name, new_parent, new_name, promised, outcome.sha256):
+            raise IntegrityError(
+                f"{os.fsdecode(self._path(new_parent, new_name))}: the download has sha256 {outcome.sha256.hex()}, "
+                "which is not what its name promises",
+                hint="The file is in quarantine (see `ipfsfs status`). Download it again.",
+            )
+
+    async def _check_late(self, parent: Node, name: bytes, ino: int, promised: bytes) -> None:
+        """Check what could not be checked before its rename. Where it cannot be now either, sealing will."""
+        try:
+            outcome = await self.sealer.digest(self._path(parent, name), ino, promised)
+        except IpfsfsError as error:
+            log.warning("%s: not checked after its rename (%s); sealing will", os.fsdecode(name), error)
+            return
+        if not isinstance(outcome, Digest):
+            return
+        if outcome.sha256 == promised:
+            self.kept[ino] = promised
+            self._open.discard(ino)
+        else:
+            await self._condemn(parent, name, parent, name, promised, outcome.sha256)
+
+    async def sealed(self, path: bytes, place: Place, seal: Seal) -> bool:
+        """A promised file was sealed. Returns False when it was withdrawn: made under that name, and never kept it."""
+        name = path.rpartition(b"/")[2]
+        promised = promise(place, name)
+        if promised is None or not seal.sha256:
+            return True
+        if seal.sha256 == promised:
+            await self.seals.record(lambda ledger: ledger.clear_findings(path, "broken_promise"))
+            return True
+        node = self.nodes.find(self.nodes.plain.dev, seal.ino)
+        if node is not None and node.parent is not None and (seal.ino in self._in_place or seal.ino in self._open):
+            return not await self._condemn(node.parent, node.name, node.parent, node.name, promised, seal.sha256)
+        await self.broken(path, seal.ino, f"its sha256 is {seal.sha256.hex()}", "")
+        return True
+
+    async def broken(self, path: bytes, ino: int, detail: str, who: str) -> None:
+        """Note, for `status` and `verify`, that a file no longer has the content its name promises."""
+        log.warning("%s: broken promise: %s %s", os.fsdecode(path), detail, who)
+        finding = Finding("broken_promise", path, ino, detail, who, time.time_ns())
+        await self.seals.record(lambda ledger: ledger.add_finding(finding))
+
+    async def overwritten(self, node: Node, seal: Seal, pid: int) -> None:
+        """Sealed content is about to be replaced in place. Where it is promised: keep it, and note who does it."""
+        if node.parent is None or promise(self.nodes.place(node.parent), node.name) is None:
+            return
+        kept_as = quarantine.name_for(node.name, time.time_ns())
+        who = f"{_command(pid)} (process {pid})"
+        detail = "written in place"
+        fd = self.nodes.look(node)
+        try:
+            source = held.reopen(fd, os.O_RDONLY)
+            try:
+                open_new = partial(quarantine.open_new, self.quarantine_fd, kept_as)
+                if await trio.to_thread.run_sync(moving.keep_copy, source, open_new):
+                    detail += f"; the old content is kept as {kept_as}"
+            finally:
+                os.close(source)
+        finally:
+            os.close(fd)
+        await self.broken(self.nodes.path(node), node.ino, detail, who)
+
+    async def _condemn(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, promised: bytes, actual: bytes
+    ) -> bool:
+        """Put a file that broke its promise into quarantine. False when the name proved to be no promise (H24)."""
+        path = self._path(new_parent, new_name)
+        shown = os.fsdecode(path)
+        if await self._came_before(path, actual):
+            log.warning("%s: the same bytes came again: this name is no promise, accepted", shown)
+            return False
+        now = time.time_ns()
+        why = "not what its name promises"
+        item = Quarantined(path, promised, actual, quarantine.name_for(new_name, now), now, why)
+        try:
+            quarantine.write_note(self.quarantine_fd, item)
+        except StoreError as error:
+            log.warning("%s", error)
+        dir_fd = self.nodes.directory_fd(parent)
+        fd = entries.look(dir_fd, name)
+        try:
+            moving.move_out(
+                dir_fd,
+                name,
+                self.quarantine_fd,
+                os.fsencode(item.stored_as),
+                partial(quarantine.open_new, self.quarantine_fd, item.stored_as),
+            )
+            st = os.fstat(fd)
+            node = self.nodes.find(st.st_dev, st.st_ino)
+            if node is not None and node.parent is parent and node.name == name:
+                self.nodes.unnamed(node, os.dup(fd))
+            self.seals.drop(st.st_ino)
+            self.finished(st.st_ino)
+        finally:
+            os.close(fd)
+        log.error(
+            "%s: sha256 is %s, not what the name promises: moved to quarantine as %s. Download it again.",
+            shown, actual.hex(), item.stored_as,
+        )  # fmt: skip
+        await self.seals.record(lambda ledger: ledger.add_quarantined(item))
+        return True
+
+    async def _came_before(self, path: bytes, actual: bytes) -> bool:
+        try:
+            return await trio.to_thread.run_sync(self.seals.ledger.was_quarantined, path, actual)
+        except StoreError as error:
+            self.seals.fail(error)
+            return False
+
+    def _path(self, parent: Node, name: bytes) -> bytes:
+        above = self.nodes.path(parent)
+        return above + b"/" + name if above else name
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError as error:
+        return "a process that is gone" if error.errno in (errno.ENOENT, errno.ESRCH) else "somebody"

@@ -1,0 +1,267 @@
+"""When files are sealed: soon after their last writer has gone, and, for what was there before, when nobody is waiting.
+
+The work is the sealer's; here it is decided what is due, and what comes of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import os
+import secrets
+import stat as stat_
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.hubcache.classify import Kind, kind, locate, promise
+from ipfsfs.plain.identity import Identity
+from ipfsfs.sealer.client import Found, Sealer, Urgency
+from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret
+from ipfsfs.store.seal import Seal
+from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.view.nodes import Node, NodeTable
+from ipfsfs.view.promises import Promises
+from ipfsfs.view.reading import attach
+from ipfsfs.view.seals import Seals
+
+log = logging.getLogger(__name__)
+
+_QUIET_S: Final = 0.3
+"""How long a file must have been left alone before it is sealed: longer than the clock's tick hides a change."""
+_LOOK_S: Final = 0.05
+"""How often to look for what is due: thousands of small files may be made in a second."""
+_AGAIN_S: Final = 1.0
+_AGAIN_MOST_S: Final = 60.0
+_AT_ONCE: Final = 4
+"""Jobs at the sealer at the same time: enough to hide the pipe's latency with small files."""
+_SETTLE_S: Final = 40.0
+"""When the kernel's own writeback (30 s) has written a file, asking for it costs next to nothing."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a `seal` command waits for."""
+
+    files: int = 0
+    files_done: int = 0
+    bytes: int = 0
+    bytes_done: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Sealing:
+    """Decides what to seal, and enters what was sealed."""
+
+    nodes: NodeTable
+    seals: Seals
+    promises: Promises
+    sealer: Sealer
+    chunker: Chunker
+    boot: str
+    walked: bool = False
+    """Whether everything that was there at mounting has been looked at once."""
+    waiting: int = 0
+    """Files known to lack a seal, of those that are to have one."""
+    secret: set[int] = field(default_factory=set)
+    _due: dict[int, tuple[Node, float, float]] = field(default_factory=dict)
+    _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
+    _wake: trio.Event = field(default_factory=trio.Event)
+    _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
+
+    @property
+    def unsealed(self) -> int:
+        """How many files still wait for their seal, as far as is known."""
+        return self.waiting + len(self._due)
+
+    def changed(self, node: Node) -> None:
+        """A file was made, written, renamed or found changed: seal it when it has been left alone for a moment."""
+        self._later(node, _QUIET_S, _AGAIN_S)
+
+    def _later(self, node: Node, wait_s: float, again_s: float) -> None:
+        if node.dev != self.nodes.plain.dev or node.parent is None:
+            return
+        self._due[node.ino] = (node, trio.current_time() + wait_s, again_s)
+        self._wake.set()
+
+    def _wanted(self, node: Node) -> bool:
+        if node.parent is None or node.held >= 0:
+            return False
+        return kind(self.nodes.place(node.parent), node.name) in (Kind.CONTENT, Kind.PROMISE)
+
+    async def run(self) -> None:
+        """Seal what becomes due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_settling)
+            while True:
+                now = trio.current_time()
+                due = [ino for ino, (_, at, _) in self._due.items() if at <= now]
+                for ino in due:
+                    node, _, again_s = self._due.pop(ino)
+                    if self._wanted(node) and self.seals.index is not None:
+                        await self._limiter.acquire_on_behalf_of(node)
+                        nursery.start_soon(self._seal_node, node, again_s)
+                self._wake = trio.Event()
+                earliest = min((at for _, at, _ in self._due.values()), default=math.inf)
+                with trio.move_on_at(earliest):
+                    await self._wake.wait()
+                await trio.sleep(_LOOK_S)
+
+    async def _seal_node(self, node: Node, again_s: float) -> None:
+        try:
+            if node.file is not None and node.file.writers:
+                return  # its last writer's going makes it due again
+            try:
+                st = self.nodes.stat(node)
+            except OSError:
+                return
+            if not stat_.S_ISREG(st.st_mode) or self.seals.agreeing(st) is not None or node.parent is None:
+                return
+            path, ino = self.nodes.path(node), node.ino
+            outcome = await self._hash(path, ino, background=False)
+            match outcome:
+                case Sealed():
+                    seal = await self._enter(path, outcome)
+                    file = node.file
+                    if seal is not None and file is not None and not file.writers and seal.agrees(os.fstat(file.fd)):
+                        attach(file, seal)
+                case Busy() | Changed() | None:
+                    self._later(node, again_s, min(2 * again_s, _AGAIN_MOST_S))
+                case Gone() | Secret() | Failed():
+                    pass
+        finally:
+            self._limiter.release_on_behalf_of(node)
+
+    async def _hash(
+        self, path: bytes, ino: int, *, background: bool
+    ) -> Sealed | Busy | Changed | Gone | Secret | Failed | None:
+        """What the sealer says of a file; None when it was lost meanwhile."""
+        place, _ = locate(path, self.nodes.root_place)
+        promised = promise(place, path.rpartition(b"/")[2])
+        known = self.promises.kept.get(ino)
+        try:
+            outcome = await self.sealer.seal(
+                path,
+                ino,
+                chunker=self.chunker,
+                whole=promised is not None and known is None,
+                urgency=Urgency.IDLE if background else Urgency.SOON,
+            )
+        except IpfsfsError as error:
+            log.warning("%s: %s", os.fsdecode(path), error)
+            return None
+        if isinstance(outcome, Secret):
+            self.secret.add(ino)
+        elif isinstance(outcome, Failed):
+            log.warning("%s: not sealed: %s", os.fsdecode(path), outcome.message)
+        return outcome
+
+    async def _enter(self, path: bytes, sealed: Sealed) -> Seal | None:
+        """Enter a sealed file. None where it turned out to break a promise, and was withdrawn."""
+        identity = sealed.identity
+        seal = Seal(
+            ino=identity.ino,
+            born_ns=identity.born_ns,
+            size=identity.size,
+            mtime_ns=identity.mtime_ns,
+            ctime_ns=identity.ctime_ns,
+            seal_id=secrets.randbits(62),
+            root=sealed.root,
+            chunker=self.chunker,
+            leaves=sealed.leaves,
+            sums=sealed.sums,
+            sha256=sealed.sha256 or self.promises.kept.get(identity.ino, b""),
+            leased=sealed.leased,
+            settled=False,
+            boot=self.boot,
+        )
+        place, name_kind = locate(path, self.nodes.root_place)
+        if name_kind is Kind.PROMISE and not await self.promises.sealed(path, place, seal):
+            return None
+        self.promises.finished(seal.ino)
+        self.seals.put(seal)
+        quiet_s = max(0.0, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
+        heapq.heappush(self._settle, (trio.current_time() + min(quiet_s, _SETTLE_S), seal.ino, path))
+        return seal
+
+    async def _run_settling(self) -> None:
+        while True:
+            while self._settle and self._settle[0][0] <= trio.current_time():
+                _, ino, path = heapq.heappop(self._settle)
+                seal = self.seals.get(ino)
+                if seal is None or seal.settled:
+                    continue
+                try:
+                    if await self.sealer.settle(path, self._identity(seal)):
+                        self.seals.settled(seal)
+                except IpfsfsError as error:
+                    log.info("%s: not known to be on disk yet: %s", os.fsdecode(path), error)
+            await trio.sleep(1.0)
+
+    async def seal_tree(
+        self, prefix: bytes, *, background: bool, report: Callable[[Progress], None] = lambda _: None
+    ) -> Progress:
+        """Seal all below `prefix` that is content and has no seal that agrees; returns when all was tried."""
+        progress = Progress()
+        limiter = trio.CapacityLimiter(2 if background else _AT_ONCE)
+        urgency = Urgency.IDLE if background else Urgency.SOON
+        async with trio.open_nursery() as nursery, self.sealer.walk(prefix, urgency=urgency) as batches:
+            async for batch in batches:
+                for found in batch:
+                    if not self._wants(found):
+                        continue
+                    progress.files += 1
+                    progress.bytes += found.size
+                    self.waiting += 1
+                    await limiter.acquire_on_behalf_of(found)
+                    nursery.start_soon(self._seal_found, found, background, limiter, progress, report)
+                report(progress)
+        return progress
+
+    def _wants(self, found: Found) -> bool:
+        if locate(found.path, self.nodes.root_place)[1] not in (Kind.CONTENT, Kind.PROMISE):
+            return False
+        seal = self.seals.get(found.ino)
+        return found.ino not in self.secret and (
+            seal is None
+            or (seal.size, seal.mtime_ns, seal.ctime_ns, seal.born_ns)
+            != (found.size, found.mtime_ns, found.ctime_ns, found.born_ns)
+        )
+
+    async def _seal_found(
+        self,
+        found: Found,
+        background: bool,
+        limiter: trio.CapacityLimiter,
+        progress: Progress,
+        report: Callable[[Progress], None],
+    ) -> None:
+        try:
+            outcome = await self._hash(found.path, found.ino, background=background)
+            if isinstance(outcome, Sealed):
+                await self._enter(found.path, outcome)
+            elif not isinstance(outcome, Secret | Gone):
+                progress.failed += 1
+            progress.files_done += 1
+            progress.bytes_done += found.size
+            report(progress)
+        finally:
+            self.waiting -= 1
+            limiter.release_on_behalf_of(found)
+
+    async def seal_what_was_there(self) -> None:
+        """Seal, when the machine has nothing better to do, what was there at mounting."""
+        try:
+            await self.seal_tree(b"", background=True)
+        except IpfsfsError as error:
+            log.warning("the first look at what there is ended early: %s", error)
+        self.walked = True
+
+    def _identity(self, seal: Seal) -> Identity:
+        return Identity(self.nodes.plain.dev, seal.ino, seal.born_ns, seal.size, seal.mtime_ns, seal.ctime_ns)

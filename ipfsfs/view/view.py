@@ -1,0 +1,188 @@
+"""The view: the parts of this room put together, and the opening and closing of files that touches them all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from ipfsfs.hubcache.classify import Place
+from ipfsfs.plain import syscalls
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.plain.ownership import Ownership
+from ipfsfs.sealer.client import Sealer
+from ipfsfs.store.index import Index
+from ipfsfs.store.ledger import Finding, Ledger
+from ipfsfs.store.seal import UNIT, Seal
+from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.view.attributes import Attributes
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, OpenFile, count_as_access, stamp
+from ipfsfs.view.names import Entry, Names
+from ipfsfs.view.nodes import Node, NodeTable, stale
+from ipfsfs.view.promises import Promises
+from ipfsfs.view.reading import Reader, attach
+from ipfsfs.view.sealing import Sealing
+from ipfsfs.view.seals import Seals
+from ipfsfs.view.writing import Writer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class Foundation:
+    """What a view stands on, opened by whoever starts it."""
+
+    plain: PlainDirectory
+    place: Place
+    index: Index | None
+    ledger: Ledger
+    quarantine_fd: int
+    sealer: Sealer
+    chunker: Chunker
+    boot: str
+    hidden: frozenset[bytes]
+    ownership: Ownership
+    descriptor_limit: int
+    degraded: str
+
+
+@dataclass(slots=True)
+class View:
+    """The mounted tree. Its parts each serve one kind of request; opening and closing is served here."""
+
+    nodes: NodeTable
+    handles: Handles
+    seals: Seals
+    promises: Promises
+    sealing: Sealing
+    reader: Reader
+    writer: Writer
+    names: Names
+    attributes: Attributes
+    plain: PlainDirectory
+    _start_soon: Callable[..., None]
+    _fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
+    _rotten: set[tuple[int, int]] = field(default_factory=set)
+
+    @classmethod
+    def build(cls, on: Foundation, start_soon: Callable[..., None]) -> View:
+        """Put a view together. `start_soon(function, *arguments)` runs what goes on behind a request's back."""
+        nodes = NodeTable(on.plain, on.place, on.descriptor_limit)
+        handles = Handles(nodes)
+        seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
+        promises = Promises(nodes, seals, on.sealer, on.quarantine_fd, start_soon)
+        sealing = Sealing(nodes, seals, promises, on.sealer, on.chunker, on.boot)
+
+        def found_changed(file: OpenFile) -> None:
+            sealing.changed(file.node)
+
+        def directory_moved(node: Node) -> None:
+            start_soon(partial(sealing.seal_tree, nodes.path(node), background=False))
+
+        writer = Writer(seals, promises.written, promises.overwritten)
+        reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
+        names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, on.hidden)
+        attributes = Attributes(nodes, handles, seals, promises, sealing, writer)
+        view = cls(nodes, handles, seals, promises, sealing, reader, writer, names, attributes, on.plain, start_soon)
+        return view
+
+    async def open(self, node: Node, flags: int, caller: Caller) -> tuple[int, bool]:
+        """Open a file. Returns the handle's number, and whether what the kernel has cached of it is still right.
+
+        Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
+        """
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        truncate = flags & os.O_TRUNC
+        file = node.file
+        if truncate:
+            before = self.nodes.stat(node)
+            if file is not None:
+                await self.writer.unseal(file, caller.pid, below=0)
+            seal = self.seals.agreeing(before)
+            if seal is not None and seal.size:
+                await self.promises.overwritten(node, seal, caller.pid)
+                await self.seals.unseal(seal, durably=True)
+            self.promises.truncated(node.ino, 0)
+        if file is not None and file.fd >= 0 and not writable:
+            fd = file.fd
+        else:
+            fd = await self.handles.descriptor(node, flags)
+        st = os.fstat(fd)
+        mark = stamp(st)
+        keep = node.told in (0, mark)
+        if node.told not in (0, WRITTEN, mark):
+            node.told = 0
+            if fd != (file.fd if file is not None else -1):
+                os.close(fd)
+            raise stale()
+        number = self.handles.add(node, fd, flags, caller.pid)
+        file = self.handles.file(number).file
+        if writable:
+            if node.parent is not None:
+                self.promises.reopened(node, self.nodes.place(node.parent), st.st_size)
+            if truncate:
+                file.written = True
+                node.told = WRITTEN
+        else:
+            node.told = mark
+            count_as_access(fd, st)
+        if file.seal is None and not file.written and not file.breaking:
+            seal = self.seals.agreeing(st)
+            if seal is not None and seal.born_ns == syscalls.birth_time_ns(fd):
+                attach(file, seal)
+        return number, keep
+
+    def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
+        """Make and open a file. Raises OSError."""
+        entry, fd = self.names.create(parent, name, flags, mode, caller)
+        number = self.handles.add(entry.node, fd, flags, caller.pid)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self.handles.file(number).file.written = True
+        return entry, number
+
+    def release(self, number: int) -> None:
+        """Close a file; the last writer's going makes it due for sealing."""
+        file = self.handles.release(number)
+        if file is not None and file.written:
+            file.written = False
+            self.sealing.changed(file.node)
+
+    async def fsync(self, number: int, *, data_only: bool) -> None:
+        """Have a file's content on disk. Raises OSError."""
+        fd = self.handles.file(number).fd
+        await trio.to_thread.run_sync(os.fdatasync if data_only else os.fsync, fd, limiter=self._fsync_limiter)
+
+    async def fsync_directory(self, number: int) -> None:
+        """Have a directory's names on disk. Raises OSError."""
+        await trio.to_thread.run_sync(os.fsync, self.handles.listing(number).fd, limiter=self._fsync_limiter)
+
+    def rotten(self, file: OpenFile, seal: Seal, unit: int) -> None:
+        """A unit of a sealed file is not what was written there, and nobody has written since: say so once."""
+        if (seal.seal_id, unit) in self._rotten:
+            return
+        self._rotten.add((seal.seal_id, unit))
+        path = self.nodes.path(file.node)
+        shown = os.fsdecode(path)
+        log.error(
+            "%s: rot: bytes from %d on are not what was written there; reads of them fail. "
+            "Remove the file and download it again: rm %r",
+            shown, unit * UNIT, shown,
+        )  # fmt: skip
+        finding = Finding("rot", path, seal.ino, f"bytes from {unit * UNIT} on", "", time.time_ns())
+        self._start_soon(self.seals.record, lambda ledger: ledger.add_finding(finding))
+
+    async def run(self) -> None:
+        """What goes on behind the requests, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.seals.run)
+            nursery.start_soon(self.sealing.run)
+            nursery.start_soon(self.sealing.seal_what_was_there)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self.nodes.close()
