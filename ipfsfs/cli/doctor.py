@@ -1,4 +1,4 @@
-"""`ipfsfs doctor`: what this machine has and lacks, each with its fix. Changes nothing."""
+"""`ipfsfs doctor`: what this machine has and lacks, each with its fix. Leaves nothing changed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import os
 import platform
 import re
 import resource
+import select
 import shutil
 import stat
+import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +23,19 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
+from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
+from ipfsfs.errors import MountError
+from ipfsfs.fuse import mountpoint
 from ipfsfs.plain.syscalls import has_effective
 
 _CAP_SYS_ADMIN = 21
 _ENOUGH_DESCRIPTORS = 65_536
 _LITTLE_SPACE = 1_000_000_000
+_PATIENCE_SECONDS = 2
+_LARGEST_REQUEST = (1 << 20) + 4096
+_INIT_VERSION = struct.Struct("=40xII")  # linux/fuse.h: fuse_in_header, then major and minor of fuse_init_in
+_OLDEST_KERNEL = (5, 6)  # brought openat2, which keeps the daemon inside the tree
 _REFLINKS = {"btrfs", "xfs", "bcachefs"}
 _REDIRECTS = (
     "HF_HOME",
@@ -170,7 +180,7 @@ def _descriptors() -> Iterator[Finding]:
 
 def _fusectl() -> Iterator[Finding]:
     place = "/sys/fs/fuse/connections"
-    if any(mount.kind == "fusectl" for mount in _mounts()):
+    if any(mount.filesystem == "fusectl" for mount in mounts.all_mounts()):
         yield Finding("fusectl", True, f"mounted at {place}")
     else:
         yield Finding(
@@ -193,28 +203,35 @@ def _switches() -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     path = hub_home()
-    there = path
-    while not there.exists():
-        there = there.parent
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+        space = os.statvfs(there)
+    except OSError as error:
+        yield Finding("cache", False, f"{path}: {error.strerror}", f"if a daemon died here: ipfsfs umount {path}")
+        return
     mount = _mount_of(there)
-    space = os.statvfs(there)
     free = space.f_bavail * space.f_frsize
-    facts = [f"on {mount.kind} at {mount.point}", f"{render.size(free)} free"]
-    facts.append("reflinks" if mount.kind in _REFLINKS else "no reflinks")
-    fix = ""
-    if not os.path.lexists(path):
-        facts.append("does not exist yet")
-    if free < _LITTLE_SPACE:
-        fix = "little space is left: hf cache ls, hf cache rm"
+    known = [f"on {mount.filesystem} at {mount.mountpoint}", f"{render.size(free)} free"]
+    known.append("reflinks" if mount.filesystem in _REFLINKS else "no reflinks")
+    if there != path:
+        known.append("does not exist yet")
     if space.f_flag & os.ST_RDONLY:
-        facts.append("read-only")
-    if mount.kind.startswith("nfs"):
-        facts.append("other machines can write here unseen, so a changed byte is served and logged, never refused")
-    elif mount.kind == "overlay":
-        facts.append("the layer of a container, which goes when it goes")
-    elif mount.kind in ("tmpfs", "ramfs"):
-        facts.append("in memory, gone after a restart")
-    yield Finding("cache", None if fix else True, f"{path}: {', '.join(facts)}", fix)
+        known.append("read-only")
+    if mount.filesystem.startswith("nfs"):
+        known.append("other machines can write here unseen, so a changed byte is served and logged, never refused")
+    elif mount.filesystem == "overlay":
+        known.append("the layer of a container, which goes when it goes")
+    elif mount.filesystem in ("tmpfs", "ramfs"):
+        known.append("in memory, gone after a restart")
+    fix = "little space is left: hf cache ls, hf cache rm" if free < _LITTLE_SPACE else ""
+    yield Finding("cache", None if fix else True, f"{path}: {', '.join(known)}", fix)
+
+
+def _mount_of(path: Path) -> mounts.Mount:
+    real = Path(os.path.realpath(path))
+    # The deepest holds it; of several at one place, the last is the one to be seen.
+    holding = [mount for mount in mounts.all_mounts() if real.is_relative_to(mount.mountpoint)]
+    return max(enumerate(holding), key=lambda numbered: (len(numbered[1].mountpoint.parts), numbered[0]))[1]
 
 
 def _other_caches() -> Iterator[Finding]:
@@ -231,8 +248,30 @@ def _other_caches() -> Iterator[Finding]:
         )
 
 
-def _kernel() -> Iterator[Finding]:
-    yield Finding("kernel", True, f"{platform.system()} {platform.release()} {platform.machine()}")
+def _trial() -> Iterator[Finding]:
+    """A mount in a directory of its own, taken away at once: the kernel's first message tells its protocol."""
+    kernel = f"Linux {platform.release()} {platform.machine()}"
+    with tempfile.TemporaryDirectory(prefix="ipfsfs-doctor-") as name:
+        place = Path(name)
+        try:
+            device = mountpoint.mount(place, "ipfsfs-doctor", allow_other=False, read_only=True)
+        except MountError as error:
+            yield Finding("trial mount", False, f"{kernel}: {error}", error.hint)
+            return
+        try:
+            ready, _, _ = select.select([device], [], [], _PATIENCE_SECONDS)
+            first = os.read(device, _LARGEST_REQUEST) if ready else b""
+        finally:
+            os.close(device)
+            mountpoint.unmount(place, lazy=True)
+    if len(first) < _INIT_VERSION.size:
+        yield Finding("trial mount", False, f"{kernel} mounted, but sent no request")
+        return
+    major, minor = _INIT_VERSION.unpack_from(first)
+    release = re.match(r"(\d+)\.(\d+)", platform.release())
+    new_enough = release is not None and (int(release[1]), int(release[2])) >= _OLDEST_KERNEL
+    fix = "" if new_enough else f"a kernel of {_OLDEST_KERNEL[0]}.{_OLDEST_KERNEL[1]} or newer is needed"
+    yield Finding("trial mount", new_enough, f"{kernel}, FUSE protocol {major}.{minor}", fix)
 
 
 def _python() -> Iterator[Finding]:
@@ -255,34 +294,11 @@ def hub_home() -> Path:
     return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    point: str
-    kind: str
-
-
-def _mounts() -> Iterator[_Mount]:
-    with open("/proc/self/mountinfo", "rb") as table:
-        for line in table:
-            before, _, after = line.partition(b" - ")
-            point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4])
-            yield _Mount(os.fsdecode(point), os.fsdecode(after.split(b" ")[0]))
-
-
-def _mount_of(path: Path) -> _Mount:
-    real = Path(os.path.realpath(path))
-    # Of several mounts at one place the last is the one to be seen.
-    return max(
-        enumerate(mount for mount in _mounts() if real.is_relative_to(mount.point)),
-        key=lambda numbered: (len(numbered[1].point), numbered[0]),
-    )[1]
-
-
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _device,
     _right_to_mount,
+    _trial,
     _libfuse,
-    _kernel,
     _user_allow_other,
     _fusectl,
     _descriptors,
