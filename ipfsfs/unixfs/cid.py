@@ -84,7 +84,7 @@ def from_text(text: str) -> bytes:
 
     try:
         return bytes(CID.decode(text))
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # on bad text multiformats raises its own errors, and IndexError for some
         raise _not_a_cid(text) from error
 
 
