@@ -142,7 +142,7 @@ make_environment() {
     # The system's certificates where there are any: behind a proxy that opens TLS, uv's own do not do.
     [[ ! -e /etc/ssl/certs/ca-certificates.crt ]] || export UV_SYSTEM_CERTS=1
     (cd "$checkout" && UV_PROJECT_ENVIRONMENT="$environment" UV_PYTHON_DOWNLOADS=never \
-        "$uv" sync --quiet --frozen --no-dev --python "$python" "${options[@]}" >&2) || return 1
+        "$uv" sync --quiet --frozen --python "$python" "${options[@]}" >&2) || return 1
     "$environment/bin/python" -c 'import pyfuse3' >&2 || return 1
     { echo "$groups" && made_from "$environment"; } >"$environment/ipfsfs-stamp" && rm "$environment.unfinished"
 }
