@@ -1,1 +1,1 @@
-"""One process for each mount: its life, its control socket, its guardian."""
+"""One process per mount: how it starts, answers questions, and goes."""

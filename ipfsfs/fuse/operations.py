@@ -188,7 +188,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        return self.view.attributes.get_xattr(self.view.nodes[inode], name)
+        return await self.view.attributes.get_xattr(self.view.nodes[inode], name)
 
     @answered
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:

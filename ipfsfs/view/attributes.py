@@ -15,6 +15,7 @@ from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.sealing import Sealing
 from ipfsfs.view.seals import Seals
+from ipfsfs.view.trees import Trees
 from ipfsfs.view.writing import Writer
 
 CID_XATTR: Final = b"ipfs.cid"
@@ -44,6 +45,7 @@ class Attributes:
     promises: Promises
     sealing: Sealing
     writer: Writer
+    trees: Trees
 
     async def set(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> os.stat_result:
         """Set attributes and return all of them. Raises OSError."""
@@ -92,18 +94,26 @@ class Attributes:
             file.written = True
         self.promises.truncated(node.ino, size)
 
-    def get_xattr(self, node: Node, name: bytes) -> bytes:
-        """The value of an extended attribute. Raises OSError: ENODATA for the CID of a file that has no seal."""
+    async def get_xattr(self, node: Node, name: bytes) -> bytes:
+        """The value of an extended attribute. Raises OSError: ENODATA for the CID of what is not (wholly) sealed."""
         if name == CID_XATTR:
-            seal = self.seals.agreeing(self.nodes.stat(node))
-            if seal is None:
-                raise OSError(errno.ENODATA, "not sealed")
-            return cid.to_text(seal.root).encode("ascii")
+            return cid.to_text(await self._cid(node)).encode("ascii")
         fd = self.nodes.look(node)
         try:
             return held.get_xattr(fd, name)
         finally:
             os.close(fd)
+
+    async def _cid(self, node: Node) -> bytes:
+        st = self.nodes.stat(node)
+        seal = self.seals.agreeing(st)
+        if seal is not None:
+            return seal.root
+        if (not stat_.S_ISREG(st.st_mode) and node.held < 0) or node is self.nodes.root:
+            root, unsealed = await self.trees.name(self.nodes.path(node))
+            if not unsealed:
+                return root
+        raise OSError(errno.ENODATA, "not sealed")
 
     def set_xattr(self, node: Node, name: bytes, value: bytes, caller: Caller) -> None:
         """Set an extended attribute. Raises OSError."""

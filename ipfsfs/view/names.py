@@ -46,14 +46,10 @@ class Names:
     ownership: Ownership
     on_changed: Callable[[Node], None]
     on_moved: Callable[[Node], None]
-    hidden: frozenset[bytes] = frozenset()
-    """Names at the root that are ours."""
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
 
     def lookup(self, parent: Node, name: bytes) -> Entry | None:
         """What stands under a name; None when nothing does. Raises OSError."""
-        if parent is self.nodes.root and name in self.hidden:
-            return None
         try:
             st = entries.stat(self.nodes.directory_fd(parent), name)
         except FileNotFoundError:
@@ -77,8 +73,6 @@ class Names:
         listing = self.handles.listing(number)
         if listing.names is None or start == 0:
             listing.names = entries.listing(listing.fd)
-            if listing.node is self.nodes.root and self.hidden:
-                listing.names = [name for name in listing.names if name not in self.hidden]
         for position in range(start, len(listing.names)):
             name = listing.names[position]
             try:
@@ -89,28 +83,28 @@ class Names:
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a directory. Raises OSError."""
-        fd = self._for_creation(parent, name)
+        fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.mkdir(fd, name, stat_.S_IMODE(mode))
         return self._found(parent, name, entries.stat(fd, name))
 
     def mknod(self, parent: Node, name: bytes, mode: int, device: int, caller: Caller) -> Entry:
         """Make a regular file, fifo, socket or device. Raises OSError."""
-        fd = self._for_creation(parent, name)
+        fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.mknod(fd, name, mode, device)
         return self._made(parent, name, entries.stat(fd, name))
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
         """Make a symlink. Raises OSError."""
-        fd = self._for_creation(parent, name)
+        fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.symlink(target, fd, name)
         return self._found(parent, name, entries.stat(fd, name))
 
     def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
         """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
-        dir_fd = self._for_creation(parent, name)
+        dir_fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             fd = entries.create(dir_fd, name, flags, stat_.S_IMODE(mode))
         return self._made(parent, name, os.fstat(fd)), fd
@@ -122,14 +116,9 @@ class Names:
         self.on_changed(entry.node)
         return entry
 
-    def _for_creation(self, parent: Node, name: bytes) -> int:
-        if parent is self.nodes.root and name in self.hidden:
-            raise PermissionError(1, "this name is kept for the store")
-        return self.nodes.directory_fd(parent)
-
     def link(self, node: Node, parent: Node, name: bytes) -> Entry:
         """Give a file a second name. Raises OSError."""
-        dst_fd = self._for_creation(parent, name)
+        dst_fd = self.nodes.directory_fd(parent)
         before = self.nodes.stat(node)
         if node.held >= 0:
             os.link(b"/proc/self/fd/%d" % node.held, name, dst_dir_fd=dst_fd, follow_symlinks=True)
@@ -142,7 +131,7 @@ class Names:
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
-        fd = self._for_removal(parent, name)
+        fd = self.nodes.directory_fd(parent)
         file_fd = entries.look(fd, name)
         try:
             entries.unlink(fd, name)
@@ -153,7 +142,7 @@ class Names:
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory. Raises OSError."""
-        fd = self._for_removal(parent, name)
+        fd = self.nodes.directory_fd(parent)
         file_fd = entries.look(fd, name)
         try:
             entries.rmdir(fd, name)
@@ -161,11 +150,6 @@ class Names:
         finally:
             if file_fd >= 0:
                 os.close(file_fd)
-
-    def _for_removal(self, parent: Node, name: bytes) -> int:
-        if parent is self.nodes.root and name in self.hidden:
-            raise FileNotFoundError(2, "No such file or directory")
-        return self.nodes.directory_fd(parent)
 
     def _unnamed(self, parent: Node, name: bytes, fd: int) -> int:
         """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""
@@ -184,7 +168,7 @@ class Names:
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
     ) -> None:
         """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
-        src_fd, dst_fd = self._for_removal(parent, name), self._for_creation(new_parent, new_name)
+        src_fd, dst_fd = self.nodes.directory_fd(parent), self.nodes.directory_fd(new_parent)
         before = entries.stat(src_fd, name)
         if stat_.S_ISREG(before.st_mode) and not flags & syscalls.RENAME_EXCHANGE:
             await self.promises.check(parent, name, before, new_parent, new_name)

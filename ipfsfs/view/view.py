@@ -6,11 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
+from ipfsfs.errors import StoreError
 from ipfsfs.hubcache.classify import Place
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.directory import PlainDirectory
@@ -28,6 +30,7 @@ from ipfsfs.view.promises import Promises
 from ipfsfs.view.reading import Reader, attach
 from ipfsfs.view.sealing import Sealing
 from ipfsfs.view.seals import Seals
+from ipfsfs.view.trees import Trees
 from ipfsfs.view.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,6 @@ class Foundation:
     sealer: Sealer
     chunker: Chunker
     boot: str
-    hidden: frozenset[bytes]
     ownership: Ownership
     descriptor_limit: int
     degraded: str
@@ -64,6 +66,7 @@ class View:
     writer: Writer
     names: Names
     attributes: Attributes
+    trees: Trees
     plain: PlainDirectory
     _start_soon: Callable[..., None]
     _fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
@@ -76,6 +79,8 @@ class View:
         handles = Handles(nodes)
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
         promises = Promises(nodes, seals, on.sealer, on.quarantine_fd, start_soon)
+        with suppress(StoreError):  # said when something is next written to it
+            promises.noted.update(found.path for found in on.ledger.findings() if found.kind == "broken_promise")
         sealing = Sealing(nodes, seals, promises, on.sealer, on.chunker, on.boot)
 
         def found_changed(file: OpenFile) -> None:
@@ -86,9 +91,12 @@ class View:
 
         writer = Writer(seals, promises.written, promises.overwritten)
         reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
-        names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, on.hidden)
-        attributes = Attributes(nodes, handles, seals, promises, sealing, writer)
-        view = cls(nodes, handles, seals, promises, sealing, reader, writer, names, attributes, on.plain, start_soon)
+        names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved)
+        trees = Trees(on.plain, on.place, seals)
+        attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
+        view = cls(
+            nodes, handles, seals, promises, sealing, reader, writer, names, attributes, trees, on.plain, start_soon
+        )
         return view
 
     async def open(self, node: Node, flags: int, caller: Caller) -> tuple[int, bool]:

@@ -1,0 +1,5 @@
+"""`python -m ipfsfs` is `ipfsfs`."""
+
+from ipfsfs.cli.main import main
+
+main()

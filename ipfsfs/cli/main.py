@@ -1,0 +1,65 @@
+"""The command `ipfsfs`: its subcommands, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ipfsfs import __version__
+from ipfsfs.cli.cid import cid
+from ipfsfs.cli.doctor import doctor
+from ipfsfs.cli.mount import mount
+from ipfsfs.cli.render import printable
+from ipfsfs.cli.seal import seal
+from ipfsfs.cli.status import status
+from ipfsfs.cli.umount import umount
+from ipfsfs.cli.verify import verify
+from ipfsfs.cli.why import why
+from ipfsfs.errors import IpfsfsError
+
+
+class Commands(click.Group):
+    """Commands in the order a user meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an expected failure ends as one sentence, what to do next, and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except IpfsfsError as error:
+            lines = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
+            click.echo("\n".join(printable(line) for text in lines for line in text.split("\n")), err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("ipfsfs: interrupted", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ipfsfs")
+def cli() -> None:
+    """A checked, content-addressed view over the Hugging Face cache.
+
+    \b
+      ipfsfs mount ~/.cache/huggingface
+      ipfsfs status
+      ipfsfs umount ~/.cache/huggingface
+
+    Programs go on using the directory as before. Beneath the view it stays an ordinary, complete directory: unmount it,
+    or kill the daemon, and everything is there.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+
+
+for command in (mount, umount, status, seal, cid, verify, why, doctor):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(cli())

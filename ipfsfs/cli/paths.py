@@ -1,0 +1,59 @@
+"""Paths as users give them, and the view that a path belongs to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ipfsfs.daemon import mounts, placing
+from ipfsfs.errors import MountError
+
+PATH = click.Path(path_type=Path)
+
+
+def mountpoint(path: Path) -> Path:
+    """A mount point as the kernel names it: absolute, without symlinks. It need not exist, nor answer."""
+    parent = Path(os.path.realpath(path.parent))
+    below = parent / path.name if path.name not in ("", "..") else Path(os.path.realpath(path))
+    # The last component may be a symlink to the directory; a dead view there cannot be looked at.
+    try:
+        return Path(os.path.realpath(below, strict=True))
+    except OSError:
+        return below
+
+
+@dataclass(slots=True, frozen=True)
+class Target:
+    """A path, and where it lies: in a mounted view, or in a directory that has a store."""
+
+    root: Path
+    relative: str
+    store: Path
+    mount: mounts.Mount | None
+
+
+def target(path: Path) -> Target:
+    """The view that `path` lies in; without one, the directory above it that has a store.
+
+    Raises MountError where there is neither.
+    """
+    absolute = mountpoint(path)
+    view = mounts.view_over(absolute)
+    if view is not None:
+        return Target(view.mountpoint, _below(absolute, view.mountpoint), view.store, view)
+    for root in (absolute, *absolute.parents):
+        store = placing.default_store(root)
+        if (store / "format").is_file():
+            return Target(root, _below(absolute, root), store, None)
+    raise MountError(
+        f"{path} is in no mounted view, and no directory above it has a store",
+        hint=f"Mount it first: ipfsfs mount {path}",
+    )
+
+
+def _below(path: Path, root: Path) -> str:
+    relative = os.path.relpath(path, root)
+    return "" if relative == "." else relative

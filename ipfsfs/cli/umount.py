@@ -1,0 +1,61 @@
+"""`ipfsfs umount`."""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.render import printable
+from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.errors import MountError
+from ipfsfs.fuse import mountpoint as kernel
+
+_GONE_S: Final = 10.0
+
+
+@click.command(epilog="Example: ipfsfs umount ~/.cache/huggingface")
+@click.argument("path", type=PATH)
+@click.option("--lazy", is_flag=True, help="Give the path back at once, even while files in it are open.")
+def umount(path: Path, lazy: bool) -> None:
+    """Take the view at PATH away: PATH is the plain directory again, with everything in it.
+
+    While files in it are open, the programs that hold them are named and nothing is done, except with --lazy.
+    """
+    at = mountpoint(path)
+    view = mounts.view_at(at)
+    if view is None:
+        click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")
+        return
+    if not mounts.answers(view):
+        kernel.unmount(at, lazy=True)
+        click.echo(f"{printable(str(at))} is the plain directory again; the daemon behind its view had died.")
+        return
+    try:
+        click.echo("Writing down what was sealed, and unmounting ...", err=True)
+        result = ask(view.store, {"command": "umount", "lazy": lazy})
+        _wait_for(int(result["pid"]), lazy)
+    except MountError:
+        if mounts.view_at(at) is not None:
+            if not lazy:
+                raise
+            kernel.unmount(at, lazy=True)
+    click.echo(f"{printable(str(at))} is the plain directory again.")
+
+
+def _wait_for(pid: int, lazy: bool) -> None:
+    """Wait until a daemon is gone; one whose files are still open after a lazy unmount goes when they are closed."""
+    with suppress(ProcessLookupError):
+        daemon = os.pidfd_open(pid)
+        try:
+            gone = select.poll()
+            gone.register(daemon, select.POLLIN)
+            gone.poll(200 if lazy else _GONE_S * 1000)
+        finally:
+            os.close(daemon)

@@ -1,0 +1,106 @@
+"""The daemon process: `python -m ipfsfs.daemon CONFIG READY_FD`, as `ipfsfs.daemon.start` starts it.
+
+It says once how starting went, as a line of JSON on READY_FD, and logs to the store from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from ipfsfs.daemon import placing
+from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.control import listen
+from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.store.layout import Store
+
+_LOG_BYTES: Final = 4 * 1024 * 1024
+_PREDECESSOR_S: Final = 5.0
+"""How long to wait for the store: a guardian or a daemon that is going holds it for a moment."""
+
+
+def main() -> int:
+    """Run a daemon in the background."""
+    config = Config.from_json(sys.argv[1])
+    ready_fd = int(sys.argv[2])
+    os.setsid()
+    told = False
+
+    def tell(answer: dict[str, Any]) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            os.write(ready_fd, json.dumps(answer).encode() + b"\n")
+            os.close(ready_fd)
+
+    def ready(running: Running) -> None:
+        _quiet()
+        tell({"ready": {"pid": os.getpid(), "features": running.features, "degraded": running.view.seals.degraded}})
+
+    try:
+        run(config, ready, to_file=True)
+    except IpfsfsError as error:
+        tell({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+        logging.getLogger("ipfsfs").error("%s %s", error, error.hint)
+        return error.exit_code
+    return 0
+
+
+def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> None:
+    """Serve until unmounted, logging to the store or to stderr. Raises IpfsfsError where it cannot begin."""
+    placing.refuse_what_cannot_be_covered(config.mountpoint, config.store)
+    store = Store.open(config.store, wait_s=_PREDECESSOR_S)
+    try:
+        _log_to(store.log_path if to_file else None)
+        clear_stale(config.mountpoint)
+        plain = PlainDirectory.open(config.mountpoint)
+        try:
+            trio.run(serve, config, plain, store, ready, listen)
+        except ExceptionGroup as group:
+            raise _expected(group) or group from group
+        finally:
+            plain.close()
+    finally:
+        store.close()
+
+
+def _expected(group: ExceptionGroup[Exception]) -> IpfsfsError | None:
+    """The one error of ours in a group that trio made of it, if there is nothing else in it."""
+    ours, others = group.split(IpfsfsError)
+    while isinstance(ours, ExceptionGroup):
+        ours = ours.exceptions[0]
+    return ours if isinstance(ours, IpfsfsError) and others is None else None
+
+
+def _log_to(path: Path | None) -> None:
+    handler: logging.Handler = logging.StreamHandler()
+    if path is not None:
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", errors="backslashreplace"
+        )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def _quiet() -> None:
+    """From now on nobody reads what is printed."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""What a daemon is told when it is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ipfsfs.errors import UsageError
+from ipfsfs.unixfs.chunk import Chunker
+
+
+@dataclass(slots=True, frozen=True)
+class Config:
+    """All paths are absolute and resolved."""
+
+    mountpoint: Path
+    store: Path
+    allow_other: bool = False
+    chunker: Chunker = "auto"
+
+    def to_json(self) -> str:
+        """As one line."""
+        return json.dumps({key: str(v) if isinstance(v, Path) else v for key, v in asdict(self).items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Raises UsageError where the text is no configuration."""
+        try:
+            read = json.loads(text)
+            chunker: Chunker = {"auto": "auto", "fixed": "fixed"}[read["chunker"]]  # type: ignore[assignment]
+            return cls(Path(read["mountpoint"]), Path(read["store"]), bool(read["allow_other"]), chunker)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"no configuration of a daemon: {error}") from error

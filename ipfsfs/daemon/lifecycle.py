@@ -1,0 +1,232 @@
+"""The life of a daemon: open what it stands on, mount, serve, and go without leaving anything half done."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ipfsfs.daemon import mounts, outsiders
+from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.notify import tell_systemd
+from ipfsfs.errors import MountError, StoreError
+from ipfsfs.fuse import mountpoint
+from ipfsfs.fuse.session import raise_readahead, session
+from ipfsfs.hubcache.classify import root_place
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.plain.ownership import Ownership
+from ipfsfs.sealer.client import Sealer, open_sealer
+from ipfsfs.store import recovery
+from ipfsfs.store.index import Index
+from ipfsfs.store.layout import Store
+from ipfsfs.store.ledger import Ledger
+from ipfsfs.store.seal import boot_id
+from ipfsfs.view.view import Foundation, View
+
+log = logging.getLogger(__name__)
+
+_LINGER_S: Final = 5.0
+"""After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
+_DIRECTORIES_MOST: Final = 4096
+"""Descriptors of directories kept open."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A mounted view and all around it, while it runs."""
+
+    config: Config
+    store: Store
+    view: View
+    sealer: Sealer
+    mount: mounts.Mount
+    features: list[str]
+    ended: trio.Event
+    since: float = field(default_factory=time.time)
+
+    @property
+    def mounted(self) -> bool:
+        """Whether the view is still at its path."""
+        return any(mount.mount_id == self.mount.mount_id for mount in mounts.all_mounts())
+
+    async def unmount(self, *, lazy: bool) -> None:
+        """Unmount. Raises MountError; with who keeps it busy where files are open and it is not to be `lazy`."""
+        await self.view.seals.flush()
+        deadline = trio.current_time() + 2.0
+        while True:
+            try:
+                await trio.to_thread.run_sync(partial(mountpoint.unmount, self.config.mountpoint, lazy=lazy))
+                return
+            except MountError as error:
+                if not self.mounted:
+                    return
+                users = await trio.to_thread.run_sync(outsiders.users_of, self.mount.device, self.config.mountpoint)
+                if users or trio.current_time() > deadline:
+                    names = "\n".join(f"  {user}" for user in users)
+                    raise MountError(
+                        f"{self.config.mountpoint} is in use:\n{names}" if users else str(error),
+                        hint="End these processes and try again, or use --lazy: the path becomes the plain directory "
+                        "at once, and files that are open stay as they are.",
+                    ) from error
+                await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
+
+
+async def serve(
+    config: Config,
+    plain: PlainDirectory,
+    store: Store,
+    ready: Callable[[Running], None],
+    control: Callable[[Running], Awaitable[None]],
+) -> None:
+    """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
+    task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
+    ledger, index, degraded = _open_databases(store, plain)
+    limit = _raise_descriptor_limit()
+    ownership = Ownership.prepare()
+    os.chdir("/")
+    device = mountpoint.mount(
+        config.mountpoint, str(config.store), allow_other=config.allow_other, read_only=_read_only(plain)
+    )
+    mount = mounts.view_at(config.mountpoint)
+    if mount is None:
+        os.close(device)
+        raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
+    try:
+        _start_guardian(config, mount, store)
+        async with open_sealer(plain.fd) as sealer, trio.open_nursery() as behind:
+            foundation = Foundation(
+                plain=plain,
+                place=root_place(os.fsencode(config.mountpoint)),
+                index=index,
+                ledger=ledger,
+                quarantine_fd=store.quarantine_fd,
+                sealer=sealer,
+                chunker=config.chunker,
+                boot=boot_id(),
+                ownership=ownership,
+                descriptor_limit=min(_DIRECTORIES_MOST, limit // 4),
+                degraded=degraded,
+            )
+            view = View.build(foundation, behind.start_soon)
+            async with session(view, config.mountpoint, device, acl=_has_acl(plain)) as (features, ended):
+                if os.geteuid() == 0:
+                    raise_readahead(mount.device)
+                await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)
+            behind.cancel_scope.cancel()
+        view.close()
+    finally:
+        _take_away(mount)
+        if index is not None:
+            index.close()
+        ledger.close()
+
+
+async def _run(
+    running: Running, ready: Callable[[Running], None], control: Callable[[Running], Awaitable[None]]
+) -> None:
+    """Serve until the kernel ends the session, or a signal or a command asks for the end."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.view.run)
+        nursery.start_soon(control, running)
+        nursery.start_soon(_obey_signals, running)
+        ready(running)
+        tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
+        log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
+        await running.ended.wait()
+        tell_systemd("STOPPING=1")
+        nursery.cancel_scope.cancel()
+    log.info("unmounted %s", running.config.mountpoint)
+
+
+async def _obey_signals(running: Running) -> None:
+    """On SIGTERM and its kin: give the path back at once, serve what is open a little longer, and go."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async for number in received:
+            log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
+            tell_systemd("STOPPING=1")
+            with suppress(MountError):
+                await running.unmount(lazy=True)
+            with trio.move_on_after(_LINGER_S):
+                await running.ended.wait()
+            if not running.ended.is_set():
+                log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
+                running.ended.set()
+            return
+
+
+def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
+    """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
+    ledger = recovery.open_ledger(store)
+    try:
+        index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
+    except StoreError as error:
+        log.error("%s; the view goes on without checks and seals. %s", error, error.hint)
+        return ledger, None, str(error)
+    if index.reason:
+        log.warning("the index was made anew: %s", index.reason)
+    return ledger, index, ""
+
+
+def clear_stale(path: Path) -> None:
+    """Unmount what a daemon that died left here. The store is ours, so nobody is behind it."""
+    while (mount := mounts.view_at(path)) is not None:
+        if mounts.answers(mount):
+            raise MountError(f"{path} is mounted already, with the store {mount.store}")
+        mountpoint.unmount(path, lazy=True)
+
+
+def _take_away(mount: mounts.Mount) -> None:
+    """However we got here, leave no mount of ours without a daemon."""
+    with suppress(MountError, OSError):
+        top = mounts.at(mount.mountpoint)
+        if top is not None and top.mount_id == mount.mount_id:
+            mountpoint.unmount(mount.mountpoint, lazy=True)
+
+
+def _raise_descriptor_limit() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return soft
+
+
+def _read_only(plain: PlainDirectory) -> bool:
+    return bool(plain.statvfs().f_flag & os.ST_RDONLY)
+
+
+def _has_acl(plain: PlainDirectory) -> bool:
+    """Whether the filesystem beneath keeps POSIX ACLs."""
+    try:
+        os.getxattr(f"/proc/self/fd/{plain.fd}", "system.posix_acl_access")
+    except OSError as error:
+        return error.errno == errno.ENODATA
+    return True
+
+
+def _start_guardian(config: Config, mount: mounts.Mount, store: Store) -> None:
+    """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard."""
+    subprocess.Popen(  # the arguments are ours
+        [
+            sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
+            str(os.getpid()), str(config.mountpoint), str(mount.mount_id), str(mount.device),
+            str(store.directory / "lock"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        close_fds=True,
+        cwd="/",
+    )  # fmt: skip

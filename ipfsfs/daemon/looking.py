@@ -1,0 +1,121 @@
+"""What a path is, in facts: for `why`, with a daemon or without one."""
+
+from __future__ import annotations
+
+import os
+import stat as stat_
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ipfsfs.errors import StoreError, UsageError
+from ipfsfs.hubcache.classify import Kind, Place, locate, promise
+from ipfsfs.plain import syscalls
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.store.index import Index
+from ipfsfs.store.ledger import Finding
+from ipfsfs.store.seal import Seal
+from ipfsfs.unixfs import cid
+
+_LEAVES_SHOWN: Final = 16
+
+_WORDS: Final = {
+    Kind.SECRET: "a secret: it never gets a CID and never leaves this machine",
+    Kind.SCRATCH: "scratch: in use for a moment only, never sealed",
+    Kind.PROMISE: "a promise: its name says what its sha256 must be",
+    Kind.CONTENT: "content",
+}
+
+
+def explain(
+    plain: PlainDirectory, index: Index | None, root_place: Place, path: bytes, degraded: str
+) -> dict[str, Any]:
+    """What a path below the plain root is, whether it is sealed or why not, its identity, CID and leaves.
+
+    Raises UsageError where nothing is there, or a symlink on the way leads elsewhere.
+    """
+    try:
+        fd = syscalls.open_beneath(plain.fd, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError as error:
+        raise UsageError(f"{os.fsdecode(path)}: {error.strerror}") from error
+    try:
+        st = os.fstat(fd)
+        born_ns = syscalls.birth_time_ns(fd)
+        if stat_.S_ISLNK(st.st_mode):
+            target = os.fsdecode(os.readlink(b"", dir_fd=fd))
+            return {"path": os.fsdecode(path), "what": f"a symlink to {target}", "sealed": False}
+    finally:
+        os.close(fd)
+    if stat_.S_ISDIR(st.st_mode):
+        return {"path": os.fsdecode(path), "what": "a directory: its files are sealed one by one", "sealed": False}
+    place, kind = locate(path, root_place)
+    facts: dict[str, Any] = {"path": os.fsdecode(path), "kind": kind.value, "what": _WORDS[kind]}
+    promised = promise(place, path.rpartition(b"/")[2])
+    if promised is not None:
+        facts["promised_sha256"] = promised.hex()
+    seal, reason = _seal_of(index, kind, st, plain, degraded)
+    facts["sealed"] = seal is not None
+    facts["why"] = reason
+    facts["identity"] = {
+        "inode": st.st_ino,
+        "born_ns": born_ns,
+        "size": st.st_size,
+        "mtime_ns": st.st_mtime_ns,
+        "ctime_ns": st.st_ctime_ns,
+    }
+    if seal is not None:
+        facts.update(_of_seal(seal))
+    return facts
+
+
+def _seal_of(
+    index: Index | None, kind: Kind, st: os.stat_result, plain: PlainDirectory, degraded: str
+) -> tuple[Seal | None, str]:
+    if kind in (Kind.SECRET, Kind.SCRATCH):
+        return None, f"{kind.value} is never sealed"
+    if not stat_.S_ISREG(st.st_mode):
+        return None, "only regular files are sealed"
+    if st.st_dev != plain.dev:
+        return None, "it lies on another filesystem than the directory's own"
+    if index is None:
+        return None, degraded or "there is no index"
+    try:
+        seal = index.get(st.st_ino)
+    except StoreError as error:
+        return None, str(error)
+    if seal is None:
+        return None, "not yet: it is being written, was changed just now, or its turn has not come"
+    if not seal.agrees(st):
+        return None, "it was changed since it was sealed; it will be sealed again"
+    return seal, "sealed" if seal.leased else "sealed, though nobody could tell whether it was being written meanwhile"
+
+
+def _of_seal(seal: Seal) -> dict[str, Any]:
+    leaves = [
+        {"cid": cid.to_text(cid.raw_cid(digest)), "length": length}
+        for (length, digest), _ in zip(seal.iter_leaves(), range(_LEAVES_SHOWN), strict=False)
+    ]
+    count = len(seal.leaves) // 36
+    return {
+        "cid": cid.to_text(seal.root),
+        "chunker": seal.chunker,
+        "sha256": seal.sha256.hex(),
+        "leased": seal.leased,
+        "settled": seal.settled,
+        "leaf_count": count,
+        "leaves": leaves,
+        "leaves_not_shown": max(0, count - _LEAVES_SHOWN),
+    }
+
+
+def findings_as_facts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings for `status` and `verify`."""
+    return [
+        {
+            "kind": finding.kind,
+            "path": os.fsdecode(finding.path),
+            "detail": finding.detail,
+            "who": finding.who,
+            "when": finding.when_ns // 1_000_000_000,
+        }
+        for finding in findings
+    ]

@@ -1,0 +1,99 @@
+"""What is mounted, by the kernel's own word: /proc/self/mountinfo (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ipfsfs.fuse.mountpoint import FILESYSTEM
+
+_ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(slots=True, frozen=True)
+class Mount:
+    """One mount. `source` is what the mount table shows as the device: for a view, the directory of its store."""
+
+    mount_id: int
+    device: int
+    mountpoint: Path
+    filesystem: str
+    source: str
+
+    @property
+    def is_view(self) -> bool:
+        """Whether this is a mount of ours."""
+        return self.filesystem == FILESYSTEM
+
+    @property
+    def store(self) -> Path:
+        """The store of a view."""
+        return Path(self.source)
+
+
+def all_mounts() -> list[Mount]:
+    """Every mount this process can see, in the order they were made. Raises OSError."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        return [parse(line) for line in table]
+
+
+def parse(line: bytes) -> Mount:
+    """One line of mountinfo."""
+    fields = line.split()
+    dash = fields.index(b"-", 6)
+    major, minor = fields[2].split(b":")
+    return Mount(
+        int(fields[0]),
+        os.makedev(int(major), int(minor)),
+        Path(os.fsdecode(_plain(fields[4]))),
+        _plain(fields[dash + 1]).decode(),
+        os.fsdecode(_plain(fields[dash + 2])),
+    )
+
+
+def at(path: Path) -> Mount | None:
+    """The topmost mount at exactly this (absolute) path, if there is one."""
+    found = None
+    for mount in all_mounts():
+        if mount.mountpoint == path:
+            found = mount
+    return found
+
+
+def view_at(path: Path) -> Mount | None:
+    """The view mounted at exactly this path, if one is, dead or alive."""
+    mount = at(path)
+    return mount if mount is not None and mount.is_view else None
+
+
+def view_over(path: Path) -> Mount | None:
+    """The view that a path lies in, if any."""
+    best = None
+    for mount in all_mounts():
+        if path == mount.mountpoint or mount.mountpoint in path.parents:
+            best = mount
+    return best if best is not None and best.is_view else None
+
+
+def views() -> list[Mount]:
+    """All views, of every user."""
+    return [mount for mount in all_mounts() if mount.is_view]
+
+
+def answers(mount: Mount) -> bool:
+    """Whether a daemon is behind a view: false when every call would end in ENOTCONN.
+
+    A daemon that is there but hangs makes this wait; ask its guardian instead.
+    """
+    try:
+        os.statvfs(mount.mountpoint)
+    except OSError:
+        return False
+    return True
+
+
+def _plain(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)

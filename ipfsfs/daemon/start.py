@@ -1,0 +1,65 @@
+"""Starting a daemon and waiting for its word."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ipfsfs.daemon.config import Config
+from ipfsfs.errors import MountError, UsageError
+
+_PATIENCE_S: Final = 60.0
+
+
+@dataclass(slots=True, frozen=True)
+class Started:
+    """A daemon that serves."""
+
+    pid: int
+    features: list[str]
+    degraded: str
+
+
+def start(config: Config) -> Started:
+    """Start a daemon in a session of its own; returns when the view answers. Raises MountError, UsageError."""
+    reading, writing = os.pipe()
+    try:
+        process = subprocess.Popen(  # the arguments are ours
+            [sys.executable, "-P", "-m", "ipfsfs.daemon", config.to_json(), str(writing)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[writing],
+            cwd="/",
+        )
+        os.close(writing)
+        answer = _read_answer(reading, process)
+    finally:
+        os.close(reading)
+    if "ready" in answer:
+        # It is to outlive us: nobody will wait for it here.
+        process.returncode = 0
+        ready = answer["ready"]
+        return Started(ready["pid"], ready["features"], ready["degraded"])
+    process.wait()
+    kind = UsageError if answer.get("exit_code") == UsageError.exit_code else MountError
+    raise kind(answer["error"], hint=answer["hint"])
+
+
+def _read_answer(fd: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    data = b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN | select.POLLHUP)
+    while not data.endswith(b"\n"):
+        if not poll.poll(_PATIENCE_S * 1000):
+            process.kill()
+            raise MountError(f"the daemon did not answer within {_PATIENCE_S:.0f} s and was ended")
+        more = os.read(fd, 65_536)
+        if not more:
+            raise MountError(f"the daemon ended before it was ready (exit code {process.wait()})")
+        data += more
+    answer: dict[str, Any] = json.loads(data)
+    return answer
