@@ -54,12 +54,11 @@ class QuietFile:
 
     def __post_init__(self) -> None:
         os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
+        self._ask_until(WINDOW)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill `view` from `offset` on; fewer bytes only at the end of the file. Raises OSError."""
-        while self._asked < min(offset + len(view) + WINDOW, self.size):
-            self._ask(self._asked, min(WINDOW, self.size - self._asked))
-            self._asked += WINDOW
+        self._ask_until(offset + len(view) + WINDOW)
         done = 0
         while done < len(view) and (count := os.preadv(self.fd, [view[done:]], offset + done)):
             done += count
@@ -67,15 +66,65 @@ class QuietFile:
 
     def release(self, end: int) -> None:
         """Everything before `end` has been read and is not needed again."""
-        while self._brought and sum(self._brought[0]) <= end:
-            offset, length = self._brought.pop(0)
+        while self._brought:
+            offset, length = self._brought[0]
+            if offset + length > end:
+                break
+            del self._brought[0]
             os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_DONTNEED)
 
-    def _ask(self, start: int, length: int) -> None:
-        for offset, span in _missing(self.fd, start, length):
-            self._brought.append((offset, span))
-            for at in range(offset, offset + span, _AHEAD):
-                os.posix_fadvise(self.fd, at, min(_AHEAD, offset + span - at), os.POSIX_FADV_WILLNEED)
+    def _ask_until(self, end: int) -> None:
+        while self._asked < min(end, self.size):
+            for offset, length in _missing(self.fd, self._asked, min(WINDOW, self.size - self._asked)):
+                self._brought.append((offset, length))
+                for at in range(offset, offset + length, _AHEAD):
+                    os.posix_fadvise(self.fd, at, min(_AHEAD, offset + length - at), os.POSIX_FADV_WILLNEED)
+            self._asked += WINDOW
+
+
+@dataclass(slots=True)
+class DirectFile:
+    """An open regular file that is read from the disk, past the page cache, which keeps what it has."""
+
+    fd: int
+    _block: memoryview
+
+    @classmethod
+    def beside(cls, fd: int) -> DirectFile | None:
+        """The same file as `fd`, by a descriptor of its own; None where it cannot be had. Raises OSError."""
+        try:
+            own = held.reopen(fd, os.O_RDONLY | os.O_DIRECT | os.O_NOATIME)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EPERM):
+                return None
+            raise
+        direct = cls(own, memoryview(mmap.mmap(-1, mmap.PAGESIZE)))
+        try:
+            os.preadv(own, [direct._block], 0)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                direct.close()
+                return None
+        return direct
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """As `QuietFile.read_into`; `view` and `offset` begin at a page."""
+        whole = len(view) - len(view) % mmap.PAGESIZE
+        done = 0
+        while done < whole and (count := os.preadv(self.fd, [view[done:whole]], offset + done)):
+            done += count
+        if done < whole or whole == len(view):
+            return done
+        rest = min(os.preadv(self.fd, [self._block], offset + whole), len(view) - whole)
+        view[whole : whole + rest] = self._block[:rest]
+        return whole + rest
+
+    def release(self, end: int) -> None:
+        """As `QuietFile.release`: there is nothing to let go of."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
 
 
 def _missing(fd: int, start: int, length: int) -> list[tuple[int, int]]:
@@ -89,6 +138,7 @@ def _missing(fd: int, start: int, length: int) -> list[tuple[int, int]]:
     while at >= 0:
         end = pages.find(1, at)
         end = len(pages) if end < 0 else end
-        spans.append((start + at * mmap.PAGESIZE, (end - at) * mmap.PAGESIZE))
+        first = at * mmap.PAGESIZE
+        spans.append((start + first, min(end * mmap.PAGESIZE, length) - first))
         at = pages.find(0, end)
     return spans

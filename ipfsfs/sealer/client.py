@@ -1,17 +1,23 @@
-"""The sealer as the daemon sees it: jobs to await, and a process that is kept alive behind them."""
+"""The sealer as the daemon sees it: jobs to await, and processes that are kept alive behind them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from enum import IntEnum
-from typing import Literal
 
 import trio
 
+from ipfsfs.errors import SealerLost
 from ipfsfs.plain.identity import Identity
+from ipfsfs.plain.tree import Found, Unreadable
+from ipfsfs.sealer import answers, wire
+from ipfsfs.sealer.answers import Outcome
 from ipfsfs.sealer.outcome import Busy, Changed, Digest, Failed, Gone, Sealed, Secret, Verified
+from ipfsfs.sealer.process import Process, Waiting
+from ipfsfs.sealer.wire import Header
+from ipfsfs.unixfs.chunk import Chunker
 
 
 class Urgency(IntEnum):
@@ -24,18 +30,6 @@ class Urgency(IntEnum):
 
 
 @dataclass(slots=True, frozen=True)
-class Found:
-    """A regular file that a walk came across. Times in ns; `path` from the plain root."""
-
-    path: bytes
-    ino: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    born_ns: int
-
-
-@dataclass(slots=True, frozen=True)
 class Progress:
     """What the sealer has read since it was started (bytes), how fast now (bytes a second), and what it reads now
     (empty when nothing)."""
@@ -45,51 +39,102 @@ class Progress:
     path: bytes
 
 
+@dataclass(slots=True)
+class Walk:
+    """What a walk finds, batch by batch: iterate over it. `unreadable`: directories that could not be listed so far."""
+
+    _process: Process
+    _waiting: Waiting
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def __aiter__(self) -> Walk:
+        return self
+
+    async def __anext__(self) -> list[Found]:
+        """The next batch. Raises SealerLost."""
+        while not self._waiting.batches:
+            if self._waiting.answer is not None:
+                raise StopAsyncIteration
+            if self._waiting.lost:
+                raise SealerLost(self._waiting.lost)
+            await self._waiting.changed.wait()
+        batch = self._waiting.batches.popleft()
+        self._process.more(self._waiting)
+        self.unreadable += [item for item in batch if isinstance(item, Unreadable)]
+        return [item for item in batch if isinstance(item, Found)]
+
+
+@dataclass(slots=True)
 class Sealer:
-    """All methods that wait raise SealerLost where the process died with the job; then they may be called again."""
+    """Jobs for the plain directory. Each may be cancelled; the process then drops it.
+
+    All methods that wait raise SealerLost where the process died with the job; then they may be called again. There are
+    two processes, each started when it is first needed: one that takes only what nobody else wants of processor and
+    disk, and one for what somebody waits for.
+    """
+
+    _polite: Process
+    _prompt: Process
 
     @property
     def state(self) -> str:
         """In words for `status`; empty while all is well."""
-        raise NotImplementedError
+        return self._prompt.state or self._polite.state
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are there now."""
+        return [process.pid for process in (self._polite, self._prompt) if process.pid is not None]
 
     @property
     def progress(self) -> Progress:
-        """What the process is doing."""
-        raise NotImplementedError
+        """What the processes are doing."""
+        (polite, path), (prompt, prompt_path) = self._polite.now, self._prompt.now
+        return Progress(self._polite.total + self._prompt.total, polite + prompt, prompt_path or path)
 
     async def seal(
         self,
         path: bytes,
         ino: int | None = None,
         *,
-        chunker: Literal["auto", "fixed"] = "auto",
+        chunker: Chunker = "auto",
         whole: bool = False,
         urgency: Urgency = Urgency.SOON,
     ) -> Sealed | Busy | Changed | Gone | Secret | Failed:
-        """Chunk and hash a file of the plain directory that nobody is writing; `whole`: also its sha2-256."""
-        raise NotImplementedError
+        """Chunk and hash a file of the plain directory that nobody is writing; `whole`: also its sha2-256.
+
+        `path` is from the plain root. With `ino`, only if that is its inode.
+        """
+        header = {"do": "seal", "path": wire.text(path), "ino": ino, "chunker": chunker, "whole": whole}
+        outcome = await self._ask(self._for(urgency), {**header, "urgency": int(urgency)})
+        assert not isinstance(outcome, Digest | Verified)
+        return outcome
 
     async def digest(self, path: bytes, ino: int, expected: bytes = b"") -> Digest | Changed | Gone | Failed:
         """The sha2-256 of a whole file, at once, writers or not. Bytes that were followed are not read again,
-        unless the result is not `expected`."""
-        raise NotImplementedError
+        unless the result is not `expected`. What was hashed of a file is kept until `unfollow`, also when cancelled."""
+        header = {"do": "digest", "path": wire.text(path), "ino": ino, "expected": expected.hex()}
+        outcome = await self._ask(self._prompt, header)
+        assert isinstance(outcome, Digest | Changed | Gone | Failed)
+        return outcome
 
     def follow(self, ino: int, path: bytes, prefix: int) -> None:
         """Hash the first `prefix` bytes of a file that is growing. Call it after they were written. Never waits."""
-        raise NotImplementedError
+        self._prompt.grow(ino, path, prefix)
 
     def restart(self, ino: int) -> None:
-        """Something below the prefix of a followed file was written again. Call it after that write."""
-        raise NotImplementedError
+        """Something below the prefix of a followed file was written again. Call it after that write. Never waits."""
+        self._prompt.restart(ino)
 
     def unfollow(self, ino: int) -> None:
-        """The file is of no more interest."""
-        raise NotImplementedError
+        """The file is of no more interest. Never waits."""
+        self._prompt.end(ino)
 
     async def settle(self, path: bytes, identity: Identity) -> bool:
         """Have the file's bytes on disk; whether its identity is (still) this one, before and after."""
-        raise NotImplementedError
+        header = {"do": "settle", "path": wire.text(path), "identity": astuple(identity)}
+        answer, _ = await self._answer(self._polite, header)
+        return answer.get("ok") is True
 
     async def verify(
         self,
@@ -102,20 +147,53 @@ class Sealer:
         urgency: Urgency = Urgency.NOW,
         progress: Callable[[int], None] | None = None,
     ) -> Verified | Gone | Failed:
-        """Read a file again from disk and compare. `progress` is called with the bytes read so far."""
-        raise NotImplementedError
+        """Read a file again from disk and compare. `progress` is called with the bytes read so far; it must not raise.
+
+        With `sha256` the whole is compared with that too, which takes as long again.
+        """
+        header: Header = {"do": "verify", "path": wire.text(path), "identity": astuple(identity), "leaves": len(leaves)}
+        header["sha256"] = sha256.hex()
+        outcome = await self._ask(self._for(urgency), header, leaves + sums, progress)
+        assert isinstance(outcome, Verified | Gone | Failed)
+        return outcome
 
     @asynccontextmanager
-    async def walk(
-        self, prefix: bytes = b"", *, urgency: Urgency = Urgency.IDLE
-    ) -> AsyncIterator[trio.MemoryReceiveChannel[list[Found]]]:
-        """All regular files below a directory of the plain root, in batches: `async with ... as batches: async for`."""
-        raise NotImplementedError
-        yield
+    async def walk(self, prefix: bytes = b"", *, urgency: Urgency = Urgency.IDLE) -> AsyncIterator[Walk]:
+        """All regular files below a directory of the plain root: `async with ... as walk: async for batch in walk`."""
+        process = self._for(urgency)
+        waiting = process.begin({"do": "walk", "path": wire.text(prefix)})
+        try:
+            yield Walk(process, waiting)
+        finally:
+            process.forget(waiting)
+
+    def _for(self, urgency: Urgency) -> Process:
+        return self._prompt if urgency is Urgency.NOW else self._polite
+
+    async def _ask(
+        self, process: Process, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
+    ) -> Outcome:
+        return answers.decode(*await self._answer(process, header, blob, progress))
+
+    async def _answer(
+        self, process: Process, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
+    ) -> tuple[Header, bytes]:
+        waiting = process.begin(header, blob, progress)
+        try:
+            return await process.answer(waiting)
+        finally:
+            process.forget(waiting)
 
 
 @asynccontextmanager
 async def open_sealer(root_fd: int, *, temporary: bytes = b"/") -> AsyncIterator[Sealer]:
-    """A sealer for the plain directory that `root_fd` (O_PATH) is open to; its process ends with the block."""
-    raise NotImplementedError
-    yield Sealer()
+    """A sealer for the plain directory that `root_fd` (O_PATH) is open to; its processes end with the block.
+
+    `temporary` is their TMPDIR. To be entered from the main thread: they die with the thread that started them.
+    """
+    async with trio.open_nursery() as nursery:
+        sealer = Sealer(Process(root_fd, "polite", temporary), Process(root_fd, "prompt", temporary))
+        nursery.start_soon(sealer._polite.run)
+        nursery.start_soon(sealer._prompt.run)
+        yield sealer
+        nursery.cancel_scope.cancel()

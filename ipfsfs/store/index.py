@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +86,8 @@ class Index:
     """The open index. `reason` says why it was made anew; empty where it was not, or is the first.
 
     `get` uses a connection of its own and may be called from the event loop at any time. All other methods write or
-    take long: they share a second connection, and the caller sees to it that only one of them runs at a time, in
-    whatever thread. All raise StoreError where the database fails them.
+    take long: they share a second connection, from whatever thread, one waiting for the other. All raise StoreError
+    where the database fails them.
     """
 
     path: Path
@@ -93,6 +95,7 @@ class Index:
     _reader: sqlite3.Connection
     _writer: sqlite3.Connection
     _file: database.DatabaseFile
+    _turn: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
     def open(cls, path: Path, *, plain_root: tuple[int, int]) -> Index:
@@ -152,7 +155,7 @@ class Index:
         self._write("DELETE FROM seals WHERE ino = ? AND seal_id = ?", rows)
 
     def restamp(self, ino: int, seal_id: int, ctime_ns: int) -> None:
-        """Give a seal a new ctime, which renames, links and chmods set without touching content. No such seal: nothing."""
+        """Give a seal a new ctime: renames, links and chmods set it and leave content alone. No such seal: nothing."""
         self._amend(ino, seal_id, lambda seal: replace(seal, ctime_ns=ctime_ns))
 
     def mark_settled(self, ino: int, seal_id: int) -> None:
@@ -193,14 +196,12 @@ class Index:
 
     def make_durable(self) -> None:
         """Return when everything written so far is on disk."""
-        try:
+        with self._using_writer():
             database.set_durability(self._writer, "FULL")
             try:
                 database.checkpoint(self._writer)
             finally:
                 database.set_durability(self._writer, "OFF")
-        except sqlite3.Error as error:
-            raise database.broken(self.path, error) from error
 
     def integrity(self) -> list[str]:
         """What SQLite finds wrong with the structure of its file; nothing where it is sound."""
@@ -212,15 +213,27 @@ class Index:
 
     def close(self) -> None:
         """Bring it to disk and close it. Never raises: one that could not be closed in order is checked when opened."""
-        try:
-            if not self.healthy():
-                self._writer.execute("UPDATE meta SET value = '1' WHERE key = 'closed'")
-                self.make_durable()
-        except (sqlite3.Error, StoreError):
-            pass
-        finally:
-            self._reader.close()
-            self._writer.close()
+        with self._turn:
+            try:
+                if not self.healthy():
+                    self._writer.execute("UPDATE meta SET value = '1' WHERE key = 'closed'")
+                    self.make_durable()
+            except (sqlite3.Error, StoreError):
+                pass
+            finally:
+                self._close()
+
+    def discard(self) -> None:
+        """Remove it, so that it vouches for nothing from now on, and close it. Never raises."""
+        with suppress(OSError):
+            database.remove(self.path)
+        with self._turn:
+            self._close()
+
+    def _close(self) -> None:
+        for connection in (self._reader, self._writer):
+            with suppress(sqlite3.Error):
+                connection.close()
 
     def _amend(self, ino: int, seal_id: int, change: Callable[[Seal], Seal]) -> None:
         for row in self._rows(_GET, (signed(ino),)):
@@ -236,17 +249,20 @@ class Index:
             after = rows[-1][0]
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        try:
+        with self._using_writer():
             return self._writer.execute(sql, values).fetchall()
-        except (sqlite3.Error, MemoryError) as error:
-            raise database.broken(self.path, error) from error
 
     def _write(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        try:
-            with database.transaction(self._writer):
-                self._writer.executemany(sql, rows)
-        except (sqlite3.Error, MemoryError) as error:
-            raise database.broken(self.path, error) from error
+        with self._using_writer(), database.transaction(self._writer):
+            self._writer.executemany(sql, rows)
+
+    @contextmanager
+    def _using_writer(self) -> Iterator[None]:
+        with self._turn:
+            try:
+                yield
+            except (sqlite3.Error, MemoryError) as error:
+                raise database.broken(self.path, error) from error
 
 
 def _prepare(writer: sqlite3.Connection, root: str, boot: str) -> None:

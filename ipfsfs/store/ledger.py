@@ -55,7 +55,7 @@ _BUSY_MS: Final = 2_000
 
 @dataclass(slots=True, frozen=True)
 class Finding:
-    """Something wrong with a file, of which a user must hear. `path` is from the plain root, `when_ns` since the epoch."""
+    """Something wrong with a file that a user must hear of. `path`: from the plain root. `when_ns`: since the epoch."""
 
     kind: Literal["rot", "broken_promise"]
     path: bytes

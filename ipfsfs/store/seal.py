@@ -7,7 +7,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.unixfs.cid import raw_cid
+from ipfsfs.unixfs.file import build
 
 UNIT: Final = 131_072
 """Bytes under one XXH3-64 checksum: what the kernel reads ahead, so that most READs are whole units (H19)."""
@@ -44,7 +48,7 @@ class Seal:
     ctime_ns: int
     seal_id: int
     root: bytes
-    chunker: Literal["auto", "fixed"]
+    chunker: Chunker
     leaves: bytes
     sums: bytes
     sha256: bytes
@@ -74,12 +78,22 @@ class Seal:
 
     def iter_leaves(self) -> Iterator[tuple[int, bytes]]:
         """Yields the length and the sha2-256 of each leaf, in order."""
-        return _LEAF.iter_unpack(self.leaves)
+        return unpack_leaves(self.leaves)
 
 
 def pack_leaf(length: int, digest: bytes) -> bytes:
     """One leaf as it stands in `Seal.leaves`."""
     return _LEAF.pack(length, digest)
+
+
+def unpack_leaves(leaves: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
+    """Yields the length and the sha2-256 of each leaf in `Seal.leaves`."""
+    return _LEAF.iter_unpack(leaves)
+
+
+def root_of(leaves: bytes | bytearray) -> bytes:
+    """The raw CID of the file that has these packed leaves."""
+    return build((raw_cid(digest), length) for length, digest in unpack_leaves(leaves)).cid
 
 
 def sums_size(size: int) -> int:

@@ -1,0 +1,224 @@
+"""The sealing process: takes jobs from a pipe, does a step of the most urgent one at a time, answers through another.
+
+Started as `python -m ipfsfs.sealer.worker ROOT REQUESTS RESULTS MANNERS`: three inherited descriptors, and "polite" or
+"prompt". It opens nothing but files below the root, keeps nothing on disk, and ends when the pipe of requests does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from ipfsfs.errors import FormatError
+from ipfsfs.plain import syscalls, tree
+from ipfsfs.plain.identity import Identity
+from ipfsfs.sealer import answers, jobs, wire
+from ipfsfs.sealer.following import Following
+from ipfsfs.sealer.hashing import new_buffer
+from ipfsfs.sealer.outcome import Failed
+from ipfsfs.sealer.wire import Header
+
+BATCHES_AHEAD: Final = 4
+"""Batches of a walk that are sent before one must be asked for."""
+
+_FOLLOW_RANK: Final = 1
+_RANKS: Final = {"digest": 0, "seal": 2, "verify": 3, "settle": 5, "walk": 6}
+_IDLE_SEAL_RANK: Final = 4
+_IDLE: Final = 2
+_REPORT_S: Final = 0.2
+_READ: Final = 1 << 16
+
+_Steps = Generator[int, None, answers.Outcome | bool | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    number: int
+    rank: tuple[int, int]
+    path: bytes
+    steps: _Steps
+    credit: int = 1
+    """A walk with none left waits until it is asked to go on."""
+    done: int = 0
+
+
+@dataclass(slots=True)
+class Worker:
+    """All jobs of the process. `results` is written to blocking: the daemon always reads."""
+
+    root: jobs.Root
+    requests: int
+    results: int
+    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _decoder: wire.Decoder = field(default_factory=wire.Decoder)
+    _buffer: memoryview = field(default_factory=new_buffer)
+    _following: Following = field(init=False)
+    _total: int = 0
+    _reported: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._following = Following(self.root)
+
+    def run(self) -> None:
+        """Work until the pipe of requests ends."""
+        poll = select.poll()
+        poll.register(self.requests, select.POLLIN)
+        busy = False
+        while True:
+            if poll.poll(0 if busy else None):
+                data = os.read(self.requests, _READ)
+                if not data:
+                    return
+                for header, blob in self._decoder.feed(data):
+                    self._take(header, blob)
+            busy = self._step()
+
+    def _take(self, header: Header, blob: bytes) -> None:
+        match header["do"]:
+            case "follow":
+                self._follow(header)
+            case "cancel":
+                if (job := self._jobs.pop(header["id"], None)) is not None:
+                    job.steps.close()
+            case "more":
+                if (job := self._jobs.get(header["id"])) is not None:
+                    job.credit += 1
+            case what:
+                number, path = header["id"], wire.path(header["path"])
+                rank = _RANKS[what] if what != "seal" or header["urgency"] != _IDLE else _IDLE_SEAL_RANK
+                credit = BATCHES_AHEAD if what == "walk" else 1
+                self._jobs[number] = _Job(
+                    number, (rank, number), path, self._steps(what, number, path, header, blob), credit
+                )
+
+    def _follow(self, header: Header) -> None:
+        ino = header["ino"]
+        if header["end"]:
+            self._following.unfollow(ino)
+        if header["restart"]:
+            self._following.restart(ino)
+        if header["prefix"]:
+            self._following.follow(ino, wire.path(header["path"]), header["prefix"])
+
+    def _steps(self, what: str, number: int, path: bytes, header: Header, blob: bytes) -> _Steps:
+        match what:
+            case "seal":
+                return jobs.seal(self.root, path, header["ino"], header["chunker"], self._buffer, whole=header["whole"])
+            case "digest":
+                return self._following.digest(path, header["ino"], bytes.fromhex(header["expected"]), self._buffer)
+            case "verify":
+                leaves, sums = blob[: header["leaves"]], blob[header["leaves"] :]
+                identity, sha256 = Identity(*header["identity"]), bytes.fromhex(header["sha256"])
+                return jobs.verify(self.root, path, identity, leaves, sums, sha256, self._buffer)
+            case "settle":
+                return _at_once(self.root, path, Identity(*header["identity"]))
+            case "walk":
+                return self._walk(number, path)
+        raise FormatError(f"no such job: {what}")
+
+    def _walk(self, number: int, prefix: bytes) -> Generator[int, None, None]:
+        for batch in tree.regular_files(self.root.fd, prefix):
+            yield 0
+            for part in _portions(batch):
+                self._send({"id": number, "found": answers.encode_batch(part)})
+                self._jobs[number].credit -= 1
+                yield 0
+
+    def _step(self) -> bool:
+        """Do a step of what is most urgent; returns whether there is more to do now."""
+        job = min((job for job in self._jobs.values() if job.credit > 0), key=_rank, default=None)
+        if job is None or job.rank[0] > _FOLLOW_RANK:
+            if count := self._following.advance(self._buffer):
+                self._report(count, b"")
+                return True
+            if job is None:
+                return False
+        try:
+            count = next(job.steps)
+        except StopIteration as end:
+            self._finish(job, end.value)
+        except Exception as error:
+            # One file that we cannot cope with must not take the process, and all other jobs, with it.
+            traceback.print_exc()
+            self._finish(job, Failed(errno.EIO, f"the sealer failed: {type(error).__name__}"))
+        else:
+            job.done += count
+            self._report(count, job.path, job)
+        return True
+
+    def _finish(self, job: _Job, outcome: answers.Outcome | bool | None) -> None:
+        del self._jobs[job.number]
+        done: Header = {"id": job.number, "total": self._total}
+        if outcome is None or isinstance(outcome, bool):
+            self._send({**done, "ok": outcome is not False})
+            return
+        header, blob = answers.encode(outcome)
+        if len(blob) > wire.BLOB_MAX:
+            header, blob = answers.encode(Failed(errno.EFBIG, "it is too large to be sealed"))
+        self._send({**done, **header}, blob)
+
+    def _report(self, count: int, path: bytes, job: _Job | None = None) -> None:
+        self._total += count
+        now = time.monotonic()
+        if now - self._reported >= _REPORT_S:
+            self._reported = now
+            header = {"total": self._total, "path": wire.text(path)}
+            if job is not None:
+                header |= {"id": job.number, "done": job.done}
+            self._send(header)
+
+    def _send(self, header: Header, blob: bytes = b"") -> None:
+        left = memoryview(wire.encode(header, blob))
+        while left:
+            left = left[os.write(self.results, left) :]
+
+
+def _rank(job: _Job) -> tuple[int, int]:
+    return job.rank
+
+
+def _at_once(root: jobs.Root, path: bytes, identity: Identity) -> Generator[int, None, bool]:
+    yield 0
+    return jobs.settle(root, path, identity)
+
+
+def _portions(batch: list[tree.Found | tree.Unreadable]) -> Iterator[list[tree.Found | tree.Unreadable]]:
+    """Cuts a batch so that each part fits a frame, however long the paths are."""
+    part: list[tree.Found | tree.Unreadable] = []
+    size = 0
+    for item in batch:
+        if size + len(item.path) > _READ and part:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item.path)
+    if part:
+        yield part
+
+
+def main(arguments: list[str]) -> None:
+    """Run the process."""
+    root, requests, results = (int(number) for number in arguments[:3])
+    # Ctrl-C and a service's stop are for the daemon, which ends this process when it has no more use for it. A lease
+    # that is asked back while it is held (for microseconds) sends SIGIO.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
+        signal.signal(number, signal.SIG_IGN)
+    syscalls.die_with_parent(signal.SIGKILL)
+    if arguments[3] == "polite":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        syscalls.idle_io_priority()
+    with suppress(BrokenPipeError):
+        Worker(jobs.Root.at(root), requests, results).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
