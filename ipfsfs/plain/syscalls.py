@@ -153,10 +153,10 @@ def statx(dir_fd: int, name: bytes) -> Attributes:
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     if _libc.syscall(_NR["statx"], dir_fd, name, _AT_SYMLINK_NOFOLLOW, _STATX_BASIC | _STATX_BTIME, buffer) != 0:
         raise _fail(name)
-    (mask, mode, ino, size, born, born_ns, changed, changed_ns, modified, modified_ns, major, minor) = _STATX.unpack(buffer)
+    mask, mode, ino, size, born, born_ns, changed, changed_ns, modified, modified_ns, *device = _STATX.unpack(buffer)
     return Attributes(
         mode=mode,
-        dev=os.makedev(major, minor),
+        dev=os.makedev(*device),
         ino=ino,
         size=size,
         mtime_ns=modified * 1_000_000_000 + modified_ns,
