@@ -29,6 +29,8 @@ class _Followed:
     target: int = 0
     hashed: int = 0
     restarts: int = 0
+    wanted: bool = False
+    """Whether somebody asked for it to be followed, so that it is kept after its digest was given."""
     hasher: _Hash = field(default_factory=sha256)
 
     def advance(self, end: int, buffer: memoryview) -> int:
@@ -56,6 +58,7 @@ class Following:
             file = self._file(ino, path)
         except OSError:
             return
+        file.wanted = True
         if file.restarts <= RESTARTS_MAX:
             file.target = max(file.target, prefix)
 
@@ -97,6 +100,8 @@ class Following:
                 followed = 0
         except OSError as error:
             return jobs.failure(error)
+        if not file.wanted:
+            self.unfollow(ino)
         if isinstance(outcome, Digest):
             return Digest(outcome.identity, outcome.sha256, followed)
         return outcome

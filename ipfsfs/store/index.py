@@ -98,16 +98,18 @@ class Index:
     _turn: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
-    def open(cls, path: Path, *, plain_root: tuple[int, int]) -> Index:
+    def open(cls, path: Path, *, plain_root: tuple[int, int], renew: bool = True) -> Index:
         """Open the index of the plain directory that has this inode and birth time (ns), or make an empty one.
 
-        What is there and damaged, of another directory, or of another version is removed. Raises StoreError where no
-        index can be made at all.
+        What is there and damaged, of another directory, or of another version is removed; without `renew` it stays, and
+        StoreError says what it is. Raises StoreError also where no index can be made at all.
         """
         try:
             try:
                 return cls._open(path, plain_root, "")
             except (_Unusable, sqlite3.Error) as error:
+                if not renew:
+                    raise
                 database.remove(path)
                 return cls._open(path, plain_root, str(error))
         except (_Unusable, sqlite3.Error, OSError) as error:

@@ -15,13 +15,13 @@ def open_ledger(store: Store) -> Ledger:
     Raises StoreError where it cannot be read.
     """
     if not store.ledger_path.exists():
-        _remove_index(store)
+        remove_index(store)
     return Ledger.open(store.ledger_path)
 
 
 def rebuild_ledger(store: Store) -> Ledger:
     """Make an empty ledger instead of one that cannot be read, and drop the index. Raises StoreError."""
-    _remove_index(store)
+    remove_index(store)
     return Ledger.rebuild(store.ledger_path)
 
 
@@ -52,7 +52,8 @@ def forget_marks(index: Index, ledger: Ledger) -> int:
     return len(marks)
 
 
-def _remove_index(store: Store) -> None:
+def remove_index(store: Store) -> None:
+    """Remove the index; it is made anew when it is opened. Raises StoreError."""
     try:
         database.remove(store.index_path)
     except OSError as error:
