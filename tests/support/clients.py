@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,38 +43,53 @@ class Clients:
             **extra,
         }
 
-    def start(self, client: str, *args: str, **env: str) -> subprocess.Popen[str]:
-        """Start `tests/workload/clients/{client}.py`, its stdin and stdout open for a talk."""
-        return subprocess.Popen(
-            [sys.executable, "-m", f"tests.workload.clients.{client}", *args],
+    @contextmanager
+    def start(self, module: str, *args: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `python -m module args` beside the caller, its stdin and stdout open for a talk; killed at the end."""
+        with subprocess.Popen(
+            [sys.executable, "-m", module, *args],
             cwd=self.scratch,
             env=self.environment(**env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def start_client(self, client: str, *args: str, **env: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start `tests/workload/clients/{client}.py`."""
+        return self.start(f"tests.workload.clients.{client}", *args, **env)
+
+    def start_hf(self, *args: str, **env: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start the `hf` command line."""
+        return self.start("huggingface_hub.cli.hf", *args, **env)
 
     def run(self, client: str, *args: str, timeout: float = 240, **env: str) -> Any:
         """Run a client to its end and return what it says: the JSON in its last line of output.
 
         Raises AssertionError with what it wrote if it fails, subprocess.TimeoutExpired after `timeout` seconds.
         """
-        process = self.start(client, *args, **env)
-        return answer(process, timeout)
+        with self.start_client(client, *args, **env) as process:
+            return answer(process, timeout)
+
+    def run_with_line(self, client: str, *args: str, meanwhile: Callable[[], object]) -> Any:
+        """As `run`, for a client that says a line when it is ready: then `meanwhile` is called and a line sent back."""
+        with self.start_client(client, *args) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if process.stdout.readline():
+                meanwhile()
+            return answer(process)
 
     def hf(self, *args: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the `hf` command line. Its exit code is for the caller to judge."""
-        return subprocess.run(
-            [sys.executable, "-m", "huggingface_hub.cli.hf", *args],
-            cwd=self.scratch,
-            env=self.environment(**env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        with self.start_hf(*args, **env) as process:
+            out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def hf_ok(self, *args: str, **env: str) -> str:
         """As `hf`, where anything but success fails the test; returns its standard output."""
@@ -84,11 +100,6 @@ class Clients:
 
 def answer(process: subprocess.Popen[str], timeout: float = 240) -> Any:
     """What a started client says in its last line, once it has ended well."""
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
+    out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"{process.args} ended with {process.returncode}:\n{out}{err}"
     return json.loads(out.splitlines()[-1])

@@ -22,7 +22,10 @@ RANDOM_NAMES = (
 LOGS = re.compile(r"^xet/logs/")
 # CPython writes the source's time into them.
 CONTENT_BY_TIME = re.compile(r"/__pycache__/.*\.pyc$")
-# Above this size a file is content, which names no path of the machine.
+# Arrow files carry the same fingerprint in their schema.
+FINGERPRINTED = re.compile(r"\.arrow$")
+FINGERPRINT = re.compile(rb'"fingerprint": "[0-9a-f]{16}"')
+# Above this size other files are content, which names no path of the machine.
 PATHS_WITHIN_BYTES = 1 << 20
 
 
@@ -79,8 +82,8 @@ def read_entry(root: Path, path: Path, name: str) -> Entry:
         content = str(path.readlink()).replace(str(root), "<root>")
     elif stat.S_ISREG(info.st_mode) and not CONTENT_BY_TIME.search(f"/{name}"):
         with path.open("rb") as file:
-            if info.st_size <= PATHS_WITHIN_BYTES:
-                data = file.read().replace(os.fsencode(root), b"<root>")
+            if info.st_size <= PATHS_WITHIN_BYTES or FINGERPRINTED.search(name):
+                data = FINGERPRINT.sub(b"<fingerprint>", file.read().replace(os.fsencode(root), b"<root>"))
                 content = f"{len(data)} {hashlib.sha256(data).hexdigest()}"
             else:
                 content = f"{info.st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
