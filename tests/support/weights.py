@@ -48,7 +48,9 @@ def gguf(
     return head + bytes(-len(head) % alignment) + body
 
 
-def torch_zip(tensors: Tensors, *, prefix: str = "archive", zip64: bool = True, pickle: str = "data.pkl") -> bytes:
+def torch_zip(
+    tensors: Tensors, *, prefix: str = "archive", zip64: bool = True, pickle: str = "data.pkl", comment: bytes = b""
+) -> bytes:
     """As torch.save lays it out: stored, data at multiples of 64 bytes, sizes behind the data, all of it zip64."""
     members = {pickle: b"\x80\x02" + "".join(tensors).encode()}
     members |= {f"data/{i}": data for i, data in enumerate(tensors.values())}
@@ -69,7 +71,13 @@ def torch_zip(tensors: Tensors, *, prefix: str = "archive", zip64: bool = True, 
             *(b"PK\1\2", 0, 0, 0x808, 0, 0, 0, 0, shown[0], shown[1], len(name), len(field), 0, 0, 0, 0, shown[2]),
         )
         directory += name + field
-    count, begin, length = len(members), len(body), len(directory)
+    for start in range(0, len(comment), 0xFFFF):  # as members of no size with long comments
+        part = comment[start : start + 0xFFFF]
+        directory += (
+            struct.pack("<4s24xHHH12x", b"PK\1\2", len(prefix) + 1, 0, len(part)) + prefix.encode() + b"/" + part
+        )
+    count = len(members) + -(-len(comment) // 0xFFFF)
+    begin, length = len(body), len(directory)
     end = b""
     if zip64:
         end += struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 0, 45, 0, 0, count, count, length, begin)

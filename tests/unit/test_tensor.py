@@ -21,7 +21,12 @@ _MIB = chunk.LEAF_MAX
 
 
 def _reader(data: bytes) -> Callable[[int, int], bytes]:
-    return lambda offset, length: data[offset : offset + length]
+    def read_at(offset: int, length: int) -> bytes:
+        assert 0 <= offset < 1 << 63, "pread would say EINVAL"
+        assert 0 <= length < 1 << 63
+        return data[offset : offset + length]
+
+    return read_at
 
 
 def _plan(data: bytes, chunker: chunk.Chunker = "auto") -> list[int]:
@@ -171,6 +176,23 @@ def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
     return data.replace(old, new)
 
 
+def _patched(data: bytes, at: int, new: bytes) -> bytes:
+    at %= len(data)
+    return data[:at] + new + data[at + len(new) :]
+
+
+def _padded(tensors: dict[str, bytes], length: int) -> bytes:
+    """A safetensors file with a header of `length` bytes, as long as spaces make it."""
+    data = weights.safetensors(tensors)
+    end = 8 + int.from_bytes(data[:8], "little")
+    return struct.pack("<Q", length) + data[8:end] + b" " * (length + 8 - end) + data[end:]
+
+
+_GOOD_ZIP_32 = weights.torch_zip(_SMALL, zip64=False)
+_LOCAL = _GOOD_ZIP.index(b"archive/data/1") - 30
+_END64, _LOCATOR, _END = -98, -42, -22
+_SIZES = struct.pack("<HHQQ", 1, 24, 120, 120)
+
 _LIES = {
     "safetensors: bytes behind the end": _GOOD + b"\0",
     "safetensors: cut short": _GOOD[:-1],
@@ -180,8 +202,8 @@ _LIES = {
     "safetensors: no tensors": struct.pack("<Q", 2) + b"{}",
     "safetensors: header longer than the file": struct.pack("<Q", 1 << 20) + _GOOD[8:],
     "safetensors: header of an exbibyte": struct.pack("<Q", 1 << 60) + _GOOD[8:],
-    "safetensors: header too long to read": struct.pack("<Q", (32 << 20) + 1) + b"{" + bytes(33 << 20),
-    "safetensors: too many tensors": weights.safetensors({str(i): b"" for i in range((1 << 18) + 1)}),
+    "safetensors: header too long to read": _padded(_SMALL, (32 << 20) + 8),
+    "safetensors: too many tensors": weights.safetensors({str(i): b"ab" for i in range((1 << 18) + 1)}),
     "gguf: bytes behind the end": _GOOD_GGUF + bytes(32),
     "gguf: cut short": _GOOD_GGUF[:-32],
     "gguf: version 1": _GOOD_GGUF[:4] + struct.pack("<I", 1) + _GOOD_GGUF[8:],
@@ -221,13 +243,33 @@ _LIES = {
     "zip: not torch's": weights.torch_zip(_SMALL, pickle="content.xml"),
     "zip: count too small": _replaced(_GOOD_ZIP, struct.pack("<QQ", 4, 4), struct.pack("<QQ", 3, 3)),
     "zip: count too large": _replaced(_GOOD_ZIP, struct.pack("<QQ", 4, 4), struct.pack("<QQ", 5, 5)),
-    "zip: stored size is not the size": _replaced(
-        _GOOD_ZIP, struct.pack("<HHQQ", 1, 24, 120, 120), struct.pack("<HHQQ", 1, 24, 120, 121)
+    "zip: a directory too long to read": weights.torch_zip(_SMALL, comment=bytes(33 << 20)),
+    "zip: stored size is not the size": _replaced(_GOOD_ZIP, _SIZES, struct.pack("<HHQQ", 1, 24, 120, 121)),
+    "zip: beyond the end": _replaced(_GOOD_ZIP, _SIZES, struct.pack("<HHQQ", 1, 24, 1 << 40, 1 << 40)),
+    "zip: reaches into the directory": _replaced(_GOOD_ZIP, _SIZES, struct.pack("<HHQQ", 1, 24, 400, 400)),
+    "zip: overlap": _replaced(_GOOD_ZIP, struct.pack("<HHQQ", 1, 24, 100, 100), struct.pack("<HHQQ", 1, 24, 200, 200)),
+    "zip: sizes left out": _replaced(_GOOD_ZIP, _SIZES, bytes(20)),
+    "zip: sizes cut short": _replaced(_GOOD_ZIP, _SIZES, struct.pack("<HHQQ", 1, 16, 120, 120)),
+    "zip: sizes that go on too long": _replaced(_GOOD_ZIP, _SIZES, struct.pack("<HHQQ", 1, 4_000, 120, 120)),
+    "zip: encrypted": _replaced(
+        _GOOD_ZIP, struct.pack("<4sHHHH", b"PK\1\2", 0, 0, 0x808, 0), struct.pack("<4sHHHH", b"PK\1\2", 0, 0, 0x809, 0)
     ),
-    "zip: beyond the end": _replaced(
-        _GOOD_ZIP, struct.pack("<HHQQ", 1, 24, 120, 120), struct.pack("<HHQQ", 1, 24, 1 << 40, 1 << 40)
-    ),
-    "zip: sizes left out": _replaced(_GOOD_ZIP, struct.pack("<HHQQ", 1, 24, 120, 120), bytes(20)),
+    "zip: no entry where one should be": _patched(_GOOD_ZIP, _GOOD_ZIP.index(b"PK\1\2"), b"PK\1\3"),
+    "zip: entry beyond the directory": _patched(_GOOD_ZIP, _GOOD_ZIP.rindex(b"PK\1\2") + 32, b"\xff\0"),
+    "zip: no member where one should be": _patched(_GOOD_ZIP, _LOCAL, b"PK\3\5"),
+    "zip: a name of another length": _patched(_GOOD_ZIP, _LOCAL + 26, b"\1\0"),
+    "zip: of another disk": _patched(_GOOD_ZIP, _END + 4, b"\1"),
+    "zip: begun on another disk": _patched(_GOOD_ZIP, _END + 6, b"\1"),
+    "zip: announces a comment": _patched(_GOOD_ZIP, _END + 20, b"\1"),
+    "zip: no end": _patched(_GOOD_ZIP, _END, b"PK\5\7"),
+    "zip: the large end lies elsewhere": _patched(_GOOD_ZIP, _LOCATOR + 8, b"\0"),
+    "zip: no large end": _patched(_GOOD_ZIP, _END64, b"PK\6\5"),
+    "zip: a directory of no entries": _patched(_GOOD_ZIP, _END64 + 32, bytes(8)),
+    "zip: a directory of countless entries": _patched(_GOOD_ZIP, _END64 + 32, b"\xff" * 8),
+    "zip: a directory that begins early": _patched(_GOOD_ZIP_32, _END + 16, b"\0"),
+    "zip: shorter than its end": b"PK\3\4" + bytes(10),
+    "zip: shorter than its large end": b"PK\3\4" + bytes(30),
+    "zip: no version": _replaced(_GOOD_ZIP, b"archive/version", b"archive/elusion"),
     "zip: names of two archives": _replaced(_GOOD_ZIP, b"archive/data/1", b"another/data/1"),
     "nothing": b"",
     "a few bytes": b"GGUF",
@@ -241,8 +283,13 @@ def test_a_lie_is_cut_every_mebibyte(lie: str) -> None:
 
 
 def test_the_liars_are_good_without_the_lie() -> None:
-    for data in (_GOOD, _GOOD_GGUF, _GOOD_ZIP):
+    for data in (_GOOD, _GOOD_GGUF, _GOOD_ZIP, _GOOD_ZIP_32, _padded(_SMALL, 32 << 20)):
         assert tensor.cuts(_reader(data), len(data)) == _expected(data, _SMALL)
+
+
+def test_as_many_tensors_as_are_allowed() -> None:
+    data = weights.safetensors({str(i): b"ab" for i in range(1 << 18)})
+    assert len(tensor.cuts(_reader(data), len(data))) == 1 << 18
 
 
 @pytest.mark.parametrize("good", [_GOOD, _GOOD_GGUF, _GOOD_ZIP], ids=["safetensors", "gguf", "zip"])
