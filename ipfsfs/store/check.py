@@ -136,7 +136,7 @@ def _check_files(store: Store) -> list[Problem]:
                 problems.append(Problem("it is not ours", name, Remedy.NONE))
                 continue
             mode = os.stat(name, dir_fd=store.fd, follow_symlinks=False).st_mode
-            if mode & 0o077 and not stat.S_ISLNK(mode):
+            if mode & 0o077 and not (stat.S_ISLNK(mode) or stat.S_ISSOCK(mode)):
                 problems.append(Problem("other users may use it", name, Remedy.CLOSE_TO_OTHERS))
     except OSError as error:
         raise StoreError(f"the store {store.directory} cannot be read: {error.strerror}") from error

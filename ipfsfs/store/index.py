@@ -281,6 +281,7 @@ def _prepare(writer: sqlite3.Connection, root: str, boot: str) -> None:
     if version != _VERSION:
         raise _Unusable(f"it had format {version}, not {_VERSION}")
     meta = dict(writer.execute("SELECT key, value FROM meta"))
+    writer.execute(f"SELECT {_COLUMNS} FROM seals LIMIT 1").fetchall()
     if meta.get("plain_root") != root:
         raise _Unusable("it was of another directory")
     if meta.get("closed") != "1" and meta.get("boot") != boot:

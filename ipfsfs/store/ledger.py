@@ -214,3 +214,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("it is no ledger of ipfsfs")
     elif version != _VERSION:
         raise sqlite3.DatabaseError(f"it has format {version}, and this version of ipfsfs knows only {_VERSION}")
+    for table in ("unsealed", "findings", "quarantined"):
+        connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()
