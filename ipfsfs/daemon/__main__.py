@@ -74,12 +74,13 @@ def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> N
         store.close()
 
 
-def _expected(group: ExceptionGroup[Exception]) -> IpfsfsError | None:
+def _expected(group: ExceptionGroup[Any]) -> IpfsfsError | None:
     """The one error of ours in a group that trio made of it, if there is nothing else in it."""
-    ours, others = group.split(IpfsfsError)
-    while isinstance(ours, ExceptionGroup):
-        ours = ours.exceptions[0]
-    return ours if isinstance(ours, IpfsfsError) and others is None else None
+    matched, others = group.split(IpfsfsError)
+    first: Any = matched
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, IpfsfsError) and others is None else None
 
 
 def _log_to(path: Path | None) -> None:

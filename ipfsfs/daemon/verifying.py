@@ -54,7 +54,9 @@ async def verify(
     """Verify all files below `paths` (from the plain root). What is wrong is entered in the ledger, what proved right
     again is taken out of it. Raises StoreError and SealerLost."""
     result = Verification()
-    known = {(finding.path, finding.kind) for finding in await trio.to_thread.run_sync(ledger.findings)}
+    known: set[tuple[bytes, str]] = {
+        (finding.path, finding.kind) for finding in await trio.to_thread.run_sync(ledger.findings)
+    }
     for path in paths:
         async with sealer.walk(path) as batches:
             async for batch in batches:

@@ -14,7 +14,7 @@ import trio
 from ipfsfs.hubcache import classify
 from ipfsfs.plain import entries, syscalls
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, stamp
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, Listing, stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.seals import Seals
@@ -23,6 +23,8 @@ LONG_S: Final = 86_400.0
 """How long the kernel may trust what is immutable (H22)."""
 SHORT_S: Final = 1.0
 """How long it may trust everything else, absence included: others may write beneath the view."""
+DOTS: Final = 2
+"""A listing begins with `.` and `..`."""
 _LARGE: Final = 64 * 1024 * 1024
 """Closing the last descriptor of a removed file frees its blocks; for one larger than this that is worth a thread."""
 
@@ -72,14 +74,28 @@ class Names:
         """
         listing = self.handles.listing(number)
         if listing.names is None or start == 0:
-            listing.names = entries.listing(listing.fd)
+            listing.names = [b".", b"..", *entries.listing(listing.fd)]
         for position in range(start, len(listing.names)):
             name = listing.names[position]
+            if position < DOTS:
+                yield position + 1, name, self._dots(listing, name)
+                continue
             try:
                 st = entries.stat(listing.fd, name)
             except FileNotFoundError:
                 continue
             yield position + 1, name, self._found(listing.node, name, st)
+
+    def _dots(self, listing: Listing, name: bytes) -> Entry:
+        """What `.` and `..` are, of which the kernel takes no reference and looks at type and number only.
+
+        They are never asked of the filesystem: `..` of a directory right below the root is the mount point, and the way
+        there leads through the view, to us (H7).
+        """
+        node = listing.node
+        if name == b".." and node.parent is not None:
+            node = node.parent
+        return Entry(node, os.fstat(listing.fd), SHORT_S)
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a directory. Raises OSError."""
