@@ -82,4 +82,7 @@ def torch_zip(
     if zip64:
         end += struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 0, 45, 0, 0, count, count, length, begin)
         end += struct.pack("<4sIQI", b"PK\6\7", 0, begin + length, 1)
-    return body + directory + end + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count, count, length, begin, 0)
+    shown_count = min(count, 0xFFFF)
+    return (
+        body + directory + end + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, shown_count, shown_count, length, begin, 0)
+    )
