@@ -11,6 +11,7 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
+from ipfsfs.view.names import DOTS
 from ipfsfs.view.view import View
 
 
@@ -161,7 +162,8 @@ class Operations(pyfuse3.Operations):
             if not pyfuse3.readdir_reply(token, name, of_entry(entry), position):
                 self.view.names.unlisted(entry)
                 return
-            entry.node.lookups += 1
+            if position > DOTS:
+                entry.node.lookups += 1
 
     @answered
     async def releasedir(self, fh: int) -> None:
