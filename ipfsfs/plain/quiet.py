@@ -29,10 +29,7 @@ def open_regular(root_fd: int, path: bytes) -> int:
         if kind != stat.S_IFREG:
             code = {stat.S_IFDIR: errno.EISDIR, stat.S_IFLNK: errno.ELOOP}.get(kind, errno.EINVAL)
             raise OSError(code, os.strerror(code), path)
-        try:
-            return held.reopen(seen, os.O_RDONLY | os.O_NOATIME)
-        except PermissionError:
-            return held.reopen(seen, os.O_RDONLY)  # O_NOATIME is for owners
+        return _reopen(seen, os.O_RDONLY)
     finally:
         os.close(seen)
 
@@ -93,9 +90,9 @@ class DirectFile:
     def beside(cls, fd: int) -> DirectFile | None:
         """The same file as `fd`, by a descriptor of its own; None where it cannot be had. Raises OSError."""
         try:
-            own = held.reopen(fd, os.O_RDONLY | os.O_DIRECT | os.O_NOATIME)
+            own = _reopen(fd, os.O_RDONLY | os.O_DIRECT)
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.EPERM):
+            if error.errno == errno.EINVAL:
                 return None
             raise
         direct = cls(own, memoryview(mmap.mmap(-1, mmap.PAGESIZE)))
@@ -125,6 +122,13 @@ class DirectFile:
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
+
+
+def _reopen(fd: int, flags: int) -> int:
+    try:
+        return held.reopen(fd, flags | os.O_NOATIME)
+    except PermissionError:
+        return held.reopen(fd, flags)  # O_NOATIME is for owners
 
 
 def _missing(fd: int, start: int, length: int) -> list[tuple[int, int]]:

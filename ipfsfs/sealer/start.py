@@ -18,6 +18,11 @@ cannot be both: to become idle is anyone's right, to come back takes CAP_SYS_NIC
 _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME")
 
 
+# Without site (-S): what we import is found where this process found it, and nothing else is run. Without writing
+# bytecode (-B): nothing of ours is to write anywhere.
+_PYTHON: Final = ("-S", "-P", "-B", "-m", "ipfsfs.sealer.worker")
+
+
 @dataclass(slots=True, frozen=True)
 class Started:
     """A running process, and our ends of its pipes: where requests go, where results and complaints come from."""
@@ -43,7 +48,7 @@ def start(root_fd: int, manners: Manners, temporary: bytes) -> Started:
             ours.append(writing if towards else reading)
         requests, results, complaints = theirs
         process = subprocess.Popen(
-            [*_PYTHON, str(root_fd), str(requests), str(results), manners],
+            [sys.executable, *_PYTHON, str(root_fd), str(requests), str(results), manners],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=complaints,
@@ -60,11 +65,6 @@ def start(root_fd: int, manners: Manners, temporary: bytes) -> Started:
         for fd in theirs:
             os.close(fd)
     return Started(process, *ours)
-
-
-# Without site (-S): what we import is found where this process found it, and nothing else is run. Without writing
-# bytecode (-B): nothing of ours is to write anywhere.
-_PYTHON: Final = (sys.executable, "-S", "-P", "-B", "-m", "ipfsfs.sealer.worker")
 
 
 def _environment(temporary: bytes) -> dict[bytes, bytes]:

@@ -63,6 +63,7 @@ class Worker:
     _buffer: memoryview = field(default_factory=new_buffer)
     _following: Following = field(init=False)
     _total: int = 0
+    _told: int = 0
     _reported: float = 0.0
 
     def __post_init__(self) -> None:
@@ -141,6 +142,8 @@ class Worker:
                 self._report(count, b"")
                 return True
             if job is None:
+                if self._total != self._told:
+                    self._report(0, b"", at_once=True)
                 return False
         try:
             count = next(job.steps)
@@ -166,11 +169,11 @@ class Worker:
             header, blob = answers.encode(Failed(errno.EFBIG, "it is too large to be sealed"))
         self._send({**done, **header}, blob)
 
-    def _report(self, count: int, path: bytes, job: _Job | None = None) -> None:
+    def _report(self, count: int, path: bytes, job: _Job | None = None, *, at_once: bool = False) -> None:
         self._total += count
         now = time.monotonic()
-        if now - self._reported >= _REPORT_S:
-            self._reported = now
+        if at_once or now - self._reported >= _REPORT_S:
+            self._reported, self._told = now, self._total
             header = {"total": self._total, "path": wire.text(path)}
             if job is not None:
                 header |= {"id": job.number, "done": job.done}
