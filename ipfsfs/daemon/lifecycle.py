@@ -218,15 +218,20 @@ def _has_acl(plain: PlainDirectory) -> bool:
 
 
 def _start_guardian(config: Config, mount: mounts.Mount, store: Store) -> None:
-    """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard."""
-    subprocess.Popen(  # the arguments are ours
-        [
-            sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
-            str(os.getpid()), str(config.mountpoint), str(mount.mount_id), str(mount.device),
-            str(store.directory / "lock"),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        close_fds=True,
-        cwd="/",
-    )  # fmt: skip
+    """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard.
+
+    What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
+    """
+    with store.log_path.open("ab") as said:
+        subprocess.Popen(  # the arguments are ours
+            [
+                sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
+                str(os.getpid()), str(config.mountpoint), str(mount.mount_id), str(mount.device),
+                str(store.directory / "lock"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            close_fds=True,
+            cwd="/",
+        )  # fmt: skip
