@@ -254,6 +254,9 @@ _LIES = {
     "zip: encrypted": _replaced(
         _GOOD_ZIP, struct.pack("<4sHHHH", b"PK\1\2", 0, 0, 0x808, 0), struct.pack("<4sHHHH", b"PK\1\2", 0, 0, 0x809, 0)
     ),
+    "zip: member beyond all files": _replaced(
+        _GOOD_ZIP, _SIZES + struct.pack("<Q", _LOCAL), _SIZES + struct.pack("<Q", (1 << 64) - 2)
+    ),
     "zip: no entry where one should be": _patched(_GOOD_ZIP, _GOOD_ZIP.index(b"PK\1\2"), b"PK\1\3"),
     "zip: entry beyond the directory": _patched(_GOOD_ZIP, _GOOD_ZIP.rindex(b"PK\1\2") + 32, b"\xff\0"),
     "zip: no member where one should be": _patched(_GOOD_ZIP, _LOCAL, b"PK\3\5"),
