@@ -63,17 +63,13 @@ class Finding:
     fix: str = ""
 
 
-@click.command()
+@click.command(epilog="Example: ipfsfs doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and lacks for ipfsfs, and how to mend it.
 
     Exit code 0 if everything needed is there, 1 if not.
-
-    \b
-    Example:
-      ipfsfs doctor
     """
     findings = [finding for check in CHECKS for finding in check()]
     ok = all(finding.ok is not False for finding in findings)

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ipfsfs.daemon import mounts
 from ipfsfs.fuse import mountpoint
+from tests.support.mounted import TREE, Mounted, clear, environment
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "mount_scripts"
+SCRIPTS = TREE / "mount_scripts"
 
 
-def run(command: list[str | Path], **environ: str) -> subprocess.CompletedProcess[str]:
-    """Without the caller's environment but for its PATH: no CI marker, no settings of the tests' own environment."""
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **environ}
+def run(command: Sequence[str | Path], **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        env=environment(**environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say() -> None:
-    scripts = [path for path in (*SCRIPTS.iterdir(), ROOT / ".ci" / "run") if path.is_file()]
+    scripts = [path for path in (*SCRIPTS.iterdir(), TREE / ".ci" / "run") if path.is_file()]
     checked = run(["shellcheck", "-x", *scripts])
     assert checked.returncode == 0, checked.stdout
 
@@ -91,20 +100,51 @@ class TestUnits:
     def test_h04_stopping_takes_away_what_is_dead_and_nothing_else(self, tmp_path: Path, unit: str) -> None:
         view = tmp_path / "view"
         view.mkdir()
-        assert run(after_stop(unit, view)).returncode == 0
+        after_stop = command_of(unit, "ExecStopPost", view)
         with dead_mount(view):
-            assert run(after_stop(unit, view)).returncode == 0
+            assert run(after_stop).returncode == 0
             assert list(view.iterdir()) == []
+        living = Mounted(view).mount()
+        assert run(after_stop).returncode == 0
+        assert living.mounted
+        living.umount()
+
+    @pytest.mark.parametrize("unit", ["ipfsfs.service", "ipfsfs@.service"])
+    def test_systemd_learns_when_the_view_answers_and_sigterm_stops_it(self, tmp_path: Path, unit: str) -> None:
+        view = tmp_path / "view"
+        view.mkdir()
+        (view / "file").write_text("content\n")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "notify"))
+            manager.settimeout(30)
+            service = subprocess.Popen(
+                command_of(unit, "ExecStart", view),
+                env=environment(NOTIFY_SOCKET=str(tmp_path / "notify")),
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                assert b"READY=1" in manager.recv(4096)
+                assert mounts.view_at(view) is not None
+                assert (view / "file").read_text() == "content\n"
+                service.send_signal(signal.SIGTERM)
+                assert service.wait(30) == 0
+                assert mounts.view_at(view) is None
+            finally:
+                service.kill()
+                service.wait()
+                clear(view)
 
 
-def after_stop(unit: str, view: Path) -> list[str | Path]:
-    """The command of ExecStopPost=, as systemd would run it, with this environment's ipfsfs."""
-    (line,) = [
-        line for line in (SCRIPTS / "systemd" / unit).read_text().splitlines() if line.startswith("ExecStopPost=")
-    ]
-    words = shlex.split(line.removeprefix("ExecStopPost=").replace("$$", "$"))
-    here = {"%h/.cache/huggingface": str(view), "%f": str(view), "ipfsfs": str(Path(sys.executable).parent / "ipfsfs")}
-    return [here.get(word, word) for word in words]
+def command_of(unit: str, setting: str, view: Path) -> list[str]:
+    """The command that systemd would run, with the tests' own ipfsfs."""
+    (line,) = [line for line in (SCRIPTS / "systemd" / unit).read_text().splitlines() if line.startswith(f"{setting}=")]
+    words = shlex.split(line.removeprefix(f"{setting}=").replace("$$", "$"))
+    here = {
+        "%h/.cache/huggingface": [str(view)],
+        "%f": [str(view)],
+        "ipfsfs": [sys.executable, "-m", "ipfsfs"],
+    }
+    return [part for word in words for part in here.get(word, [word])]
 
 
 @contextmanager
@@ -114,8 +154,7 @@ def dead_mount(view: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.path.ismount(view) or not os.access(view, os.F_OK):
-            mountpoint.unmount(view, lazy=True)
+        clear(view)
 
 
 class TestMountHelper:
@@ -175,3 +214,115 @@ class TestMountHelper:
         assert run([SCRIPTS / "mount.ipfsfs", "--install"], DESTDIR=str(tmp_path)).returncode == 0
         through_the_link = run([tmp_path / "sbin" / "mount.ipfsfs", "none", "/srv/hf", "-fv"])
         assert f"{SCRIPTS / 'ipfsfs'} mount -- /srv/hf" in through_the_link.stderr
+
+    @pytest.mark.root
+    def test_a_line_in_fstab_mounts(self, tmp_path: Path) -> None:
+        view, said = self.mount_by_fstab(tmp_path, "allow_other,chunker=fixed,ro,noauto,nofail,x-systemd.automount")
+        kind, options, content = said.split()[-3:]
+        assert kind == "fuse.ipfsfs"
+        assert {"ro", "nosuid", "nodev", "allow_other"} <= set(options.split(","))
+        assert content == "content"
+        assert (view / "file").read_text() == "content\n"
+
+    @pytest.mark.root
+    def test_a_line_in_fstab_mounts_nothing_in_ci(self, tmp_path: Path) -> None:
+        _, said = self.mount_by_fstab(tmp_path, "ro", BUILDKITE="true")
+        assert "BUILDKITE" in said
+        assert "fuse.ipfsfs" not in said
+        assert said.endswith("content\n")
+
+    def mount_by_fstab(self, tmp_path: Path, options: str, **environ: str) -> tuple[Path, str]:
+        """Mounts, looks and unmounts by mount(8) and umount(8), in a namespace whose /sbin has our link in it."""
+        view = tmp_path / "view"
+        view.mkdir()
+        (view / "file").write_text("content\n")
+        store = tmp_path / "store"
+        (tmp_path / "fstab").write_text(f"{store} {view} ipfsfs {options} 0 0\n")
+        assert run([SCRIPTS / "mount.ipfsfs", "--install"], DESTDIR=str(tmp_path)).returncode == 0
+        sbin = os.path.realpath("/sbin")
+        script = f"""
+            mount -t overlay none -o lowerdir={tmp_path}/sbin:{sbin} {sbin}
+            mount -T {tmp_path}/fstab {view}
+            findmnt -n -o FSTYPE,OPTIONS --mountpoint {view} || true
+            cat {view}/file
+            ! mountpoint -q {view} || {{ umount {view}; flock --wait 30 {store}/lock true; }}
+        """
+        done = run(["unshare", "--mount", "sh", "-ec", script], **environ)
+        assert done.returncode == 0, done.stderr
+        return view, done.stdout
+
+
+def clone(into: Path) -> Path:
+    """A clone in which nothing was run yet, with what is in the working tree."""
+    for name in run(["git", "-c", f"safe.directory={TREE}", "-C", TREE, "ls-files", "-z"]).stdout.split("\0"):
+        if (TREE / name).is_file():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TREE / name, into / name)
+    return into
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose launcher has run once."""
+    checkout = clone(tmp_path_factory.mktemp("clone") / "a clone")
+    first = run([checkout / "mount_scripts" / "ipfsfs", "--version"])
+    assert first.returncode == 0, first.stderr
+    return checkout
+
+
+class TestLauncher:
+    def test_one_command_is_enough_however_often_it_is_given_at_once(self, tmp_path: Path) -> None:
+        checkout = clone(tmp_path / "clone")
+        started = [
+            subprocess.Popen(
+                [checkout / "mount_scripts" / "ipfsfs", "doctor", "--json"],
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(3)
+        ]
+        said = [each.communicate(timeout=240) for each in started]
+        for stdout, stderr in said:
+            assert "findings" in json.loads(stdout), stderr
+        assert sum("installing the locked Python packages" in stderr for _, stderr in said) == 1
+
+    @pytest.mark.root
+    def test_the_next_start_is_silent_and_needs_no_network(self, installed: Path, tmp_path: Path) -> None:
+        (tmp_path / "trio.py").write_text("raise SystemExit('somebody else's trio')")
+        link = tmp_path / "ipfsfs"
+        link.symlink_to(installed / "mount_scripts" / "ipfsfs")
+        done = run(["unshare", "--net", "--", link, "doctor", "--json"], PYTHONPATH=str(tmp_path))
+        assert "findings" in json.loads(done.stdout)
+        assert done.stderr == ""
+
+    def test_an_interrupted_installation_is_not_taken_for_good(self, installed: Path) -> None:
+        shutil.rmtree(installed / ".venv")
+        unfinished = installed / ".venv.unfinished"
+        installing = subprocess.Popen(
+            [installed / "mount_scripts" / "ipfsfs", "--version"],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while not unfinished.exists():
+            assert installing.poll() is None
+            time.sleep(0.005)
+        os.killpg(installing.pid, signal.SIGKILL)
+        installing.wait()
+        (installed / ".venv").mkdir(exist_ok=True)
+        (installed / ".venv" / "half a file").touch()
+        done = run([installed / "mount_scripts" / "ipfsfs", "--version"])
+        assert done.returncode == 0, done.stderr
+        assert "an interrupted installation left behind" in done.stderr
+        assert not unfinished.exists()
+        assert not (installed / ".venv" / "half a file").exists()
+
+    def test_another_lock_file_makes_another_environment(self, installed: Path) -> None:
+        with (installed / "uv.lock").open("a") as lock:
+            lock.write("\n")
+        first = run([installed / "mount_scripts" / "ipfsfs", "--version"])
+        assert "installing the locked Python packages" in first.stderr
+        assert run([installed / "mount_scripts" / "ipfsfs", "--version"]).stderr == ""
