@@ -53,6 +53,9 @@ def main() -> int:
         tell({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
         logging.getLogger("ipfsfs").error("%s %s", error, error.hint)
         return error.exit_code
+    except Exception:  # nobody sees stderr any more
+        logging.getLogger("ipfsfs").exception("the daemon met a bug and ends; the path becomes the plain directory")
+        raise
     return 0
 
 

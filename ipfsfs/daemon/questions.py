@@ -96,7 +96,7 @@ async def check(running: Running, question: dict[str, Any], report: Report) -> d
         )
     await seals.flush()
     paths = question.get("paths", [""])
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+    if not isinstance(paths, list):
         raise UsageError("paths must be a list of texts")
     result = await verify(
         running.sealer,
@@ -104,7 +104,7 @@ async def check(running: Running, question: dict[str, Any], report: Report) -> d
         seals.ledger,
         running.view.plain,
         running.view.nodes.root_place,
-        [os.fsencode(path) for path in paths],
+        [_encoded(path) for path in paths],
         report,
     )
     for ino in result.changed_inodes:
@@ -143,10 +143,16 @@ async def umount(running: Running, question: dict[str, Any], report: Report) -> 
 
 
 def _path(question: dict[str, Any]) -> bytes:
-    path = question.get("path", "")
+    return _encoded(question.get("path", ""))
+
+
+def _encoded(path: object) -> bytes:
     if not isinstance(path, str) or "\0" in path:
-        raise UsageError("path must be a text")
-    return os.fsencode(path)
+        raise UsageError("a path must be a text without NUL")
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"no path: {error}") from error
 
 
 QUESTIONS: Final[dict[str, Callable[[Running, dict[str, Any], Report], Awaitable[dict[str, Any]]]]] = {
