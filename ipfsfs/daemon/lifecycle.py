@@ -121,7 +121,7 @@ async def serve(
                 degraded=degraded,
             )
             view = View.build(foundation, behind.start_soon)
-            async with session(view, config.mountpoint, device, acl=_has_acl(plain)) as (features, ended):
+            async with session(view, config.mountpoint, device, acl=config.allow_other and _has_acl(plain)) as (features, ended):
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)

@@ -13,7 +13,8 @@ import trio
 from ipfsfs.hubcache.classify import Kind, Place, locate, promise
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer.client import Found, Sealer
+from ipfsfs.plain.tree import Found
+from ipfsfs.sealer.client import Sealer
 from ipfsfs.sealer.outcome import Digest, Verified
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Finding, Ledger

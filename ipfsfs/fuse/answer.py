@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.fuse.turns import passing_on
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def answered(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     @functools.wraps(handler)
     async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await handler(*args, **kwargs)
+            return await passing_on(handler(*args, **kwargs))
         except pyfuse3.FUSEError:
             raise
         except OSError as error:
@@ -47,7 +48,7 @@ def unanswered(handler: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, C
     @functools.wraps(handler)
     async def go_on(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            await handler(*args, **kwargs)
+            await passing_on(handler(*args, **kwargs))
         except Exception:  # as above
             log.exception("a bug in %s; it was passed over", handler.__name__)
 

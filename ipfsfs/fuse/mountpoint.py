@@ -23,6 +23,10 @@ _MS_RDONLY: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _SUBTYPE: Final = "ipfsfs"
+_FOR_OTHERS: Final = ",allow_other,default_permissions"
+"""Where others come in, the kernel has to check permissions: the daemon may do more than they. Where only our own user
+does, the filesystem beneath checks them as it always has, and the kernel need not ask for a directory's attributes
+again before each change in it."""
 FILESYSTEM: Final = f"fuse.{_SUBTYPE}"
 """The type that /proc/self/mountinfo shows."""
 
@@ -45,9 +49,9 @@ def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: 
             f"cannot open /dev/fuse: {error.strerror}", hint="Load the kernel module: modprobe fuse"
         ) from error
     root_mode = stat.S_IFMT(mountpoint.stat().st_mode)
-    options = f"fd={fd},rootmode={root_mode:o},user_id=0,group_id=0,default_permissions"
+    options = f"fd={fd},rootmode={root_mode:o},user_id=0,group_id=0"
     if allow_other:
-        options += ",allow_other"
+        options += _FOR_OTHERS
     flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
     if _libc.mount(os.fsencode(source), os.fsencode(mountpoint), FILESYSTEM.encode(), flags, options.encode()) != 0:
         code = ctypes.get_errno()
@@ -61,9 +65,9 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
     if helper is None:
         raise MountError("fusermount3 is not installed", hint="Install the package fuse3.")
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
-    options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={_SUBTYPE},default_permissions"
+    options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={_SUBTYPE}"
     if allow_other:
-        options += ",allow_other"
+        options += _FOR_OTHERS
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         done = subprocess.run(

@@ -189,6 +189,10 @@ class Operations(pyfuse3.Operations):
         return shown
 
     @answered
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        return self.view.attributes.allows(self.view.nodes[inode], mode)
+
+    @answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         return await self.view.attributes.get_xattr(self.view.nodes[inode], name)
 

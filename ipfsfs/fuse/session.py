@@ -12,6 +12,7 @@ from typing import Final
 import pyfuse3
 import trio
 
+from ipfsfs.fuse import turns
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
 from ipfsfs.view.view import View
@@ -32,8 +33,9 @@ async def session(
     Yields the features won in the negotiation, and an event that is set when the kernel has ended the session, because
     somebody unmounted. Raises MountError where the session cannot begin.
     """
+    turns.install()
     exchange = Exchange.prepare(device)
-    pyfuse3.init(Operations(view, acl=acl), f"/dev/fd/{exchange.stand_in}", {"default_permissions"})
+    pyfuse3.init(Operations(view, acl=acl), f"/dev/fd/{exchange.stand_in}", set())
     ended = trio.Event()
     try:
         async with trio.open_nursery() as nursery:

@@ -58,6 +58,11 @@ def truncate(fd: int, size: int) -> None:
     os.truncate(_path(fd), size)
 
 
+def allows(fd: int, mode: int) -> bool:
+    """Whether this process may use the file as `mode` (R_OK, W_OK, X_OK) says, by its effective user."""
+    return os.access(_path(fd), mode, effective_ids=True)
+
+
 def reopen(fd: int, flags: int) -> int:
     """Open the held file itself, by no name. Raises OSError."""
     return os.open(_path(fd), flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

@@ -47,6 +47,14 @@ class Attributes:
     writer: Writer
     trees: Trees
 
+    def allows(self, node: Node, mode: int) -> bool:
+        """Whether this process, which is its only user's, may use a file as access(2) asks. Raises OSError."""
+        fd = self.nodes.look(node)
+        try:
+            return held.allows(fd, mode)
+        finally:
+            os.close(fd)
+
     async def set(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> os.stat_result:
         """Set attributes and return all of them. Raises OSError."""
         fd = self.nodes.look(node)

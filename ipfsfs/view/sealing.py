@@ -21,7 +21,8 @@ import trio
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.hubcache.classify import Kind, kind, locate, promise
 from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer.client import Found, Sealer, Urgency
+from ipfsfs.plain.tree import Found
+from ipfsfs.sealer.client import Sealer, Urgency
 from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret
 from ipfsfs.store.seal import Seal
 from ipfsfs.unixfs.chunk import Chunker

@@ -1,0 +1,132 @@
+"""How pyfuse3's tasks take turns at the kernel's descriptor.
+
+With trio's own lock and wait, every request costs a hand-over from task to task and two system calls of epoll: twice
+what answering it costs. Here the task that has answered a request without waiting takes the next one itself, and looks
+for it, for a moment, before it goes to sleep. pyfuse3 finds the parts of trio it uses under a name that may be
+replaced, as its own asyncio module does; `install` puts these there.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+import types
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import pyfuse3
+import trio
+
+T = TypeVar("T")
+
+_SOON_S: Final = 0.0001
+"""A request that came this soon after the last answer makes it likely that the next one will, too."""
+_IN_A_ROW: Final = 64
+"""Requests answered without letting other tasks run."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """The right to read the next request. Stands in for `trio.Lock`; whoever leaves it usually comes back at once, so
+    nobody is woken for it, except by `pass_on` when a handler has to wait."""
+
+    _taken: bool = False
+    _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    async def __aenter__(self) -> None:
+        while self._taken:
+            await self._waiting.park()
+        self._taken = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._taken = False
+        if _readiness.ended:
+            self._waiting.unpark_all()
+
+    def pass_on(self) -> None:
+        """The task that had the turn is busy: let another read."""
+        if not self._taken:
+            self._waiting.unpark()
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Stands in for `trio.lowlevel` where pyfuse3 waits for the descriptor."""
+
+    ended: bool = False
+    _polled: int = -1
+    _poll: Any = None
+    _in_a_row: int = 0
+    _soon: bool = False
+
+    async def wait_readable(self, fd: int) -> None:
+        """Return when there is a request to read, or the session is over."""
+        self._in_a_row += 1
+        if self._in_a_row >= _IN_A_ROW:
+            self._in_a_row = 0
+            await trio.lowlevel.checkpoint()
+        began = time.perf_counter()
+        events = self._look(fd)
+        while not events and self._soon and time.perf_counter() - began < _SOON_S:
+            events = self._look(fd)
+        if not events:
+            self._in_a_row = 0
+            await trio.lowlevel.wait_readable(fd)
+            events = self._look(fd)
+        self._soon = time.perf_counter() - began < _SOON_S
+        if events and events[0][1] & (select.POLLERR | select.POLLHUP):
+            self.ended = True
+
+    def _look(self, fd: int) -> list[tuple[int, int]]:
+        if fd != self._polled:
+            self._poll = select.poll()
+            self._poll.register(fd, select.POLLIN)
+            self._polled = fd
+        found: list[tuple[int, int]] = self._poll.poll(0)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio.lowlevel, name)
+
+
+_readiness: Final = Readiness()
+_turn: Turn = Turn()
+
+
+def install() -> None:
+    """Have pyfuse3 wait by way of this module; before its loop is started."""
+    global _turn
+    _turn = Turn()
+    _readiness.ended = False
+    _readiness._polled = -1
+    parts = types.SimpleNamespace(
+        Lock=lambda: _turn,
+        lowlevel=_readiness,
+        ClosedResourceError=trio.ClosedResourceError,
+        open_nursery=trio.open_nursery,
+        from_thread=trio.from_thread,
+    )
+    pyfuse3.trio = parts  # type: ignore[attr-defined]
+
+
+@types.coroutine
+def passing_on(handler: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a handler; if it does not finish at once, let another task read meanwhile."""
+    try:
+        waited_for = handler.send(None)
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+    _turn.pass_on()
+    try:
+        while True:
+            try:
+                sent = yield waited_for
+            except BaseException as error:  # whatever trio throws in is for the handler
+                waited_for = handler.throw(error)
+            else:
+                waited_for = handler.send(sent)
+    except StopIteration as finished:
+        result = finished.value
+        return result
