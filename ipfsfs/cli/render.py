@@ -93,7 +93,8 @@ class Bar:
 
 @contextmanager
 def bar(title: str) -> Iterator[Bar]:
-    """A bar with files, bytes, rate and time left, on stderr. Where that is no terminal, only the end is shown."""
+    """A bar with files, bytes, rate and time left, on stderr. Where that is no terminal, nothing."""
+    console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -101,7 +102,8 @@ def bar(title: str) -> Iterator[Bar]:
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
     with progress:
         yield Bar(progress, progress.add_task(title, total=None, files="0 files"))
