@@ -142,8 +142,16 @@ class Names:
             assert node.parent is not None
             entries.link(self.nodes.directory_fd(node.parent), node.name, dst_fd, name)
         st = entries.stat(dst_fd, name)
-        self.seals.restamp(before, st)
+        self._carry_over(before, st, parent, name)
         return self._found(parent, name, st)
+
+    def _carry_over(self, before: os.stat_result, after: os.stat_result, parent: Node, name: bytes) -> None:
+        """A file has a new name: its seal goes on holding, except where the name says that it is never sealed (H36)."""
+        if classify.kind(self.nodes.place(parent), name) in (classify.Kind.SECRET, classify.Kind.SCRATCH):
+            if stat_.S_ISREG(after.st_mode):
+                self.seals.drop(after.st_ino)
+        else:
+            self.seals.restamp(before, after)
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
@@ -207,7 +215,7 @@ class Names:
         after = entries.stat(dst_fd, new_name)
         if (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
             return
-        self.seals.restamp(before, after)
+        self._carry_over(before, after, new_parent, new_name)
         if node is not None:
             directory = stat_.S_ISDIR(after.st_mode)
             self.nodes.moved(node, new_parent, new_name, directory=directory)

@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from ipfsfs.errors import IpfsfsError
+from ipfsfs.errors import IpfsfsError, SealerLost
 from ipfsfs.hubcache.classify import Kind, kind, locate, promise
 from ipfsfs.plain.identity import Identity
 from ipfsfs.plain.tree import Found
@@ -43,6 +43,9 @@ _AT_ONCE: Final = 4
 """Jobs at the sealer at the same time: enough to hide the pipe's latency with small files."""
 _SETTLE_S: Final = 40.0
 """When the kernel's own writeback (30 s) has written a file, asking for it costs next to nothing."""
+
+_SEALED: Final = (Kind.CONTENT, Kind.PROMISE)
+_WALK_AGAIN_MOST_S: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class Sealing:
     """Files known to lack a seal, of those that are to have one."""
     secret: set[int] = field(default_factory=set)
     _due: dict[int, tuple[Node, float, float]] = field(default_factory=dict)
+    _at_work: set[Node] = field(default_factory=set)
     _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
@@ -94,7 +98,7 @@ class Sealing:
     def _wanted(self, node: Node) -> bool:
         if node.parent is None or node.held >= 0:
             return False
-        return kind(self.nodes.place(node.parent), node.name) in (Kind.CONTENT, Kind.PROMISE)
+        return kind(self.nodes.place(node.parent), node.name) in _SEALED
 
     async def run(self) -> None:
         """Seal what becomes due, until cancelled."""
@@ -105,9 +109,14 @@ class Sealing:
                 due = [ino for ino, (_, at, _) in self._due.items() if at <= now]
                 for ino in due:
                     node, _, again_s = self._due.pop(ino)
-                    if self._wanted(node) and self.seals.index is not None:
-                        await self._limiter.acquire_on_behalf_of(node)
-                        nursery.start_soon(self._seal_node, node, again_s)
+                    if not self._wanted(node) or self.seals.index is None:
+                        continue
+                    if node in self._at_work:  # changed while it is being hashed: once more after that
+                        self._later(node, _AGAIN_S, again_s)
+                        continue
+                    self._at_work.add(node)
+                    await self._limiter.acquire_on_behalf_of(node)
+                    nursery.start_soon(self._seal_node, node, again_s)
                 self._wake = trio.Event()
                 earliest = min((at for _, at, _ in self._due.values()), default=math.inf)
                 with trio.move_on_at(earliest):
@@ -116,28 +125,34 @@ class Sealing:
 
     async def _seal_node(self, node: Node, again_s: float) -> None:
         try:
-            if node.file is not None and node.file.writers:
-                return  # its last writer's going makes it due again
-            try:
-                st = self.nodes.stat(node)
-            except OSError:
-                return
-            if not stat_.S_ISREG(st.st_mode) or self.seals.agreeing(st) is not None or node.parent is None:
-                return
-            path, ino = self.nodes.path(node), node.ino
-            outcome = await self._hash(path, ino, background=False)
-            match outcome:
-                case Sealed():
-                    seal = await self._enter(path, outcome)
-                    file = node.file
-                    if seal is not None and file is not None and not file.writers and seal.agrees(os.fstat(file.fd)):
-                        attach(file, seal)
-                case Busy() | Changed() | None:
-                    self._later(node, again_s, min(2 * again_s, _AGAIN_MOST_S))
-                case Gone() | Secret() | Failed():
-                    pass
+            await self._seal_one(node, again_s)
+        except Exception:  # a bug met with one file must not end the view
+            log.exception("a bug in sealing %s", os.fsdecode(self.nodes.path(node)))
         finally:
+            self._at_work.discard(node)
             self._limiter.release_on_behalf_of(node)
+
+    async def _seal_one(self, node: Node, again_s: float) -> None:
+        if node.file is not None and node.file.writers:
+            return  # its last writer's going makes it due again
+        try:
+            st = self.nodes.stat(node)
+        except OSError:
+            return
+        if not stat_.S_ISREG(st.st_mode) or self.seals.agreeing(st) is not None or node.parent is None:
+            return
+        path, ino = self.nodes.path(node), node.ino
+        outcome = await self._hash(path, ino, background=False)
+        match outcome:
+            case Sealed():
+                seal = await self._enter(path, outcome)
+                file = node.file
+                if seal is not None and file is not None and not file.writers and seal.agrees(os.fstat(file.fd)):
+                    attach(file, seal)
+            case Busy() | Changed() | None:
+                self._later(node, again_s, min(2 * again_s, _AGAIN_MOST_S))
+            case Gone() | Secret() | Failed():
+                pass
 
     async def _hash(
         self, path: bytes, ino: int, *, background: bool
@@ -164,8 +179,11 @@ class Sealing:
         return outcome
 
     async def _enter(self, path: bytes, sealed: Sealed) -> Seal | None:
-        """Enter a sealed file. None where it turned out to break a promise, and was withdrawn."""
+        """Enter a sealed file. None where it broke a promise, and was withdrawn, or has become a secret meanwhile."""
         identity = sealed.identity
+        node = self.nodes.find(self.nodes.plain.dev, identity.ino)
+        if node is not None and not self._wanted(node):
+            return None
         seal = Seal(
             ino=identity.ino,
             born_ns=identity.born_ns,
@@ -208,25 +226,35 @@ class Sealing:
     async def seal_tree(
         self, prefix: bytes, *, background: bool, report: Callable[[Progress], None] = lambda _: None
     ) -> Progress:
-        """Seal all below `prefix` that is content and has no seal that agrees; returns when all was tried."""
+        """Seal all below `prefix` that is content and has no seal that agrees; returns when all was tried.
+
+        Raises SealerLost where not all was found.
+        """
         progress = Progress()
         limiter = trio.CapacityLimiter(2 if background else _AT_ONCE)
         urgency = Urgency.IDLE if background else Urgency.SOON
+        lost: SealerLost | None = None
         async with trio.open_nursery() as nursery, self.sealer.walk(prefix, urgency=urgency) as batches:
-            async for batch in batches:
-                for found in batch:
-                    if not self._wants(found):
-                        continue
-                    progress.files += 1
-                    progress.bytes += found.size
-                    self.waiting += 1
-                    await limiter.acquire_on_behalf_of(found)
-                    nursery.start_soon(self._seal_found, found, background, limiter, progress, report)
-                report(progress)
+            try:
+                async for batch in batches:
+                    for found in batch:
+                        if not self._wants(found):
+                            continue
+                        progress.files += 1
+                        progress.bytes += found.size
+                        self.waiting += 1
+                        await limiter.acquire_on_behalf_of(found)
+                        nursery.start_soon(self._seal_found, found, background, limiter, progress, report)
+                    report(progress)
+            except SealerLost as error:  # out of the nursery it would come in a group
+                lost = error
+        if lost is not None:
+            raise lost
         return progress
 
     def _wants(self, found: Found) -> bool:
-        if locate(found.path, self.nodes.root_place)[1] not in (Kind.CONTENT, Kind.PROMISE):
+        if locate(found.path, self.nodes.root_place)[1] not in _SEALED:
+            self.seals.drop(found.ino)  # it was content, until somebody gave it this name
             return False
         seal = self.seals.get(found.ino)
         return found.ino not in self.secret and (
@@ -257,12 +285,18 @@ class Sealing:
             limiter.release_on_behalf_of(found)
 
     async def seal_what_was_there(self) -> None:
-        """Seal, when the machine has nothing better to do, what was there at mounting."""
-        try:
-            await self.seal_tree(b"", background=True)
-        except IpfsfsError as error:
-            log.warning("the first look at what there is ended early: %s", error)
-        self.walked = True
+        """Seal, when the machine has nothing better to do, what was there at mounting; until all of it is."""
+        pause_s = _AGAIN_S
+        while True:
+            try:
+                progress = await self.seal_tree(b"", background=True)
+                self.walked = True
+                if not progress.failed:
+                    return
+            except SealerLost as error:
+                log.warning("the first look at what there is begins again: %s", error)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _WALK_AGAIN_MOST_S)
 
     def _identity(self, seal: Seal) -> Identity:
         return Identity(self.nodes.plain.dev, seal.ino, seal.born_ns, seal.size, seal.mtime_ns, seal.ctime_ns)

@@ -36,6 +36,8 @@ class Trees:
             if stat_.S_ISDIR(st.st_mode):
                 place = locate(path + b"/", self.root_place)[0]
                 root, _ = await self._directory(fd, path, place, unsealed)
+            elif locate(path, self.root_place)[1] in (Kind.SECRET, Kind.SCRATCH):
+                return b"", [path]
             else:
                 root, _ = self._leaf(fd, st, path, unsealed)
             return (b"" if unsealed else root), unsealed

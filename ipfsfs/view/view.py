@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
-from ipfsfs.errors import StoreError
+from ipfsfs.errors import IpfsfsError, StoreError
 from ipfsfs.hubcache.classify import Place
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.directory import PlainDirectory
@@ -75,10 +75,14 @@ class View:
     @classmethod
     def build(cls, on: Foundation, start_soon: Callable[..., None]) -> View:
         """Put a view together. `start_soon(function, *arguments)` runs what goes on behind a request's back."""
+
+        def start_behind(function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+            start_soon(_undisturbed, function, *arguments)
+
         nodes = NodeTable(on.plain, on.place, on.descriptor_limit)
         handles = Handles(nodes)
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
-        promises = Promises(nodes, seals, on.sealer, on.quarantine_fd, start_soon)
+        promises = Promises(nodes, seals, on.sealer, on.quarantine_fd, start_behind)
         with suppress(StoreError):  # said when something is next written to it
             promises.noted.update(found.path for found in on.ledger.findings() if found.kind == "broken_promise")
         sealing = Sealing(nodes, seals, promises, on.sealer, on.chunker, on.boot)
@@ -87,7 +91,7 @@ class View:
             sealing.changed(file.node)
 
         def directory_moved(node: Node) -> None:
-            start_soon(partial(sealing.seal_tree, nodes.path(node), background=False))
+            start_behind(partial(sealing.seal_tree, nodes.path(node), background=False))
 
         writer = Writer(seals, promises.written, promises.overwritten)
         reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
@@ -95,7 +99,7 @@ class View:
         trees = Trees(on.plain, on.place, seals)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
         view = cls(
-            nodes, handles, seals, promises, sealing, reader, writer, names, attributes, trees, on.plain, start_soon
+            nodes, handles, seals, promises, sealing, reader, writer, names, attributes, trees, on.plain, start_behind
         )
         return view
 
@@ -188,9 +192,19 @@ class View:
         """What goes on behind the requests, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.seals.run)
-            nursery.start_soon(self.sealing.run)
-            nursery.start_soon(self.sealing.seal_what_was_there)
+            nursery.start_soon(_undisturbed, self.sealing.run)
+            nursery.start_soon(_undisturbed, self.sealing.seal_what_was_there)
 
     def close(self) -> None:
         """Close every descriptor."""
         self.nodes.close()
+
+
+async def _undisturbed(function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Run what goes on behind the requests: whatever comes of it, the view goes on."""
+    try:
+        await function(*arguments)
+    except IpfsfsError as error:
+        log.warning("%s", error)
+    except Exception:  # a bug there must not end the view
+        log.exception("a bug behind the requests")
