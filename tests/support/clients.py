@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 240  # less than pytest's own limit, so that a client that hangs is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,13 @@ class Clients:
         """Start the `hf` command line."""
         return self.start("huggingface_hub.cli.hf", *args, **env)
 
-    def run(self, client: str, *args: str, timeout: float = 240, **env: str) -> Any:
+    def run(self, client: str, *args: str, **env: str) -> Any:
         """Run a client to its end and return what it says: the JSON in its last line of output.
 
-        Raises AssertionError with what it wrote if it fails, subprocess.TimeoutExpired after `timeout` seconds.
+        Raises AssertionError with what it wrote if it fails, subprocess.TimeoutExpired when it takes minutes.
         """
         with self.start_client(client, *args, **env) as process:
-            return answer(process, timeout)
+            return answer(process)
 
     def run_with_line(self, client: str, *args: str, meanwhile: Callable[[], object]) -> Any:
         """As `run`, for a client that says a line when it is ready: then `meanwhile` is called and a line sent back."""
@@ -85,10 +86,10 @@ class Clients:
                 meanwhile()
             return answer(process)
 
-    def hf(self, *args: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    def hf(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the `hf` command line. Its exit code is for the caller to judge."""
         with self.start_hf(*args, **env) as process:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(timeout=PATIENCE_S)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def hf_ok(self, *args: str, **env: str) -> str:
@@ -98,8 +99,8 @@ class Clients:
         return done.stdout
 
 
-def answer(process: subprocess.Popen[str], timeout: float = 240) -> Any:
+def answer(process: subprocess.Popen[str]) -> Any:
     """What a started client says in its last line, once it has ended well."""
-    out, err = process.communicate(timeout=timeout)
-    assert process.returncode == 0, f"{process.args} ended with {process.returncode}:\n{out}{err}"
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}:\n{out}{err}"
     return json.loads(out.splitlines()[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -119,17 +120,18 @@ class HubStorage:
     def _store(self, path: str, content: bytes | Path) -> StoredFile:
         objects = self.root / "objects"
         objects.mkdir(parents=True, exist_ok=True)
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        lfs = path.endswith(LFS_SUFFIXES) or len(data) > LFS_ABOVE_BYTES
-        if lfs:
-            sha256 = hashlib.sha256(data).hexdigest()
-            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n"
-            stored = StoredFile(len(data), git_blob_id(pointer.encode()), sha256, None, sha256)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if path.endswith(LFS_SUFFIXES) or size > LFS_ABOVE_BYTES:
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as data:
+                sha256 = hashlib.file_digest(data, "sha256").hexdigest()
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+            stored = StoredFile(size, git_blob_id(pointer.encode()), sha256, None, sha256)
         else:
-            oid = git_blob_id(data)
-            stored = StoredFile(len(data), oid, None, None, oid)
+            content = content if isinstance(content, bytes) else content.read_bytes()
+            oid = git_blob_id(content)
+            stored = StoredFile(size, oid, None, None, oid)
         if not (objects / stored.object).exists():
-            replace_file(objects / stored.object, data)
+            replace_file(objects / stored.object, content)
         return stored
 
     def _upload_to_xet(self, objects: list[str]) -> dict[str, str]:
@@ -151,8 +153,11 @@ def git_blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, content: bytes | Path) -> None:
     """Write beside and rename: the server may be reading the old one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
+    if isinstance(content, bytes):
+        partial.write_bytes(content)
+    else:
+        shutil.copyfile(content, partial)
     partial.rename(path)

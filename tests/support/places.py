@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.clients import Clients
 from tests.support.hub import LocalHub
-from tests.support.trees import differences
+from tests.support.trees import differences_of_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,6 @@ def run_twice(workload: Workload, hub: LocalHub, mounted: Callable[..., Any], ro
 
     assert answered == expected, f"the mount answered {json.dumps(answered)}\nplain disk {json.dumps(expected)}"
     assert not troubles, f"status tells of {troubles}"
-    different = differences(plain, viewed)
+    different = differences_of_runs(plain, viewed)
     assert not different, "\n".join(different)
     return answered

@@ -1,4 +1,4 @@
-"""Tells how two directory trees differ, but for what may differ when the same work is done twice."""
+"""Tells how two directory trees differ: as copies of each other, or as what the same work left in two places."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-# What legitimately differs between two runs of the same workload, each with its reason. Times are not compared at all.
+# What legitimately differs between two runs of the same workload, each with its reason; and of course all times.
 RANDOM_NAMES = (
     # Downloads in flight that a kill left behind carry a random part.
     (re.compile(r"\.[0-9a-f]{8}\.incomplete$"), ".<random>.incomplete"),
@@ -35,30 +35,44 @@ class Entry:
 
     kind: str
     mode: str
+    owner: str
+    mtime_ns: int  # 0 where times are not compared
     content: str  # the target of a symlink; size and sha256 of a file
     xattrs: str
 
 
+Tree = dict[str, list[Entry]]
+
+
 def differences(left: Path, right: Path) -> list[str]:
-    """One line for each name that is missing, added or other in `right`; none if the trees are the same."""
-    a, b = read_tree(left), read_tree(right)
+    """How `right` differs from `left`, as a copy of it would not: names, types, modes, owners, mtimes, targets, bytes.
+
+    One line for each name; none if the trees are the same.
+    """
+    return compare(left, read_tree(left, exact=True), right, read_tree(right, exact=True))
+
+
+def differences_of_runs(left: Path, right: Path) -> list[str]:
+    """As `differences`, but for what may differ when the same work is done twice, in two places."""
+    return compare(left, read_tree(left, exact=False), right, read_tree(right, exact=False))
+
+
+def compare(left: Path, a: Tree, right: Path, b: Tree) -> list[str]:
     lines = [f"only in {left}: {name} {a[name]}" for name in sorted(a.keys() - b.keys())]
     lines += [f"only in {right}: {name} {b[name]}" for name in sorted(b.keys() - a.keys())]
     lines += [f"differs: {name}: {a[name]} != {b[name]}" for name in sorted(a.keys() & b.keys()) if a[name] != b[name]]
     return lines
 
 
-def read_tree(root: Path) -> dict[str, list[Entry]]:
-    """Every name below `root` and what it is; names that differ in their random part only are listed together."""
-    tree: dict[str, list[Entry]] = {}
+def read_tree(root: Path, *, exact: bool) -> Tree:
+    """Every name below `root` and what it is; unless `exact`, names that differ by chance only are listed together."""
+    tree: Tree = {}
     for path in walk(root):
         name = os.path.relpath(path, root)
-        if LOGS.match(name):
-            continue
-        plain_name = name.replace(str(root).replace("/", "_"), "<root>")
-        for pattern, replacement in RANDOM_NAMES:
-            plain_name = pattern.sub(replacement, plain_name)
-        tree.setdefault(plain_name, []).append(read_entry(root, path, name))
+        if exact:
+            tree[name] = [read_entry(path, content_of(path))]
+        elif not LOGS.match(name):
+            tree.setdefault(general_name(root, name), []).append(general_entry(root, path, name))
     for entries in tree.values():
         entries.sort()
     return tree
@@ -75,20 +89,43 @@ def walk(root: Path) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def read_entry(root: Path, path: Path, name: str) -> Entry:
+def read_entry(path: Path, content: str) -> Entry:
     info = path.lstat()
-    content = ""
-    if stat.S_ISLNK(info.st_mode):
-        content = str(path.readlink()).replace(str(root), "<root>")
-    elif stat.S_ISREG(info.st_mode) and not CONTENT_BY_TIME.search(f"/{name}"):
-        with path.open("rb") as file:
-            if info.st_size <= PATHS_WITHIN_BYTES or FINGERPRINTED.search(name):
-                data = FINGERPRINT.sub(b"<fingerprint>", file.read().replace(os.fsencode(root), b"<root>"))
-                content = f"{len(data)} {hashlib.sha256(data).hexdigest()}"
-            else:
-                content = f"{info.st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    xattrs = sorted(os.listxattr(path, follow_symlinks=False))
-    kind = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}.get(
-        stat.S_IFMT(info.st_mode), "other"
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+    return Entry(
+        kinds.get(stat.S_IFMT(info.st_mode), "other"),
+        oct(stat.S_IMODE(info.st_mode)),
+        f"{info.st_uid}:{info.st_gid}",
+        info.st_mtime_ns,
+        content,
+        " ".join(sorted(os.listxattr(path, follow_symlinks=False))),
     )
-    return Entry(kind, oct(stat.S_IMODE(info.st_mode)), content, " ".join(xattrs))
+
+
+def content_of(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    if path.is_file():
+        with path.open("rb") as file:
+            return f"{path.stat().st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return ""
+
+
+def general_name(root: Path, name: str) -> str:
+    name = name.replace(str(root).replace("/", "_"), "<root>")
+    for pattern, replacement in RANDOM_NAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def general_entry(root: Path, path: Path, name: str) -> Entry:
+    content = content_of(path)
+    if path.is_symlink():
+        content = content.replace(str(root), "<root>")
+    elif path.is_file():
+        if CONTENT_BY_TIME.search(f"/{name}"):
+            content = ""
+        elif path.stat().st_size <= PATHS_WITHIN_BYTES or FINGERPRINTED.search(name):
+            data = FINGERPRINT.sub(b"<fingerprint>", path.read_bytes().replace(os.fsencode(root), b"<root>"))
+            content = f"{len(data)} {hashlib.sha256(data).hexdigest()}"
+    return replace(read_entry(path, content), mtime_ns=0)

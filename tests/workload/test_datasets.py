@@ -50,7 +50,7 @@ def test_load_and_map(twice: Any) -> None:
 @pytest.mark.usefixtures("rows")
 def test_fingerprints_stay_the_same(hub: LocalHub, mounted: Callable[..., Any], tmp_path: Path) -> None:
     """Mounted, mounted again, unmounted, daemon killed: the times are the files' own, so nothing is computed twice."""
-    mount = mounted(tmp_path / "home")
+    mount = mounted()
     place = make_place(mount.path, hub, tmp_path / "scratch")
     first = place.clients.run("dataset")
     cached = {**first, "written": 0}

@@ -37,7 +37,7 @@ def test_right_embedding_before_and_after_the_daemon_is_killed(
     hub: LocalHub, mounted: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Downloaded through the view, embedded, daemon killed, embedded from plain disk, mounted again, embedded."""
-    mount = mounted(tmp_path / "home")
+    mount = mounted()
     place = make_place(mount.path, hub, tmp_path / "scratch")
     place.clients.hf_ok("download", "sentence-transformers/all-MiniLM-L6-v2")
     check_embedding(place.clients.run("embed", *SENTENCES))
