@@ -17,11 +17,13 @@ import trio
 
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.identity import Identity
+from ipfsfs.sealer import jobs
 from ipfsfs.sealer.client import Sealer, Urgency
+from ipfsfs.sealer.hashing import new_buffer
 from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret
 from tests.support.filesystems import mounted_tmpfs
 from tests.support.sealers import rest, sparse, with_sealer, write
-from tests.support.seals import packed, seal_of
+from tests.support.seals import drive, packed, seal_of
 
 _DATA = random.Random(1).randbytes(3_500_000)
 _BIG = 768 << 20
@@ -93,6 +95,36 @@ def test_h16_a_file_on_which_somebody_holds_a_lease_is_left_alone(tmp_path: Path
         assert isinstance(_seal(tmp_path, b"file"), Busy)
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     signal.signal(signal.SIGIO, before)
+
+
+def test_h16_such_a_file_is_not_even_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "file", _DATA)
+
+    async def use(sealer: Sealer) -> int:
+        with file.open("r+b"):
+            assert isinstance(await sealer.seal(b"file"), Busy)
+        return sealer.progress.hashed
+
+    assert with_sealer(tmp_path, use) == 0
+
+
+@pytest.mark.root
+def test_h16_without_a_lease_the_seal_says_that_it_may_be_wrong(tmp_path: Path) -> None:
+    """Another user's file, without CAP_LEASE: it is read, and nobody can say who else writes to it."""
+    file = write(tmp_path / "file", _DATA)
+    tmp_path.chmod(0o755)
+    file.chmod(0o644)
+    rest()
+    buffer = new_buffer()
+    root_fd = os.open(tmp_path, os.O_PATH)
+    os.setresuid(-1, 65_534, -1)
+    try:
+        sealed = drive(jobs.seal(jobs.Root.at(root_fd), b"file", None, "fixed", buffer, whole=False))
+    finally:
+        os.setresuid(-1, 0, -1)
+        os.close(root_fd)
+    assert isinstance(sealed, Sealed)
+    assert (sealed.root, sealed.leased) == (seal_of(_DATA).root, False)
 
 
 async def _being_read(sealer: Sealer, path: bytes) -> None:
