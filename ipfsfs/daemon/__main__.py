@@ -21,6 +21,7 @@ from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.control import listen
 from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.plain import syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.layout import Store
 
@@ -61,6 +62,7 @@ def main() -> int:
 
 def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> None:
     """Serve until unmounted, logging to the store or to stderr. Raises IpfsfsError where it cannot begin."""
+    syscalls.name_process(b"ipfsfs")
     placing.refuse_what_cannot_be_covered(config.mountpoint, config.store)
     store = Store.open(config.store, wait_s=_PREDECESSOR_S)
     try:

@@ -80,7 +80,9 @@ async def _talk(running: Running, talker: trio.socket.SocketType, talkers: trio.
             try:
                 with trio.fail_after(_PATIENCE_S):
                     question = await _read_line(stream)
-                await _answer(running, question, stream)
+                    # What unmounts also ends all this; its answer has to get through.
+                with trio.CancelScope(shield=question["command"] == "umount"):
+                    await _answer(running, question, stream)
             except UsageError as error:
                 await _send(stream, _as_answer(error))
             except trio.TooSlowError:

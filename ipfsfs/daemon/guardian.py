@@ -23,6 +23,7 @@ from typing import Final
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
+from ipfsfs.plain import syscalls
 
 BEAT_S: Final = 15.0
 """How often the view is asked for a sign of life."""
@@ -123,6 +124,7 @@ def give_back(ward: Ward) -> None:
 
 def main() -> None:
     """`python -m ipfsfs.daemon.guardian PID MOUNTPOINT MOUNT_ID DEVICE LOCK`."""
+    syscalls.name_process(b"ipfsfs-guardian")
     os.chdir("/")
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import resource
 import signal
@@ -38,6 +39,8 @@ from ipfsfs.view.view import Foundation, View
 
 log = logging.getLogger(__name__)
 
+_SOON_S: Final = 0.2
+"""The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _LINGER_S: Final = 5.0
 """After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
 _DIRECTORIES_MOST: Final = 4096
@@ -55,6 +58,11 @@ class Running:
     mount: mounts.Mount
     features: list[str]
     ended: trio.Event
+    """Set by the kernel, when nothing of the view is in use any more."""
+    over: trio.Event = field(default_factory=trio.Event)
+    """Set when the view is at its path no more."""
+    linger_s: float = math.inf
+    """How long files that are open are served after that."""
     since: float = field(default_factory=time.time)
 
     @property
@@ -69,11 +77,11 @@ class Running:
         while True:
             try:
                 await trio.to_thread.run_sync(partial(mountpoint.unmount, self.config.mountpoint, lazy=lazy))
-                return
+                break
             except MountError as error:
                 if not self.mounted:
-                    return
-                users = await trio.to_thread.run_sync(outsiders.users_of, self.mount.device, self.config.mountpoint)
+                    break
+                users = await trio.to_thread.run_sync(outsiders.users_of, self.mount)
                 if users or trio.current_time() > deadline:
                     names = "\n".join(f"  {user}" for user in users)
                     raise MountError(
@@ -82,6 +90,9 @@ class Running:
                         "at once, and files that are open stay as they are.",
                     ) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
+        with trio.move_on_after(_SOON_S):
+            await self.ended.wait()
+        self.over.set()
 
 
 async def serve(
@@ -121,7 +132,8 @@ async def serve(
                 degraded=degraded,
             )
             view = View.build(foundation, behind.start_soon)
-            async with session(view, config.mountpoint, device, acl=config.allow_other and _has_acl(plain)) as (features, ended):
+            acl = config.allow_other and _has_acl(plain)
+            async with session(view, config.mountpoint, device, acl=acl) as (features, ended):
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)
@@ -142,13 +154,30 @@ async def _run(
         nursery.start_soon(running.view.run)
         nursery.start_soon(control, running)
         nursery.start_soon(_obey_signals, running)
+        nursery.start_soon(_follow_kernel, running)
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
-        await running.ended.wait()
+        await running.over.wait()
         tell_systemd("STOPPING=1")
         nursery.cancel_scope.cancel()
     log.info("unmounted %s", running.config.mountpoint)
+    if not running.ended.is_set():
+        await _linger(running)
+
+
+async def _linger(running: Running) -> None:
+    """The path has been given back while files in the view were open: serve those, and nothing else.
+
+    The store is let go of, so that a new view can be mounted; what is still written is found and sealed by that one.
+    """
+    running.view.seals.retire()
+    running.store.unlock()
+    log.info("files are still open; they are served until they are closed")
+    with trio.move_on_after(running.linger_s):
+        await running.ended.wait()
+    if not running.ended.is_set():
+        log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
 
 
 async def _obey_signals(running: Running) -> None:
@@ -156,15 +185,16 @@ async def _obey_signals(running: Running) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async for number in received:
             log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
-            tell_systemd("STOPPING=1")
+            running.linger_s = _LINGER_S
             with suppress(MountError):
                 await running.unmount(lazy=True)
-            with trio.move_on_after(_LINGER_S):
-                await running.ended.wait()
-            if not running.ended.is_set():
-                log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
-                running.ended.set()
-            return
+            running.over.set()
+
+
+async def _follow_kernel(running: Running) -> None:
+    """The kernel has the last word: once nothing of the view is in use any more, the session ends."""
+    await running.ended.wait()
+    running.over.set()
 
 
 def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:

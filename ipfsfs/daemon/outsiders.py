@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from ipfsfs.daemon.mounts import Mount
+
 _WRITING: Final = os.O_WRONLY | os.O_RDWR
 
 
@@ -41,18 +43,19 @@ def writers_and_locks(directory: Path) -> list[Outsider]:
     return found
 
 
-def users_of(device: int, mountpoint: Path) -> list[Outsider]:
+def users_of(mount: Mount) -> list[Outsider]:
     """Who keeps a mount busy: by an open file, a mapping, a working directory or a root in it."""
     found: dict[int, Outsider] = {}
-    mark = f"{os.major(device):02x}:{os.minor(device):02x} "
-    below = f"{mountpoint}/"
+    mark = f"{os.major(mount.device):02x}:{os.minor(mount.device):02x} "
+    top = str(mount.mountpoint)
     for pid in _processes():
         for name in ("cwd", "root"):
             target = _link(f"/proc/{pid}/{name}")
-            if target == str(mountpoint) or target.startswith(below):
+            if (target == top or target.startswith(f"{top}/")) and _device(f"/proc/{pid}/{name}") == mount.device:
                 found.setdefault(pid, Outsider(pid, command(pid), "stands in", target))
-        for _, target in _descriptors(pid):
-            if target == str(mountpoint) or target.startswith(below):
+        for fd, target in _descriptors(pid):
+            # By the mount's number, not by its path: we ourselves hold the directory beneath, which shows the same path.
+            if target.startswith(top) and _fdinfo(pid, fd, "mnt_id:") == str(mount.mount_id):
                 found.setdefault(pid, Outsider(pid, command(pid), "uses", target))
         with suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
             for line in maps:
@@ -93,11 +96,21 @@ def _link(path: str) -> str:
 
 
 def _flags(pid: int, fd: str) -> int:
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as info:
+    return int(_fdinfo(pid, fd, "flags:") or "0", 8)
+
+
+def _fdinfo(pid: int, fd: str, field: str) -> str:
+    with suppress(OSError), open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii", errors="replace") as info:
         for line in info:
-            if line.startswith("flags:"):
-                return int(line.split()[1], 8)
-    return 0
+            if line.startswith(field):
+                return line.split()[1]
+    return ""
+
+
+def _device(path: str) -> int:
+    with suppress(OSError):
+        return os.stat(path).st_dev
+    return -1
 
 
 def _inode(path: str) -> int:

@@ -44,6 +44,7 @@ _STATX_BTIME_AT: Final = 80
 _STATX: Final = struct.Struct("=I24xH2xQQ32xqI4xqI4xqI4x8xII112x")
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
 _PR_SET_SECUREBITS: Final = 28
 _SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 
@@ -94,6 +95,11 @@ def birth_time_ns(fd: int) -> int:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send this process `signal_number` when the thread that started it ends (H3)."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def name_process(name: bytes) -> None:
+    """What this process is called in `ps` and `top`, at most 15 bytes of it."""
+    _libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def act_as(uid: int, gid: int) -> None:

@@ -92,6 +92,10 @@ class Store:
         """Where the daemon listens."""
         return self.directory / "control.sock"
 
+    def unlock(self) -> None:
+        """Let somebody else have the store. What is open of it stays open, but is not to be written to any more."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Let go of the store, its lock last."""
         for fd in (self.quarantine_fd, self.fd, self._lock_fd):

@@ -106,6 +106,8 @@ class Seals:
 
     async def record(self, write: Callable[[Ledger], None]) -> None:
         """Write something to the ledger; a ledger that fails is said, and never an error for a worker."""
+        if self.index is None and self.degraded == "unmounted":
+            return
         try:
             await trio.to_thread.run_sync(write, self.ledger, limiter=self._ledger_limiter)
         except StoreError as error:
@@ -124,6 +126,13 @@ class Seals:
         self._recent.clear()
         self._recent_bytes = 0
         self._idle.set()
+
+    def retire(self) -> None:
+        """Let go of the index, which stays as it is, because somebody else is to have it now."""
+        self.index = None
+        self.degraded = "unmounted"
+        self._recent.clear()
+        self._recent_bytes = 0
 
     def _change(self, ino: int, seal: Seal | None) -> None:
         if self.index is None:
