@@ -123,7 +123,7 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        entry, number = self.view.create(self.view.nodes[parent_inode], name, flags, mode, ctx)
+        entry, number = await self.view.create(self.view.nodes[parent_inode], name, flags, mode, ctx)
         entry.node.lookups += 1
         return pyfuse3.FileInfo(fh=number, keep_cache=True), of_entry(entry)
 

@@ -80,7 +80,7 @@ class Attributes:
         if changes.size is None:
             self.seals.restamp(before, after)
         node.told = WRITTEN
-        if stat_.S_ISREG(after.st_mode) and node.file is None:
+        if stat_.S_ISREG(after.st_mode) and (node.file is None or not node.file.writers):
             self.sealing.changed(node)
         return after
 
@@ -99,7 +99,7 @@ class Attributes:
             os.ftruncate(self.handles.file(handle).fd, size)
         else:
             held.truncate(fd, size)
-        if file is not None:
+        if file is not None and file.writers:
             file.written = True
         self.promises.truncated(node.ino, size)
 

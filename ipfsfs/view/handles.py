@@ -79,8 +79,8 @@ class Listing:
 
 
 def stamp(st: os.stat_result) -> int:
-    """A number that changes with size or times of a file; never 0 or `WRITTEN`."""
-    return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
+    """A number that changes with size or mtime of a file; never 0 or `WRITTEN`."""
+    return hash((st.st_mtime_ns, st.st_size)) | 2
 
 
 @dataclass(slots=True)
@@ -135,10 +135,8 @@ class Handles:
         if st.st_ino != node.ino or st.st_dev != node.dev:
             os.close(fd)
             raise stale()
-        if truncate and st.st_size:
-            os.ftruncate(fd, 0)
-        elif truncate:
-            os.utime(fd)
+        if truncate:
+            held.truncate(fd, 0)  # by name: the descriptor may be open for reading only
         return fd
 
     def add(self, node: Node, fd: int, flags: int, pid: int) -> int:

@@ -196,6 +196,8 @@ class Names:
         before = entries.stat(src_fd, name)
         if stat_.S_ISREG(before.st_mode) and not flags & syscalls.RENAME_EXCHANGE:
             await self.promises.check(parent, name, before, new_parent, new_name)
+            # Descriptors of directories are kept for as long as nobody waits.
+            src_fd, dst_fd = self.nodes.directory_fd(parent), self.nodes.directory_fd(new_parent)
         node = self.nodes.find(before.st_dev, before.st_ino)
         replaced = -1
         with suppress(FileNotFoundError):

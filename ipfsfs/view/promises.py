@@ -21,6 +21,7 @@ import trio
 from ipfsfs.errors import IntegrityError, IpfsfsError, StoreError
 from ipfsfs.hubcache.classify import Kind, Place, kind, promise
 from ipfsfs.plain import entries, held, moving
+from ipfsfs.plain.identity import Identity
 from ipfsfs.sealer.client import Sealer
 from ipfsfs.sealer.outcome import Digest
 from ipfsfs.store import quarantine
@@ -54,8 +55,8 @@ class Promises:
     sealer: Sealer
     quarantine_fd: int
     start_soon: Callable[..., None]
-    kept: dict[int, bytes] = field(default_factory=dict)
-    """Inodes whose whole sha256 is known to be what their name promises, until they are sealed."""
+    _kept: dict[int, tuple[int, int, bytes]] = field(default_factory=dict)
+    """For inodes that were found to keep their promise, until they are sealed: size, mtime, sha256."""
     noted: set[bytes] = field(default_factory=set)
     """Paths that the ledger has a broken promise of."""
     _downloads: dict[int, _Download] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Promises:
         """A file was opened for writing. In `blobs/` it is a download that goes on, from what is there."""
         if place is Place.BLOBS and node.dev == self.nodes.plain.dev and node.ino not in self._downloads:
             self._downloads[node.ino] = _Download(Progress(size))
-        self.kept.pop(node.ino, None)
+        self._kept.pop(node.ino, None)
 
     def written(self, file: OpenFile, offset: int, length: int) -> None:
         """Bytes were written."""
@@ -105,7 +106,7 @@ class Promises:
             self.sealer.unfollow(ino)
         self._open.discard(ino)
         self._in_place.discard(ino)
-        self.kept.pop(ino, None)
+        self._kept.pop(ino, None)
 
     async def check(self, parent: Node, name: bytes, st: os.stat_result, new_parent: Node, new_name: bytes) -> None:
         """Before a rename: does the file keep what the new name promises? Raises IntegrityError when it does not.
@@ -130,7 +131,7 @@ class Promises:
             self.start_soon(self._check_late, new_parent, new_name, st.st_ino, promised)
             return
         if outcome.sha256 == promised:
-            self.kept[st.st_ino] = promised
+            self._keep(outcome)
             return
         if await self._condemn(parent, name, new_parent, new_name, promised, outcome.sha256):
             raise IntegrityError(
@@ -149,10 +150,27 @@ class Promises:
         if not isinstance(outcome, Digest):
             return
         if outcome.sha256 == promised:
-            self.kept[ino] = promised
+            self._keep(outcome)
             self._open.discard(ino)
         else:
             await self._condemn(parent, name, parent, name, promised, outcome.sha256)
+
+    def _keep(self, digest: Digest) -> None:
+        identity = digest.identity
+        self._kept[identity.ino] = (identity.size, identity.mtime_ns, digest.sha256)
+
+    def knows(self, ino: int) -> bool:
+        """Whether the sha256 of a file was computed at its rename."""
+        return ino in self._kept
+
+    def digest_of(self, identity: Identity) -> bytes:
+        """The sha256 of a file, if it was computed at its rename and nobody has written since; else empty."""
+        size, mtime_ns, sha256 = self._kept.get(identity.ino, (-1, -1, b""))
+        return sha256 if (size, mtime_ns) == (identity.size, identity.mtime_ns) else b""
+
+    def forget_digest(self, ino: int) -> None:
+        """What was computed at a file's rename holds no longer."""
+        self._kept.pop(ino, None)
 
     async def sealed(self, path: bytes, place: Place, seal: Seal) -> bool:
         """A promised file was sealed. Returns False when it was withdrawn: made under that name, and never kept it."""

@@ -160,19 +160,22 @@ class Sealing:
         """What the sealer says of a file; None when it was lost meanwhile."""
         place, _ = locate(path, self.nodes.root_place)
         promised = promise(place, path.rpartition(b"/")[2])
-        known = self.promises.kept.get(ino)
         try:
             outcome = await self.sealer.seal(
                 path,
                 ino,
                 chunker=self.chunker,
-                whole=promised is not None and known is None,
+                whole=promised is not None and not self.promises.knows(ino),
                 urgency=Urgency.IDLE if background else Urgency.SOON,
             )
         except IpfsfsError as error:
             log.warning("%s: %s", os.fsdecode(path), error)
             return None
-        if isinstance(outcome, Secret):
+        if isinstance(outcome, Sealed) and promised is not None:
+            if not (outcome.sha256 or self.promises.digest_of(outcome.identity)):
+                self.promises.forget_digest(ino)
+                return Changed()  # since its rename: the whole has to be hashed after all
+        elif isinstance(outcome, Secret):
             self.secret.add(ino)
         elif isinstance(outcome, Failed):
             log.warning("%s: not sealed: %s", os.fsdecode(path), outcome.message)
@@ -195,7 +198,7 @@ class Sealing:
             chunker=self.chunker,
             leaves=sealed.leaves,
             sums=sealed.sums,
-            sha256=sealed.sha256 or self.promises.kept.get(identity.ino, b""),
+            sha256=sealed.sha256 or self.promises.digest_of(identity),
             leased=sealed.leased,
             settled=False,
             boot=self.boot,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat as stat_
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -127,7 +128,7 @@ class View:
         st = os.fstat(fd)
         mark = stamp(st)
         keep = node.told in (0, mark)
-        if node.told not in (0, WRITTEN, mark):
+        if not truncate and node.told not in (0, WRITTEN, mark):
             node.told = 0
             if fd != (file.fd if file is not None else -1):
                 os.close(fd)
@@ -149,9 +150,19 @@ class View:
                 attach(file, seal)
         return number, keep
 
-    def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
-        """Make and open a file. Raises OSError."""
-        entry, fd = self.names.create(parent, name, flags, mode, caller)
+    async def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
+        """Make and open a file; one that somebody made beneath a moment ago is opened, unless O_EXCL forbids that.
+
+        Raises OSError.
+        """
+        try:
+            entry, fd = self.names.create(parent, name, flags, mode, caller)
+        except FileExistsError:
+            found = self.names.lookup(parent, name)
+            if flags & os.O_EXCL or found is None or not stat_.S_ISREG(found.st.st_mode):
+                raise
+            number, _ = await self.open(found.node, flags, caller)
+            return found._replace(st=self.nodes.stat(found.node)), number
         number = self.handles.add(entry.node, fd, flags, caller.pid)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self.handles.file(number).file.written = True
