@@ -16,6 +16,7 @@ import trio
 
 from ipfsfs.errors import SealerLost
 from ipfsfs.plain.identity import Identity
+from ipfsfs.sealer import process
 from ipfsfs.sealer.client import Sealer, Urgency
 from ipfsfs.sealer.outcome import Failed, Gone, Sealed
 from tests.support.sealers import sparse, with_sealer, write
@@ -184,6 +185,37 @@ def test_one_that_cannot_be_started_fails_jobs_and_hangs_none(
         return sealer.state
 
     assert "started again after" in with_sealer(tmp_path, use)
+
+
+def test_one_that_hangs_is_ended_and_its_jobs_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SILENT_S", 0.5)
+    write(tmp_path / "file", b"content")
+
+    async def use(sealer: Sealer) -> None:
+        assert isinstance(await sealer.seal(b"file"), Sealed)
+        (pid,) = sealer.pids
+        os.kill(pid, signal.SIGSTOP)
+        with trio.fail_after(20), pytest.raises(SealerLost, match="hangs"):
+            await sealer.seal(b"file")
+        assert isinstance(await sealer.seal(b"file"), Sealed)
+        assert not _alive(pid)
+
+    with_sealer(tmp_path, use)
+
+
+def test_a_walk_that_nobody_takes_from_does_not_count_as_hanging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_SILENT_S", 0.3)
+    for number in range(3_000):
+        (tmp_path / str(number)).touch()
+
+    async def use(sealer: Sealer) -> int:
+        async with sealer.walk() as walk:
+            await trio.sleep(1.5)
+            return sum([len(batch) async for batch in walk])
+
+    assert with_sealer(tmp_path, use) == 3_000
 
 
 def test_a_job_that_goes_wrong_takes_no_other_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
