@@ -14,6 +14,7 @@ from ipfsfs.cli.paths import PATH, mountpoint
 from ipfsfs.cli.render import printable
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError, UsageError
@@ -43,11 +44,13 @@ def mount(path: Path, store: Path | None, foreground: bool, force: bool, allow_o
     """
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
+        _nothing_to_do(foreground)
         click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Everything goes on on plain disk.")
         return
     at = mountpoint(path)
     view = mounts.view_at(at)
     if view is not None and mounts.answers(view):
+        _nothing_to_do(foreground)
         click.echo(f"{printable(str(at))} is mounted already, with the store {printable(view.source)}.")
         return
     if view is None:
@@ -62,6 +65,12 @@ def mount(path: Path, store: Path | None, foreground: bool, force: bool, allow_o
         _serve_here(config)
     else:
         click.echo(_welcome(config, start(config), stale=view is not None))
+
+
+def _nothing_to_do(foreground: bool) -> None:
+    """Under systemd an end without a word of readiness would be a failure, and be tried again."""
+    if foreground:
+        tell_systemd("READY=1")
 
 
 def _prepare(at: Path, force: bool) -> None:

@@ -54,7 +54,7 @@ def users_of(mount: Mount) -> list[Outsider]:
             if (target == top or target.startswith(f"{top}/")) and _device(f"/proc/{pid}/{name}") == mount.device:
                 found.setdefault(pid, Outsider(pid, command(pid), "stands in", target))
         for fd, target in _descriptors(pid):
-            # By the mount's number, not by its path: we ourselves hold the directory beneath, which shows the same path.
+            # By the mount's number, not by its path: we ourselves hold the directory beneath, which has the same path.
             if target.startswith(top) and _fdinfo(pid, fd, "mnt_id:") == str(mount.mount_id):
                 found.setdefault(pid, Outsider(pid, command(pid), "uses", target))
         with suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:

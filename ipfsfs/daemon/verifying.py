@@ -53,7 +53,7 @@ async def verify(
     report: Callable[[dict[str, Any]], None],
 ) -> Verification:
     """Verify all files below `paths` (from the plain root). What is wrong is entered in the ledger, what proved right
-    again is taken out of it. Raises StoreError and SealerLost."""
+    again or is gone is taken out of it. Raises StoreError and SealerLost."""
     result = Verification()
     known: set[tuple[bytes, str]] = {
         (finding.path, finding.kind) for finding in await trio.to_thread.run_sync(ledger.findings)
@@ -67,7 +67,14 @@ async def verify(
                         continue
                     wrong = await _verify_one(sealer, index, plain, place, found, result, report)
                     await _enter(ledger, known, found, wrong, result)
+                    known -= {(found.path, "rot"), (found.path, "broken_promise")}
+        for gone, _ in [item for item in known if _is_below(item[0], path)]:
+            await trio.to_thread.run_sync(ledger.clear_findings, gone)
     return result
+
+
+def _is_below(path: bytes, prefix: bytes) -> bool:
+    return not prefix or path == prefix or path.startswith(prefix + b"/")
 
 
 async def _verify_one(
