@@ -10,6 +10,7 @@ import click
 from ipfsfs import __version__
 from ipfsfs.cli.cid import cid
 from ipfsfs.cli.doctor import doctor
+from ipfsfs.cli.fsck import fsck
 from ipfsfs.cli.mount import mount
 from ipfsfs.cli.render import printable
 from ipfsfs.cli.seal import seal
@@ -56,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (mount, umount, status, seal, cid, verify, why, doctor):
+for command in (mount, umount, status, seal, cid, verify, fsck, why, doctor):
     cli.add_command(command)
 
 

@@ -1,0 +1,130 @@
+"""`ipfsfs fsck`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ipfsfs.cli import render
+from ipfsfs.cli.opened import Opened
+from ipfsfs.cli.paths import PATH, Target, mountpoint
+from ipfsfs.daemon import mounts, placing
+from ipfsfs.errors import MountError, UsageError
+from ipfsfs.hubcache.classify import Kind, Place, locate
+from ipfsfs.plain import tree
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.store import check
+from ipfsfs.store.check import Problem, Remedy
+from ipfsfs.store.layout import Store
+
+_LOCKED_S = 2.0
+
+
+@click.command(epilog="Example: ipfsfs fsck ~/.cache/huggingface --repair")
+@click.argument("path", type=PATH, required=False)
+@click.option("--store", type=PATH, help="The store to check (default: the one beside PATH).")
+@click.option("--repair", is_flag=True, help="Mend what can be mended. No file of yours is ever touched.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def fsck(path: Path | None, store: Path | None, repair: bool, as_json: bool) -> None:
+    """Check the store of PATH against itself and against the directory, which must not be mounted.
+
+    Files that lack a seal, or were changed since, are counted and are no problem: the next mount seals them. Exit code
+    1 if a problem is left.
+    """
+    at = _target(path, store)
+    plain = PlainDirectory.open(at.root)
+    root = (plain.ino, plain.born_ns)
+    plain.close()
+    opened = Store.open(at.store, create=False, wait_s=_LOCKED_S)
+    try:
+        problems = check.check(opened, plain_root=root)
+        if repair:
+            check.repair(opened, problems, plain_root=root)
+            left = check.check(opened, plain_root=root)
+        else:
+            left = problems
+    finally:
+        opened.close()
+    facts = {
+        "store": str(at.store),
+        "problems": [_facts(problem, mended=repair and problem not in left) for problem in problems],
+        "left": len(left),
+        **({} if any(p.remedy in (Remedy.NEW_LEDGER, Remedy.NEW_INDEX) for p in left) else _compare(at, repair)),
+    }
+    if as_json:
+        render.facts(facts, as_json)
+    else:
+        _print(facts, repair)
+    if left:
+        raise SystemExit(1)
+
+
+def _target(path: Path | None, store: Path | None) -> Target:
+    """The directory and the store to check; one is found from the other where only one is named."""
+    if path is None:
+        if store is None:
+            raise UsageError("name a PATH, or a --store", hint="For example: ipfsfs fsck ~/.cache/huggingface")
+        path = store.with_name(store.name.removesuffix(".ipfsfs"))
+        if path == store or not path.is_dir():
+            raise UsageError(
+                f"cannot tell which directory {store} is the store of", hint="Name it: ipfsfs fsck PATH ..."
+            )
+    root = mountpoint(path)
+    view = mounts.view_at(root)
+    if view is not None:
+        raise MountError(
+            f"{root} is mounted, and its store is in use",
+            hint=f"Unmount it first: ipfsfs umount {root}. To check the files of a mounted view: ipfsfs verify {root}",
+        )
+    return Target(root, "", mountpoint(store) if store is not None else placing.default_store(root), None)
+
+
+def _compare(at: Target, repair: bool) -> dict[str, Any]:
+    """The index against the directory; with `repair`, seals of files that are gone go too."""
+    with Opened.at(at) as opened:
+        compared = check.compare(opened.index, _sealable(opened.plain, opened.place))
+        if repair:
+            opened.index.drop(compared.gone)
+        return {
+            "sealed": compared.sealed,
+            "unsealed": len(compared.unsealed),
+            "changed": len(compared.changed),
+            "gone": len(compared.gone),
+        }
+
+
+def _sealable(plain: PlainDirectory, place: Place) -> Iterator[tree.Found]:
+    for batch in tree.regular_files(plain.fd):
+        for found in batch:
+            if isinstance(found, tree.Found) and locate(found.path, place)[1] in (Kind.CONTENT, Kind.PROMISE):
+                yield found
+
+
+def _facts(problem: Problem, *, mended: bool) -> dict[str, Any]:
+    return {
+        "where": problem.where,
+        "what": problem.what,
+        "inode": problem.ino or None,
+        "mended": mended,
+        "remedy": problem.remedy.value,
+    }
+
+
+def _print(facts: dict[str, Any], repair: bool) -> None:
+    for problem in facts["problems"]:
+        line = f"{problem['where']}: {problem['what']}" + (f" (inode {problem['inode']})" if problem["inode"] else "")
+        if problem["mended"]:
+            line += ": mended"
+        elif problem["remedy"]:
+            line += f". --repair would {problem['remedy']}." if not repair else ": could not be mended"
+        click.echo(render.printable(line))
+    if "sealed" in facts:
+        click.echo(
+            f"{facts['sealed']:,} files are sealed as they are, {facts['changed']:,} were changed since, "
+            f"{facts['unsealed']:,} are not sealed yet, {facts['gone']:,} sealed files are gone."
+        )
+    if not facts["left"]:
+        click.echo("The store is sound." if not facts["problems"] else "The store is sound again.")
