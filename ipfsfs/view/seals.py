@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -113,6 +113,15 @@ class Seals:
         except StoreError as error:
             self.fail(error)
 
+    def is_found(self, path: bytes) -> bool:
+        """Whether something is known to be wrong with what stands at a path."""
+        return self.ledger.has_finding(path, "rot") or self.ledger.has_finding(path, "broken_promise")
+
+    async def mended(self, path: bytes, kind: Literal["rot", "broken_promise"] | None = None) -> None:
+        """What stood at a path is gone, or right again: whatever was found of it (of one kind) counts no longer."""
+        if self.ledger.has_finding(path, kind) if kind is not None else self.is_found(path):
+            await self.record(lambda ledger: ledger.clear_findings(path, kind))
+
     def fail(self, error: StoreError) -> None:
         """Go on without the index, and leave none behind: it would vouch for files that change from now on."""
         if not self.degraded:
@@ -128,7 +137,10 @@ class Seals:
         self._idle.set()
 
     def retire(self) -> None:
-        """Let go of the index, which stays as it is, because somebody else is to have it now."""
+        """Let go of index and ledger, which stay as they are, because somebody else is to have them now."""
+        if self.index is not None:
+            self.index.close()
+        self.ledger.close()
         self.index = None
         self.degraded = "unmounted"
         self._recent.clear()
