@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -86,6 +86,7 @@ class Ledger:
     path: Path
     _db: sqlite3.Connection
     _file: database.DatabaseFile
+    _found: set[tuple[bytes, str]] = field(default_factory=set)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -95,7 +96,8 @@ class Ledger:
             try:
                 _prepare(connection)
                 database.fsync_directory(path.parent)
-                return cls(path, connection, database.DatabaseFile.at(path))
+                found = set(connection.execute("SELECT path, kind FROM findings"))
+                return cls(path, connection, database.DatabaseFile.at(path), found)
             except BaseException:
                 connection.close()
                 raise
@@ -142,6 +144,16 @@ class Ledger:
                 (f"DELETE FROM findings WHERE (path, kind) IN ({oldest})", (FINDINGS_MAX,)),
             ]
         )
+        self._found.add((finding.path, finding.kind))
+
+    @property
+    def any_finding(self) -> bool:
+        """Whether there is any finding. From memory; it may be asked at any time."""
+        return bool(self._found)
+
+    def has_finding(self, path: bytes, kind: Literal["rot", "broken_promise"]) -> bool:
+        """Whether there is a finding of a path. From memory; it may be asked at any time."""
+        return (path, kind) in self._found
 
     def findings(self) -> list[Finding]:
         """All findings, the oldest first."""
@@ -150,10 +162,9 @@ class Ledger:
 
     def clear_findings(self, path: bytes, kind: Literal["rot", "broken_promise"] | None = None) -> None:
         """Remove what was found about a path (of one kind, or all): it was mended, removed, or read again and right."""
-        if kind is None:
-            self._write([("DELETE FROM findings WHERE path = ?", (path,))])
-        else:
-            self._write([("DELETE FROM findings WHERE path = ? AND kind = ?", (path, kind))])
+        kinds = ("rot", "broken_promise") if kind is None else (kind,)
+        self._write([("DELETE FROM findings WHERE path = ? AND kind = ?", (path, one)) for one in kinds])
+        self._found.difference_update((path, one) for one in kinds)
 
     def add_quarantined(self, item: Quarantined) -> None:
         """Note what was put into quarantine, or is about to be."""

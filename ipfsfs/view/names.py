@@ -39,7 +39,8 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Names:
-    """The namespace of the view. `on_changed` hears of a file that may want sealing, `on_moved` of a directory."""
+    """The namespace of the view. `on_changed` hears of a file that may want sealing, `on_moved` of a directory,
+    `on_gone` of the path of a file that stands there no longer, if something was wrong with it."""
 
     nodes: NodeTable
     handles: Handles
@@ -48,6 +49,7 @@ class Names:
     ownership: Ownership
     on_changed: Callable[[Node], None]
     on_moved: Callable[[Node], None]
+    on_gone: Callable[[bytes], None]
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
 
     def lookup(self, parent: Node, name: bytes) -> Entry | None:
@@ -177,6 +179,7 @@ class Names:
 
     def _unnamed(self, parent: Node, name: bytes, fd: int) -> int:
         """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""
+        self._gone(parent, name)
         st = os.fstat(fd)
         node = self.nodes.find(st.st_dev, st.st_ino)
         if node is None:
@@ -187,6 +190,13 @@ class Names:
         if stat_.S_ISREG(st.st_mode) and st.st_nlink == 0:
             self.seals.drop(st.st_ino)
         return fd
+
+    def _gone(self, parent: Node, name: bytes) -> None:
+        if self.seals.ledger.any_finding:
+            above = self.nodes.path(parent)
+            path = above + b"/" + name if above else name
+            if self.seals.is_found(path):
+                self.on_gone(path)
 
     async def rename(
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
@@ -217,6 +227,7 @@ class Names:
         after = entries.stat(dst_fd, new_name)
         if (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
             return
+        self._gone(parent, name)
         self._carry_over(before, after, new_parent, new_name)
         if node is not None:
             directory = stat_.S_ISDIR(after.st_mode)

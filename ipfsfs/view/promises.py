@@ -57,8 +57,6 @@ class Promises:
     start_soon: Callable[..., None]
     _kept: dict[int, tuple[int, int, bytes]] = field(default_factory=dict)
     """For inodes that were found to keep their promise, until they are sealed: size, mtime, sha256."""
-    noted: set[bytes] = field(default_factory=set)
-    """Paths that the ledger has a broken promise of."""
     _downloads: dict[int, _Download] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
     _in_place: set[int] = field(default_factory=set)
@@ -179,9 +177,7 @@ class Promises:
         if promised is None or not seal.sha256:
             return True
         if seal.sha256 == promised:
-            if path in self.noted:
-                self.noted.discard(path)
-                await self.seals.record(lambda ledger: ledger.clear_findings(path, "broken_promise"))
+            await self.seals.mended(path, "broken_promise")
             return True
         node = self.nodes.find(self.nodes.plain.dev, seal.ino)
         if node is not None and node.parent is not None and (seal.ino in self._in_place or seal.ino in self._open):
@@ -192,7 +188,6 @@ class Promises:
     async def broken(self, path: bytes, ino: int, detail: str, who: str) -> None:
         """Note, for `status` and `verify`, that a file no longer has the content its name promises."""
         log.warning("%s: broken promise: %s %s", os.fsdecode(path), detail, who)
-        self.noted.add(path)
         finding = Finding("broken_promise", path, ino, detail, who, time.time_ns())
         await self.seals.record(lambda ledger: ledger.add_finding(finding))
 

@@ -208,6 +208,7 @@ class Sealing:
             return None
         self.promises.finished(seal.ino)
         self.seals.put(seal)
+        await self.seals.mended(path, "rot")
         quiet_s = max(0.0, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
         heapq.heappush(self._settle, (trio.current_time() + min(quiet_s, _SETTLE_S), seal.ino, path))
         return seal

@@ -7,13 +7,12 @@ import os
 import stat as stat_
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
-from ipfsfs.errors import IpfsfsError, StoreError
+from ipfsfs.errors import IpfsfsError
 from ipfsfs.hubcache.classify import Place
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.directory import PlainDirectory
@@ -71,7 +70,7 @@ class View:
     plain: PlainDirectory
     _start_soon: Callable[..., None]
     _fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
-    _rotten: set[tuple[int, int]] = field(default_factory=set)
+    _rotten: set[tuple[bytes, int, int]] = field(default_factory=set)
 
     @classmethod
     def build(cls, on: Foundation, start_soon: Callable[..., None]) -> View:
@@ -84,8 +83,6 @@ class View:
         handles = Handles(nodes)
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
         promises = Promises(nodes, seals, on.sealer, on.quarantine_fd, start_behind)
-        with suppress(StoreError):  # said when something is next written to it
-            promises.noted.update(found.path for found in on.ledger.findings() if found.kind == "broken_promise")
         sealing = Sealing(nodes, seals, promises, on.sealer, on.chunker, on.boot)
 
         def found_changed(file: OpenFile) -> None:
@@ -94,9 +91,12 @@ class View:
         def directory_moved(node: Node) -> None:
             start_behind(partial(sealing.seal_tree, nodes.path(node), background=False))
 
+        def file_gone(path: bytes) -> None:
+            start_behind(seals.mended, path)
+
         writer = Writer(seals, promises.written, promises.overwritten)
         reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
-        names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved)
+        names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, file_gone)
         trees = Trees(on.plain, on.place, seals)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
         view = cls(
@@ -186,10 +186,10 @@ class View:
 
     def rotten(self, file: OpenFile, seal: Seal, unit: int) -> None:
         """A unit of a sealed file is not what was written there, and nobody has written since: say so once."""
-        if (seal.seal_id, unit) in self._rotten:
-            return
-        self._rotten.add((seal.seal_id, unit))
         path = self.nodes.path(file.node)
+        if (path, seal.seal_id, unit) in self._rotten:
+            return
+        self._rotten.add((path, seal.seal_id, unit))
         shown = os.fsdecode(path)
         log.error(
             "%s: rot: bytes from %d on are not what was written there; reads of them fail. "

@@ -1,0 +1,234 @@
+"""Rot made for real: blocks changed in the image beneath the filesystem. Never a wrong byte, and the rest readable."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.store import recovery
+from ipfsfs.store.layout import Store
+from ipfsfs.store.seal import UNIT
+from tests.support.mounted import Mounted
+from tests.support.rot import Disk, spoilable_disk
+
+pytestmark = pytest.mark.root
+
+PAGE: Final = 4096
+SIZE: Final = 24 * UNIT + 5000
+CONTENT: Final = random.Random(1).randbytes(SIZE)
+BAD: Final = 9
+"""The unit that rots."""
+OTHER_BOOT: Final = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with spoilable_disk(tmp_path) as made:
+        yield made
+
+
+def pages() -> Iterator[tuple[int, bytes | None]]:
+    """Each page's offset and bytes, None for those in the bad unit."""
+    for offset in range(0, SIZE, PAGE):
+        yield offset, None if offset // UNIT == BAD else CONTENT[offset : offset + PAGE]
+
+
+def by_pread(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        for offset, expected in pages():
+            if expected is None:
+                with pytest.raises(OSError, match="Input/output error"):
+                    os.pread(fd, PAGE, offset)
+            else:
+                assert os.pread(fd, PAGE, offset) == expected
+    finally:
+        os.close(fd)
+
+
+def by_read(path: Path) -> None:
+    """As a program reads that goes through the file in large steps, and over an error to what is behind it."""
+    seen = bytearray()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="Input/output error"):
+            read_on(fd, seen)
+        assert bytes(seen) == CONTENT[: BAD * UNIT]
+        os.lseek(fd, (BAD + 1) * UNIT, os.SEEK_SET)
+        seen.clear()
+        read_on(fd, seen)
+        assert bytes(seen) == CONTENT[(BAD + 1) * UNIT :]
+    finally:
+        os.close(fd)
+
+
+def read_on(fd: int, seen: bytearray) -> None:
+    while data := os.read(fd, 300_000):
+        seen += data
+
+
+def by_mmap(path: Path) -> None:
+    """In children: a page that cannot be had is SIGBUS."""
+    touch = "import mmap, sys; f = open(sys.argv[1], 'rb'); m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)\n"
+    spans = "".join(f"sys.stdout.buffer.write(m[{a}:{b}])\n" for a, b in ((0, BAD * UNIT), ((BAD + 1) * UNIT, SIZE)))
+    good = subprocess.run([sys.executable, "-c", touch + spans, path], capture_output=True, check=False)
+    assert good.returncode == 0, good.stderr
+    assert good.stdout == CONTENT[: BAD * UNIT] + CONTENT[(BAD + 1) * UNIT :]
+    for offset in (BAD * UNIT, (BAD + 1) * UNIT - 1):
+        bad = subprocess.run([sys.executable, "-c", touch + f"m[{offset}]", path], capture_output=True, check=False)
+        assert bad.returncode == -signal.SIGBUS
+
+
+def by_sendfile(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    ours, theirs = socket.socketpair()
+    try:
+        for offset, expected in pages():
+            if expected is None:
+                with pytest.raises(OSError, match="Input/output error"):
+                    os.sendfile(theirs.fileno(), fd, offset, PAGE)
+            else:
+                assert os.sendfile(theirs.fileno(), fd, offset, PAGE) == len(expected)
+                assert ours.recv(2 * PAGE, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == expected
+    finally:
+        os.close(fd)
+        ours.close()
+        theirs.close()
+
+
+WAYS: Final = (by_pread, by_read, by_mmap, by_sendfile)
+
+
+def test_never_a_wrong_byte_and_the_rest_is_readable(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted(disk.cache)
+    files = {way.__name__: way for way in WAYS}
+    for name in files:
+        (mount.path / name).write_bytes(CONTENT)
+    assert mount.seal()["failed"] == 0
+    mount.expect_logged += [f"{name}: rot: " for name in files]
+    for name, way in files.items():
+        disk.rot(name, BAD * UNIT + 77_777)
+        way(mount.path / name)
+        told = [line for line in mount.log().splitlines() if " ERROR " in line and name in line]
+        assert len(told) == 1, "one log line, however many pages are read"
+        assert "rm " in told[0]
+
+    assert sorted(found["path"] for found in mount.status()["rot"]) == sorted(files)
+    verified = mount.run("verify", mount.path, "--json", check=False)
+    assert verified.returncode == 1
+    wrong = json.loads(verified.stdout)["wrong"]
+    assert sorted(item["path"] for item in wrong) == sorted(str(mount.path / name) for name in files)
+    assert {item["kind"] for item in wrong} == {"rot"}
+    assert all("rm " in item["fix"] for item in wrong)
+
+    mount.remount()
+    by_pread(mount.path / "by_pread")
+    mount.umount()
+    assert mount.run("verify", mount.path, check=False).returncode == 1, "found without a view as well"
+    mount.mount()
+
+    for name in files:
+        (mount.path / name).unlink()
+        (mount.path / name).write_bytes(CONTENT)
+    assert mount.seal()["failed"] == 0
+    assert all((mount.path / name).read_bytes() == CONTENT for name in files)
+    assert mount.status()["rot"] == []
+    assert mount.run("verify", mount.path).returncode == 0
+
+
+def test_the_edges_of_rot(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    """In a file's last byte, in a small file, in one that is rewritten in place; and not in what is mapped already."""
+    mount = mounted(disk.cache)
+    for name, size in (("tail", SIZE), ("small", 3000), ("rewritten", SIZE), ("mapped", SIZE)):
+        (mount.path / name).write_bytes(CONTENT[:size])
+    mount.seal()
+    mount.expect_logged += ["(tail|small|rewritten): rot: "]
+    for name, at in (("tail", SIZE - 1), ("small", 0), ("rewritten", 0)):
+        disk.rot(name, at)
+        with pytest.raises(OSError, match="Input/output error"):
+            (mount.path / name).read_bytes()
+    (mount.path / "rewritten").write_bytes(CONTENT)
+    (mount.path / "tail").rename(mount.path / "renamed")
+    (mount.path / "small").unlink()
+    with (mount.path / "mapped").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert mapped[:] == CONTENT
+        disk.rot("mapped", BAD * UNIT)
+        assert mapped[:] == CONTENT, "its pages were checked when they came"
+    (mount.path / "mapped").unlink()
+
+    mount.seal()
+    assert mount.status()["rot"] == []
+    mount.expect_logged += ["renamed: rot: "]
+    with pytest.raises(OSError, match="Input/output error"):
+        (mount.path / "renamed").read_bytes()
+    assert [found["path"] for found in mount.status()["rot"]] == ["renamed"]
+    (mount.path / "renamed").unlink()
+    assert mount.run("verify", mount.path).returncode == 0
+
+
+JUDGED: Final = {
+    "no-lease": ({"leased": False}, False),
+    "other-boot": ({"boot": OTHER_BOOT, "settled": False}, False),
+    "other-boot-settled": ({"boot": OTHER_BOOT, "settled": True}, True),
+    "no-lease-settled": ({"leased": False, "settled": True}, False),
+}
+"""Files by what their seals say of themselves, and whether a mismatch then is rot."""
+
+
+def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    """Where somebody may have written meanwhile, or a power cut kept data and lost times: served, logged, no EIO."""
+    mount = mounted(disk.cache)
+    for name in JUDGED:
+        (mount.path / name).write_bytes(CONTENT)
+    mount.seal()
+    mount.umount()
+    _amend(mount, {(mount.path / name).stat().st_ino: fields for name, (fields, _) in JUDGED.items()})
+    mount.mount()
+    disk.rot("no-lease-settled", BAD * UNIT)
+    assert mount.run("verify", mount.path / "no-lease-settled").returncode == 0
+    for name, (_, is_rot) in JUDGED.items():
+        if name == "no-lease-settled":
+            continue
+        disk.rot(name, BAD * UNIT)
+        path = mount.path / name
+        if is_rot:
+            mount.expect_logged.append(f"{name}: rot: ")
+            by_pread(path)
+            path.unlink()
+            continue
+        mount.expect_logged.append(f"{name}: changed or rotten")
+        found = path.read_bytes()
+        assert found != CONTENT
+        assert found[: BAD * UNIT] == CONTENT[: BAD * UNIT]
+        mount.seal(path)
+        assert os.getxattr(path, "ipfs.cid"), "sealed again, as it is now"
+        assert path.read_bytes() == found
+    assert mount.status()["rot"] == []
+
+
+def _amend(mount: Mounted, fields: dict[int, dict[str, Any]]) -> None:
+    """Change the seals of some inodes, in the index of a store that nobody uses."""
+    plain = PlainDirectory.open(mount.path)
+    store = Store.open(mount.store)
+    try:
+        ledger = recovery.open_ledger(store)
+        index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
+        index.put([replace(seal, **fields[seal.ino]) for seal in list(index.iterate())])
+        index.close()
+        ledger.close()
+    finally:
+        store.close()
+        plain.close()

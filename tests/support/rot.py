@@ -1,0 +1,101 @@
+"""A disk that forgets: an ext4 image over a loop device, whose blocks are changed in the image beneath the filesystem.
+
+Needs root. No cache of the whole machine is dropped, only what is cached of the file in question.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.filesystems import mounted_image, new_ext4_image
+
+_FIEMAP: Final = 0xC020660B
+_FIEMAP_SYNC: Final = 1
+_HEADER: Final = struct.Struct("=QQIIII")  # start, length, flags, mapped extents, room for extents, reserved
+_EXTENT: Final = struct.Struct("=QQQQQIIII")  # logical, physical, length, ...
+_ROOM: Final = 64
+
+
+@dataclass(slots=True, frozen=True)
+class Disk:
+    """A filesystem and the image it lies in. `plain` reaches the directory `cache` also when a view covers it."""
+
+    image: Path
+    at: Path
+    plain: int
+
+    @property
+    def cache(self) -> Path:
+        """The directory to mount a view over."""
+        return self.at / "cache"
+
+    def beneath(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of a file by the plain path."""
+        return os.open(name, flags, dir_fd=self.plain)
+
+    def forget(self, name: str) -> None:
+        """Have a file on the disk, and nothing of it in the caches of the view or of the filesystem."""
+        for fd in (self.beneath(name), os.open(self.cache / name, os.O_RDONLY)):
+            try:
+                os.fsync(fd)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)
+
+    def rot(self, name: str, offset: int, length: int = 1) -> None:
+        """Turn bits of a file over on the disk, and forget what is cached of it."""
+        fd = self.beneath(name)
+        try:
+            at = _physical(fd, offset, length)
+        finally:
+            os.close(fd)
+        image = os.open(self.image, os.O_RDWR)
+        try:
+            os.pwrite(image, bytes(byte ^ 0x40 for byte in os.pread(image, length, at)), at)
+        finally:
+            os.close(image)
+        self.forget(name)
+
+
+@contextmanager
+def spoilable_disk(directory: Path, size_mib: int = 128) -> Iterator[Disk]:
+    """A disk while the block runs; whatever is mounted over its `cache` must be gone by then."""
+    with mounted_image(new_ext4_image(directory / "disk.img", size_mib), directory / "disk") as at:
+        (at / "cache").mkdir()
+        plain = os.open(at / "cache", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield Disk(directory / "disk.img", at, plain)
+        finally:
+            os.close(plain)
+            _wait_for_daemon(at / "cache.ipfsfs" / "lock")
+
+
+def _wait_for_daemon(lock: Path) -> None:
+    """After a test that failed a daemon may still be on its way out, and the disk in use as long."""
+    deadline = time.monotonic() + 10
+    with suppress(FileNotFoundError), lock.open() as file:
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.05)
+
+
+def _physical(fd: int, offset: int, length: int) -> int:
+    """Where on the device the bytes lie, which must be in one extent."""
+    request = bytearray(_HEADER.size + _ROOM * _EXTENT.size)
+    _HEADER.pack_into(request, 0, offset, length, _FIEMAP_SYNC, 0, _ROOM, 0)
+    fcntl.ioctl(fd, _FIEMAP, request)
+    for number in range(_HEADER.unpack_from(request)[3]):
+        logical, physical, size, *_ = _EXTENT.unpack_from(request, _HEADER.size + number * _EXTENT.size)
+        if logical <= offset and offset + length <= logical + size:
+            return int(physical + offset - logical)
+    raise AssertionError(f"no extent holds bytes {offset} to {offset + length}")
