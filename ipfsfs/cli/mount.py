@@ -36,7 +36,10 @@ _NAMED_MOST: Final = 8
     show_default=True,
     help="auto: leaves of weights begin where tensors do. fixed: 1 MiB, as `ipfs add` with unixfs-v1-2025.",
 )
-def mount(path: Path, store: Path | None, foreground: bool, force: bool, allow_other: bool, chunker: str) -> None:
+@click.option("--stock-init", is_flag=True, help="Let pyfuse3 negotiate with the kernel: slower, to tell faults apart.")
+def mount(
+    path: Path, store: Path | None, foreground: bool, force: bool, allow_other: bool, chunker: str, stock_init: bool
+) -> None:
     """Mount a view over PATH, a cache directory. It is made where there is none.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background, and every read is
@@ -60,6 +63,7 @@ def mount(path: Path, store: Path | None, foreground: bool, force: bool, allow_o
         store=mountpoint(store) if store is not None else placing.default_store(at),
         allow_other=allow_other,
         chunker="fixed" if chunker == "fixed" else "auto",
+        negotiate=not stock_init,
     )
     if foreground:
         _serve_here(config)

@@ -18,6 +18,8 @@ class Config:
     store: Path
     allow_other: bool = False
     chunker: Chunker = "auto"
+    negotiate: bool = True
+    """Ask the kernel for more than pyfuse3 does, where that can be done."""
 
     def to_json(self) -> str:
         """As one line."""
@@ -29,6 +31,7 @@ class Config:
         try:
             read = json.loads(text)
             chunker: Chunker = {"auto": "auto", "fixed": "fixed"}[read["chunker"]]  # type: ignore[assignment]
-            return cls(Path(read["mountpoint"]), Path(read["store"]), bool(read["allow_other"]), chunker)
+            paths = Path(read["mountpoint"]), Path(read["store"])
+            return cls(*paths, bool(read["allow_other"]), chunker, bool(read["negotiate"]))
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"no configuration of a daemon: {error}") from error

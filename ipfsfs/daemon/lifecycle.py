@@ -25,7 +25,7 @@ from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.errors import MountError, StoreError
 from ipfsfs.fuse import mountpoint
-from ipfsfs.fuse.session import raise_readahead, session
+from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.hubcache.classify import root_place
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -108,15 +108,8 @@ async def serve(
     limit = _raise_descriptor_limit()
     ownership = Ownership.prepare()
     os.chdir("/")
-    device = mountpoint.mount(
-        config.mountpoint, str(config.store), allow_other=config.allow_other, read_only=_read_only(plain)
-    )
-    mount = mounts.view_at(config.mountpoint)
-    if mount is None:
-        os.close(device)
-        raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
+    mount: mounts.Mount | None = None
     try:
-        _start_guardian(config, mount, store)
         async with open_sealer(plain.fd) as sealer, trio.open_nursery() as behind:
             foundation = Foundation(
                 plain=plain,
@@ -132,15 +125,27 @@ async def serve(
                 degraded=degraded,
             )
             view = View.build(foundation, behind.start_soon)
-            acl = config.allow_other and _has_acl(plain)
-            async with session(view, config.mountpoint, device, acl=acl) as (features, ended):
+            where = Where(
+                mountpoint=config.mountpoint,
+                source=str(config.store),
+                allow_other=config.allow_other,
+                read_only=_read_only(plain),
+                acl=config.allow_other and _has_acl(plain),
+                negotiate=config.negotiate,
+            )
+            async with session(view, where) as (features, ended):
+                mount = mounts.view_at(config.mountpoint)
+                if mount is None:
+                    raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
+                _start_guardian(config, mount, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     finally:
-        _take_away(mount)
+        if mount is not None:
+            _take_away(mount)
         if index is not None:
             index.close()
         ledger.close()

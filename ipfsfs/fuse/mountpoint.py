@@ -22,12 +22,12 @@ _MS_NODEV: Final = 4
 _MS_RDONLY: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
-_SUBTYPE: Final = "ipfsfs"
+SUBTYPE: Final = "ipfsfs"
 _FOR_OTHERS: Final = ",allow_other,default_permissions"
 """Where others come in, the kernel has to check permissions: the daemon may do more than they. Where only our own user
 does, the filesystem beneath checks them as it always has, and the kernel need not ask for a directory's attributes
 again before each change in it."""
-FILESYSTEM: Final = f"fuse.{_SUBTYPE}"
+FILESYSTEM: Final = f"fuse.{SUBTYPE}"
 """The type that /proc/self/mountinfo shows."""
 
 
@@ -65,7 +65,7 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
     if helper is None:
         raise MountError("fusermount3 is not installed", hint="Install the package fuse3.")
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
-    options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={_SUBTYPE}"
+    options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={SUBTYPE}"
     if allow_other:
         options += _FOR_OTHERS
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

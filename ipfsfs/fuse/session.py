@@ -6,13 +6,16 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pyfuse3
 import trio
 
+from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns
+from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
 from ipfsfs.view.view import View
@@ -22,33 +25,86 @@ log = logging.getLogger(__name__)
 _TASKS: Final = 4096
 """Requests in progress at once (pyfuse3's default is 99): those that wait for a disk must not stop the others (H2)."""
 _IDLE_TASKS: Final = 16
+_PATIENCE_S: Final = 10.0
+"""How long the negotiation may take: both sides of it are on this machine."""
+
+
+@dataclass(slots=True, frozen=True)
+class Where:
+    """What to mount, and how. `source` is what the mount table is to show as the device.
+
+    `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done.
+    """
+
+    mountpoint: Path
+    source: str
+    allow_other: bool
+    read_only: bool
+    acl: bool
+    negotiate: bool
 
 
 @asynccontextmanager
-async def session(
-    view: View, mountpoint: Path, device: int, *, acl: bool
-) -> AsyncIterator[tuple[list[str], trio.Event]]:
-    """Answer the kernel's requests on `device`, which becomes ours, while the block runs.
+async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], trio.Event]]:
+    """Mount, and answer the kernel's requests while the block runs. Unmounting is the caller's.
 
-    Yields the features won in the negotiation, and an event that is set when the kernel has ended the session, because
-    somebody unmounted. Raises MountError where the session cannot begin.
+    Yields the features won in the negotiation, or why there was none, and an event that is set when the kernel has
+    ended the session, because somebody unmounted. Raises MountError where nothing can be mounted.
     """
-    turns.install()
-    exchange = Exchange.prepare(device)
-    pyfuse3.init(Operations(view, acl=acl), f"/dev/fd/{exchange.stand_in}", set())
+    operations = Operations(view, acl=where.acl)
     ended = trio.Event()
-    try:
-        async with trio.open_nursery() as nursery:
-
-            async def serve() -> None:
-                await pyfuse3.main(min_tasks=_IDLE_TASKS, max_tasks=_TASKS)
-                ended.set()
-
-            nursery.start_soon(serve)
-            yield await exchange.run(mountpoint), ended
+    turns.install()
+    async with trio.open_nursery() as nursery:
+        try:
+            features = await _begin(operations, where, nursery, ended)
+            yield features, ended
             nursery.cancel_scope.cancel()
-    finally:
+        finally:
+            pyfuse3.close(unmount=False)
+
+
+async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event) -> list[str]:
+    if not where.negotiate:
+        return _begin_as_pyfuse3_does(operations, where, nursery, ended, "not asked for")
+    device = mount(where.mountpoint, where.source, allow_other=where.allow_other, read_only=where.read_only)
+    exchange = Exchange.prepare(device)
+    serving = trio.CancelScope()
+    try:
+        pyfuse3.init(operations, f"/dev/fd/{exchange.stand_in}", set())
+        nursery.start_soon(_serve, serving, ended)
+        with trio.fail_after(_PATIENCE_S):
+            return await exchange.run(where.mountpoint)
+    except (MountError, OSError, RuntimeError, trio.TooSlowError) as error:
+        log.warning("no negotiation of our own: %s; the view is served as pyfuse3 does it", error)
+        serving.cancel()
+        exchange.close()
+        unmount(where.mountpoint, lazy=True)
         pyfuse3.close(unmount=False)
+        return _begin_as_pyfuse3_does(operations, where, nursery, ended, str(error))
+
+
+def _begin_as_pyfuse3_does(
+    operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event, reason: str
+) -> list[str]:
+    """Let pyfuse3 mount and negotiate. Raises MountError."""
+    source = where.source.replace("\\", "\\\\").replace(",", "\\,")
+    options = {f"fsname={source}", f"subtype={SUBTYPE}"}
+    if where.allow_other:
+        options |= {"allow_other", "default_permissions"}
+    if where.read_only:
+        options.add("ro")
+    try:
+        pyfuse3.init(operations, str(where.mountpoint), options)
+    except (RuntimeError, UnicodeEncodeError) as error:
+        raise MountError(f"pyfuse3 cannot mount over {where.mountpoint}: {error}") from error
+    nursery.start_soon(_serve, trio.CancelScope(), ended)
+    return [f"pyfuse3's own INIT: {reason}"]
+
+
+async def _serve(scope: trio.CancelScope, ended: trio.Event) -> None:
+    with scope:
+        await pyfuse3.main(min_tasks=_IDLE_TASKS, max_tasks=_TASKS)
+        ended.set()
 
 
 def raise_readahead(mount_dev: int) -> None:
