@@ -7,7 +7,6 @@ import stat
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -71,16 +70,7 @@ def _name(path: Path, chunker: Chunker | None) -> tuple[str, int]:
 def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
     relative = os.path.relpath(path, view.mountpoint)
     with render.bar("Sealing") as bar:
-
-        def show(progress: dict[str, Any]) -> None:
-            bar.update(
-                files=progress["files_done"],
-                done_bytes=progress["bytes_done"],
-                total_files=progress["files"],
-                total_bytes=progress["bytes"],
-            )
-
-        answer = ask(view.store, {"command": "cid", "path": "" if relative == "." else relative}, show)
+        answer = ask(view.store, {"command": "cid", "path": "" if relative == "." else relative}, bar.sealing)
     if answer["cid"] is None:
         raise StoreError(
             f"{path} has no CID yet: {answer['unsealed'][0]} is being written, or is a secret or scratch",

@@ -90,6 +90,15 @@ class Bar:
         of = "" if total_files is None else f"/{total_files:,}"
         self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} files")
 
+    def sealing(self, progress: Mapping[str, int]) -> None:
+        """Shows what a daemon reports while it seals."""
+        self.update(
+            files=progress["files_done"],
+            done_bytes=progress["bytes_done"],
+            total_files=progress["files"],
+            total_bytes=progress["bytes"],
+        )
+
 
 @contextmanager
 def bar(title: str) -> Iterator[Bar]:

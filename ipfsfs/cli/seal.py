@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -25,17 +24,8 @@ def seal(path: Path, as_json: bool) -> None:
     if at.mount is None:
         raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {at.root}")
     with render.bar("Sealing") as bar:
-
-        def show(progress: dict[str, Any]) -> None:
-            bar.update(
-                files=progress["files_done"],
-                done_bytes=progress["bytes_done"],
-                total_files=progress["files"],
-                total_bytes=progress["bytes"],
-            )
-
-        result = ask(at.store, {"command": "seal", "path": at.relative}, show)
-        show(result)
+        result = ask(at.store, {"command": "seal", "path": at.relative}, bar.sealing)
+        bar.sealing(result)
     if as_json:
         render.facts(result, as_json)
     else:

@@ -11,12 +11,12 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
-from ipfsfs.view.names import DOTS
+from ipfsfs.view.names import DOTS, Entry
 from ipfsfs.view.view import View
 
 
 class Operations(pyfuse3.Operations):
-    """The handlers. Whoever keeps a reference to a node on the kernel's behalf counts it in `lookups`."""
+    """The handlers."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -32,8 +32,7 @@ class Operations(pyfuse3.Operations):
         entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
         if entry is None:
             return absent()
-        entry.node.lookups += 1
-        return of_entry(entry)
+        return _referenced(entry)
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -66,32 +65,28 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         entry = self.view.names.mknod(self.view.nodes[parent_inode], name, mode, rdev, ctx)
-        entry.node.lookups += 1
-        return of_entry(entry)
+        return _referenced(entry)
 
     @answered
     async def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         entry = self.view.names.mkdir(self.view.nodes[parent_inode], name, mode, ctx)
-        entry.node.lookups += 1
-        return of_entry(entry)
+        return _referenced(entry)
 
     @answered
     async def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         entry = self.view.names.symlink(self.view.nodes[parent_inode], name, target, ctx)
-        entry.node.lookups += 1
-        return of_entry(entry)
+        return _referenced(entry)
 
     @answered
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         entry = self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
-        entry.node.lookups += 1
-        return of_entry(entry)
+        return _referenced(entry)
 
     @answered
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -124,8 +119,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         entry, number = await self.view.create(self.view.nodes[parent_inode], name, flags, mode, ctx)
-        entry.node.lookups += 1
-        return pyfuse3.FileInfo(fh=number, keep_cache=True), of_entry(entry)
+        return pyfuse3.FileInfo(fh=number, keep_cache=True), _referenced(entry)
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:
@@ -207,3 +201,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         self.view.attributes.remove_xattr(self.view.nodes[inode], name)
+
+
+def _referenced(entry: Entry) -> pyfuse3.EntryAttributes:
+    """An entry the kernel takes a reference to with the answer; it gives it back with FORGET."""
+    entry.node.lookups += 1
+    return of_entry(entry)

@@ -11,7 +11,7 @@ from typing import Final
 from ipfsfs.hubcache.classify import Kind, kind
 from ipfsfs.plain import held
 from ipfsfs.unixfs import cid
-from ipfsfs.view.handles import WRITTEN, Caller, Handles
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, carry_stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.sealing import Sealing
@@ -137,7 +137,7 @@ class Attributes:
             if name == _ACL and before.st_mode & stat_.S_ISGID and caller.uid != 0 and caller.gid != before.st_gid:
                 # The kernel clears it for whoever is not in the file's group; here it only sees root (fuse.md).
                 held.chmod(fd, stat_.S_IMODE(os.fstat(fd).st_mode) & ~stat_.S_ISGID)
-            self.seals.restamp(before, os.fstat(fd))
+            self._carry_over(node, before, os.fstat(fd))
         finally:
             os.close(fd)
 
@@ -155,6 +155,10 @@ class Attributes:
         try:
             before = os.fstat(fd)
             held.remove_xattr(fd, name)
-            self.seals.restamp(before, os.fstat(fd))
+            self._carry_over(node, before, os.fstat(fd))
         finally:
             os.close(fd)
+
+    def _carry_over(self, node: Node, before: os.stat_result, after: os.stat_result) -> None:
+        self.seals.restamp(before, after)
+        carry_stamp(node, before, after)

@@ -79,8 +79,14 @@ class Listing:
 
 
 def stamp(st: os.stat_result) -> int:
-    """A number that changes with size or mtime of a file; never 0 or `WRITTEN`."""
-    return hash((st.st_mtime_ns, st.st_size)) | 2
+    """A number that changes with size or times of a file; never 0 or `WRITTEN`. Somebody may set mtime back, not ctime."""
+    return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
+
+
+def carry_stamp(node: Node, before: os.stat_result, after: os.stat_result) -> None:
+    """A call through the view changed a file's ctime and not its content: what the kernel has cached is still right."""
+    if node.told == stamp(before):
+        node.told = stamp(after)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import trio
 from ipfsfs.hubcache import classify
 from ipfsfs.plain import entries, syscalls
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, Listing, stamp
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, Listing, carry_stamp, stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.seals import Seals
@@ -154,28 +154,27 @@ class Names:
                 self.seals.drop(after.st_ino)
         else:
             self.seals.restamp(before, after)
+        node = self.nodes.find(after.st_dev, after.st_ino)
+        if node is not None:
+            carry_stamp(node, before, after)
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
-        fd = self.nodes.directory_fd(parent)
-        file_fd = entries.look(fd, name)
-        try:
-            entries.unlink(fd, name)
-            file_fd = self._unnamed(parent, name, file_fd)
-        finally:
-            if file_fd >= 0:
-                os.close(file_fd)
+        self._remove(parent, name, entries.unlink)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory. Raises OSError."""
-        fd = self.nodes.directory_fd(parent)
-        file_fd = entries.look(fd, name)
+        self._remove(parent, name, entries.rmdir)
+
+    def _remove(self, parent: Node, name: bytes, remove: Callable[[int, bytes], None]) -> None:
+        dir_fd = self.nodes.directory_fd(parent)
+        fd = entries.look(dir_fd, name)
         try:
-            entries.rmdir(fd, name)
-            file_fd = self._unnamed(parent, name, file_fd)
+            remove(dir_fd, name)
+            fd = self._unnamed(parent, name, fd)
         finally:
-            if file_fd >= 0:
-                os.close(file_fd)
+            if fd >= 0:
+                os.close(fd)
 
     def _unnamed(self, parent: Node, name: bytes, fd: int) -> int:
         """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""

@@ -121,7 +121,7 @@ class View:
                 await self.promises.overwritten(node, seal, caller.pid)
                 await self.seals.unseal(seal, durably=True)
             self.promises.truncated(node.ino, 0)
-        if file is not None and file.fd >= 0 and not writable:
+        if file is not None and file.fd >= 0 and not writable and not truncate:
             fd = file.fd
         else:
             fd = await self.handles.descriptor(node, flags)
@@ -129,7 +129,7 @@ class View:
         mark = stamp(st)
         keep = node.told in (0, mark)
         if not truncate and node.told not in (0, WRITTEN, mark):
-            node.told = 0
+            node.told = WRITTEN  # whatever of it is cached is not to be kept
             if fd != (file.fd if file is not None else -1):
                 os.close(fd)
             raise stale()
