@@ -16,7 +16,6 @@ HEADER_MAX = 64 << 20
 
 _WINDOW = 1 << 20
 _VALUES_MAX = 1 << 16
-_NAME_MAX = 1 << 16
 _DIMENSIONS_MAX = 4
 _ALIGNMENT_MAX = 1 << 20
 
@@ -26,6 +25,7 @@ _UINT64 = Struct("<Q")
 _VALUE_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING = 8
 _ARRAY = 9
+_ALIGNMENT_KEY = b"general.alignment"
 _ALIGNMENT_TYPE = 4
 # Bytes an element of the tensor types that are plain numbers: these may lie in other formats too, and their ends must
 # be known. A quantized tensor lies in GGUF only and is taken to reach to the next one, padding included, so that no
@@ -58,9 +58,8 @@ class _Header:
         return data
 
     def skip(self, length: int) -> None:
+        """Goes on by any length; if that is beyond the header, what is taken next is refused."""
         self._at += length
-        if self.offset > self._limit:
-            raise NotTensors
 
     def uint32(self) -> int:
         value: int = _UINT32.unpack(self.take(4))[0]
@@ -69,12 +68,6 @@ class _Header:
     def uint64(self) -> int:
         value: int = _UINT64.unpack(self.take(8))[0]
         return value
-
-    def string(self) -> bytes:
-        length = self.uint64()
-        if length > _NAME_MAX:
-            raise NotTensors
-        return self.take(length)
 
     def skip_strings(self, count: int) -> None:
         unpack = _UINT64.unpack_from
@@ -106,9 +99,14 @@ def spans(read_at: ReadAt, size: int) -> list[Span]:
         raise NotTensors
     alignment = 32
     for _ in range(values):
-        key = header.string()
+        key_length = header.uint64()
+        key = b""
+        if key_length == len(_ALIGNMENT_KEY):
+            key = header.take(key_length)
+        else:
+            header.skip(key_length)
         value_type = header.uint32()
-        if key == b"general.alignment":
+        if key == _ALIGNMENT_KEY:
             if value_type != _ALIGNMENT_TYPE:
                 raise NotTensors
             alignment = header.uint32()
@@ -146,7 +144,7 @@ def _skip_value(header: _Header, value_type: int) -> None:
 
 def _tensor(header: _Header) -> tuple[int, int | None]:
     """Offset of the next tensor in the list, and its length in bytes where the type says it."""
-    header.string()
+    header.skip_strings(1)
     dimensions = header.uint32()
     if dimensions > _DIMENSIONS_MAX:
         raise NotTensors

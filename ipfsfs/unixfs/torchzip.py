@@ -70,8 +70,6 @@ def spans(read_at: ReadAt, size: int) -> list[Span]:
 def _central_directory(read_at: ReadAt, size: int) -> tuple[int, int, int]:
     """Offset and length in bytes of the central directory, and how many entries it has."""
     end_at = size - _END.size
-    if end_at < _LOCATOR64.size:
-        raise NotTensors
     tail = exactly(read_at, end_at - _LOCATOR64.size, _LOCATOR64.size + _END.size)
     magic, disk, first_disk, _, count, length, begin, comment = _END.unpack_from(tail, _LOCATOR64.size)
     if magic != b"PK\x05\x06" or disk or first_disk or comment:

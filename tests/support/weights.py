@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Tensors = Mapping[str, bytes]
 """Names to the bytes of bf16 tensors of one dimension, in the order in which they lie in the file."""
@@ -28,7 +28,14 @@ def gguf_string(text: str) -> bytes:
 
 
 def gguf(
-    tensors: Tensors, *, tokens: int = 10, alignment: int = 32, tensor_type: int = BF16, version: int = 3
+    tensors: Tensors,
+    *,
+    tokens: int = 10,
+    alignment: int = 32,
+    tensor_type: int = BF16,
+    version: int = 3,
+    more: Sequence[bytes] = (),
+    dimensions: int = 1,
 ) -> bytes:
     values = [
         gguf_string("general.architecture") + struct.pack("<I", 8) + gguf_string("llama"),
@@ -39,11 +46,13 @@ def gguf(
         + struct.pack("<IIQ", 9, 8, tokens)
         + b"".join(gguf_string(f"token {i}") for i in range(tokens)),
         gguf_string("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, tokens) + bytes(4 * tokens),
+        *more,
     ]
     head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values)) + b"".join(values)
     body = b""
     for name, data in tensors.items():
-        head += gguf_string(name) + struct.pack("<IQIQ", 1, len(data) // 2, tensor_type, len(body))
+        head += gguf_string(name) + struct.pack("<IQ", dimensions, len(data) // 2)
+        head += struct.pack("<Q", 1) * (dimensions - 1) + struct.pack("<IQ", tensor_type, len(body))
         body += data + bytes(-len(data) % alignment)
     return head + bytes(-len(head) % alignment) + body
 

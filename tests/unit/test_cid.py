@@ -50,6 +50,12 @@ def test_every_spelling_is_read(text: str, expected: bytes | None) -> None:
     assert cid.from_text(cid.to_text(found)) == found
 
 
+def test_a_cid_as_long_as_version_0_need_not_be_one() -> None:
+    identity = b"\x01\x55\x00\x1e" + bytes(30)
+    assert cid.to_text(identity).startswith("bafk")
+    assert cid.from_text(cid.to_text(identity)) == identity
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -104,6 +110,7 @@ def test_any_bytes_have_a_digest_or_are_refused(data: bytes) -> None:
         _BYTES[:-1],
         _BYTES + b"\0",
         b"\x02" + _BYTES[1:],
+        b"\x13" + _BYTES[3:],
         b"\x01\x55\x1e" + _BYTES[3:],
         b"\x01\x55\x00\x00",
     ],

@@ -43,6 +43,12 @@ def test_message_there_and_back(message: Unixfs) -> None:
     assert dagpb.decode_unixfs(dagpb.encode_unixfs(message)) == message
 
 
+@pytest.mark.parametrize("mtime", [(-(1 << 63), 0), ((1 << 63) - 1, 1), (-1, 999_999_999), (0, 0)])
+def test_times_at_the_bounds(mtime: tuple[int, int]) -> None:
+    message = Unixfs(Type.FILE, metadata=Metadata(mtime=mtime))
+    assert dagpb.decode_unixfs(dagpb.encode_unixfs(message)) == message
+
+
 def test_negative_time_is_ten_bytes() -> None:
     assert dagpb.encode_metadata(Metadata(mtime=(-1, 0))) == b"\x42\x0b\x08" + b"\xff" * 9 + b"\x01"
 
@@ -97,7 +103,8 @@ def test_data_before_the_links_is_read() -> None:
         b"\x12\x05\x12\x00\x0a\x01\x01",  # fields out of order
         b"\x12\x06\x0a\x01\x01\x0a\x01\x01",  # a field twice
         b"\x12\x07\x0a\x01\x01\x12\x00\x20\x01",  # unknown field of a link
-        b"\x1a\x00",  # unknown field of a node
+        b"\x1a" + _LINK[1:],  # unknown field of a node
+        b"\x0a" + b"\x80" * 9 + b"\x02",  # a number of 65 bits
         b"\x0a\x05\x08\x01",  # cut short
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  # 16 exbibytes
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  # a number of 11 bytes
@@ -111,6 +118,10 @@ def test_node_that_is_not_well_formed(block: bytes) -> None:
 
 
 def test_node_that_is_too_large() -> None:
+    data = bytes(dagpb.BLOCK_MAX - 4)
+    block = _node([], data)
+    assert len(block) == dagpb.BLOCK_MAX
+    assert dagpb.decode_node(block) == ([], data)
     with pytest.raises(FormatError, match="2097153 bytes"):
         dagpb.decode_node(bytes(dagpb.BLOCK_MAX + 1))
 
@@ -125,6 +136,7 @@ def test_node_that_is_too_large() -> None:
         b"\x18\x00\x08\x02",  # out of order
         b"\x08\x02\x50\x01",  # unknown field
         b"\x08\x02\x42\x00",  # time without seconds
+        b"\x08\x02\x42\x02\x10\x01",
         b"\x08\x02\x42\x07\x08\x01\x15\x00\x00\x00\x00",  # nanoseconds 0
         b"\x08\x02\x42\x07\x08\x01\x15\x00\xca\x9a\x3b",  # nanoseconds 1,000,000,000
         b"\x08\x02\x42\x06\x08\x01\x15\x01\x00\x00",

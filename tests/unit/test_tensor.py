@@ -205,6 +205,7 @@ _LIES = {
     "safetensors: header too long to read": _padded(_SMALL, (32 << 20) + 8),
     "safetensors: too many tensors": weights.safetensors({str(i): b"ab" for i in range((1 << 18) + 1)}),
     "gguf: bytes behind the end": _GOOD_GGUF + bytes(32),
+    "gguf: padding as long as the alignment": weights.gguf({"a": b"\1\2" * 32}) + bytes(32),
     "gguf: cut short": _GOOD_GGUF[:-32],
     "gguf: version 1": _GOOD_GGUF[:4] + struct.pack("<I", 1) + _GOOD_GGUF[8:],
     "gguf: big-endian": _GOOD_GGUF[:4] + struct.pack(">I", 3) + _GOOD_GGUF[8:],
@@ -222,9 +223,15 @@ _LIES = {
     "gguf: alignment 0": _replaced(_GOOD_GGUF, struct.pack("<II", 4, 32), struct.pack("<II", 4, 0)),
     "gguf: alignment no power of two": _replaced(_GOOD_GGUF, struct.pack("<II", 4, 32), struct.pack("<II", 4, 48)),
     "gguf: alignment of another type": _replaced(_GOOD_GGUF, struct.pack("<II", 4, 32), struct.pack("<II", 5, 32)),
-    "gguf: five dimensions": _replaced(
-        _GOOD_GGUF, struct.pack("<IQIQ", 1, 60, 30, 128), struct.pack("<IQIQ", 5, 60, 30, 128)
-    ),
+    "gguf: five dimensions": weights.gguf(_SMALL, dimensions=5),
+    "gguf: a value of unknown type": weights.gguf(_SMALL, more=[weights.gguf_string("k") + struct.pack("<I", 99)]),
+    "gguf: no arrays of arrays": weights.gguf(_SMALL, more=[weights.gguf_string("k") + struct.pack("<IIQ", 9, 9, 0)]),
+    "gguf: a hole before the first": _replaced(
+        _replaced(_GOOD_GGUF, struct.pack("<IQIQ", 1, 60, 30, 128), struct.pack("<IQIQ", 1, 60, 30, 160)),
+        struct.pack("<IQIQ", 1, 50, 30, 0),
+        struct.pack("<IQIQ", 1, 50, 30, 32),
+    )
+    + bytes(32),
     "gguf: overlap": _replaced(_GOOD_GGUF, struct.pack("<IQIQ", 1, 60, 30, 128), struct.pack("<IQIQ", 1, 60, 30, 96)),
     "gguf: two at one place": _replaced(
         _GOOD_GGUF, struct.pack("<IQIQ", 1, 60, 30, 128), struct.pack("<IQIQ", 1, 60, 99, 0)
@@ -270,6 +277,7 @@ _LIES = {
     "zip: a directory of no entries": _patched(_GOOD_ZIP, _END64 + 32, bytes(8)),
     "zip: a directory of countless entries": _patched(_GOOD_ZIP, _END64 + 32, b"\xff" * 8),
     "zip: a directory that begins early": _patched(_GOOD_ZIP_32, _END + 16, b"\0"),
+    "zip: bytes between its ends": _GOOD_ZIP[:_LOCATOR] + bytes(8) + _GOOD_ZIP[_LOCATOR:],
     "zip: shorter than its end": b"PK\3\4" + bytes(10),
     "zip: shorter than its large end": b"PK\3\4" + bytes(30),
     "zip: no version": _replaced(_GOOD_ZIP, b"archive/version", b"archive/elusion"),
@@ -286,7 +294,8 @@ def test_a_lie_is_cut_every_mebibyte(lie: str) -> None:
 
 
 def test_the_liars_are_good_without_the_lie() -> None:
-    for data in (_GOOD, _GOOD_GGUF, _GOOD_ZIP, _GOOD_ZIP_32, _padded(_SMALL, 32 << 20)):
+    all_dimensions = weights.gguf(_SMALL, dimensions=4, more=[weights.gguf_string("k") + struct.pack("<IIQ", 9, 8, 0)])
+    for data in (_GOOD, _GOOD_GGUF, _GOOD_ZIP, _GOOD_ZIP_32, all_dimensions, _padded(_SMALL, 32 << 20)):
         assert tensor.cuts(_reader(data), len(data)) == _expected(data, _SMALL)
 
 
