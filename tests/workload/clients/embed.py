@@ -2,7 +2,7 @@
 
     python -m tests.workload.clients.embed SENTENCE...
 
-Prints one vector of 384 numbers for each.
+Prints one vector of 384 numbers for each, and the fingerprint of all weights: a vector uses few of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 
 import torch
 from transformers import AutoModel, AutoTokenizer
+
+from tests.support.models import fingerprint
 
 
 def main() -> None:
@@ -23,7 +25,8 @@ def main() -> None:
         tokens = model(**inputs).last_hidden_state
     mask = inputs["attention_mask"].unsqueeze(-1)
     pooled = (tokens * mask).sum(1) / mask.sum(1)
-    print(json.dumps(torch.nn.functional.normalize(pooled).tolist()))
+    vectors = torch.nn.functional.normalize(pooled).tolist()
+    print(json.dumps({"vectors": vectors, "weights": fingerprint(model.state_dict().items())}))
 
 
 if __name__ == "__main__":
