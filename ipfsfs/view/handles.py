@@ -79,7 +79,7 @@ class Listing:
 
 
 def stamp(st: os.stat_result) -> int:
-    """A number that changes with size or times of a file; never 0 or `WRITTEN`. Somebody may set mtime back, not ctime."""
+    """A number that changes with size or times of a file; never 0 or `WRITTEN`. mtime can be set back, ctime not."""
     return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
 
 

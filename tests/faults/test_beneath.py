@@ -1,0 +1,231 @@
+"""Files that somebody changes beneath the view, by a path or a descriptor of their own: served as they are, and sealed
+again. Never EIO, never bytes of before (H16, H17, H22)."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.mounted import Mounted
+from tests.support.sealers import rest
+
+SIZE: Final = 700_000
+SEEN_WITHIN_S: Final = 1.5
+"""Names and attributes may be cached for a second."""
+
+
+def content(seed: int, size: int = SIZE) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@dataclass(slots=True)
+class Beneath:
+    """A mounted directory, and a descriptor of the plain directory from before."""
+
+    mount: Mounted
+    plain: int
+
+    def fd(self, name: str, flags: int) -> int:
+        return os.open(name, flags, 0o644, dir_fd=self.plain)
+
+    def write(self, name: str, data: bytes, offset: int = 0, flags: int = os.O_WRONLY) -> None:
+        fd = self.fd(name, flags)
+        try:
+            os.pwrite(fd, data, offset)
+        finally:
+            os.close(fd)
+
+    def stat(self, name: str) -> os.stat_result:
+        return os.stat(name, dir_fd=self.plain)
+
+
+@pytest.fixture
+def beneath(tmp_path: Path, mounted: Callable[..., Mounted]) -> Iterator[Beneath]:
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    plain = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Beneath(mounted(directory), plain)
+    finally:
+        os.close(plain)
+
+
+def in_place(at: Beneath, name: str) -> bytes:
+    at.write(name, content(2)[:100], 5000)
+    return content(1)[:5000] + content(2)[:100] + content(1)[5100:]
+
+
+def in_place_with_the_old_time(at: Beneath, name: str) -> bytes:
+    before = at.stat(name)
+    at.write(name, content(2))
+    os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=at.plain)
+    return content(2)
+
+
+def replaced_by_rename(at: Beneath, name: str) -> bytes:
+    at.write(name + ".new", content(2), flags=os.O_WRONLY | os.O_CREAT)
+    os.rename(name + ".new", name, src_dir_fd=at.plain, dst_dir_fd=at.plain)
+    return content(2)
+
+
+def replaced_with_the_old_time(at: Beneath, name: str) -> bytes:
+    before = at.stat(name)
+    at.write(name + ".new", content(2), flags=os.O_WRONLY | os.O_CREAT)
+    os.utime(name + ".new", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=at.plain)
+    os.rename(name + ".new", name, src_dir_fd=at.plain, dst_dir_fd=at.plain)
+    return content(2)
+
+
+def removed_and_made_again(at: Beneath, name: str) -> bytes:
+    os.unlink(name, dir_fd=at.plain)
+    at.write(name, content(2), flags=os.O_WRONLY | os.O_CREAT)
+    return content(2)
+
+
+def truncated(at: Beneath, name: str) -> bytes:
+    fd = at.fd(name, os.O_WRONLY)
+    os.ftruncate(fd, 300_001)
+    os.close(fd)
+    return content(1)[:300_001]
+
+
+def appended(at: Beneath, name: str) -> bytes:
+    at.write(name, content(3, 200_000), SIZE)
+    return content(1) + content(3, 200_000)
+
+
+WAYS: Final = (
+    in_place,
+    in_place_with_the_old_time,
+    replaced_by_rename,
+    replaced_with_the_old_time,
+    removed_and_made_again,
+    truncated,
+    appended,
+)
+
+
+def test_h22_what_is_changed_beneath_is_served_as_it_is_and_sealed_again(beneath: Beneath) -> None:
+    """Each in three classes: not cached by the kernel at all, cached, and cached while somebody has it open."""
+    mount = beneath.mount
+    names = [(way, f"{way.__name__}.{state}") for way in WAYS for state in ("cold", "warm", "open")]
+    for _, name in names:
+        (mount.path / name).write_bytes(content(1))
+    mount.seal()
+    held = {}
+    for _, name in names:
+        if not name.endswith("cold"):
+            assert (mount.path / name).read_bytes() == content(1)
+        if name.endswith("open"):
+            held[name] = os.open(mount.path / name, os.O_RDONLY)
+    before = {name: os.getxattr(mount.path / name, "ipfs.cid") for _, name in names}
+    rest()
+
+    now = {name: way(beneath, name) for way, name in names}
+    time.sleep(SEEN_WITHIN_S)
+    for _, name in names:
+        assert (mount.path / name).read_bytes() == now[name], name
+        assert (mount.path / name).stat().st_size == len(now[name])
+    for fd in held.values():
+        os.close(fd)
+    mount.seal()
+    for _, name in names:
+        assert (mount.path / name).read_bytes() == now[name], name
+        assert os.getxattr(mount.path / name, "ipfs.cid") != before[name], name
+    assert mount.run("verify", mount.path).returncode == 0
+    status = mount.status()
+    assert status["rot"] == []
+    assert status["degraded"] == ""
+
+
+def test_h22_an_open_sees_a_change_at_once(beneath: Beneath) -> None:
+    """What the kernel has cached of size and times may be a second old; what is read may not."""
+    mount = beneath.mount
+    path = mount.path / "config.json"
+    path.write_bytes(content(1))
+    mount.seal()
+    for seed in range(2, 12):
+        assert len(path.read_bytes()) == SIZE
+        rest()
+        beneath.write("config.json", content(seed))
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            assert os.pread(fd, SIZE, 0) == content(seed)
+        finally:
+            os.close(fd)
+
+
+def test_h16_nothing_is_sealed_that_somebody_can_write_to(beneath: Beneath) -> None:
+    """A descriptor or a shared mapping from before, by a path of its own: stores into a dirty page change no time."""
+    mount = beneath.mount
+    for name in ("descriptor", "mapping"):
+        beneath.write(name, content(1), flags=os.O_WRONLY | os.O_CREAT)
+    writer = beneath.fd("descriptor", os.O_RDWR)
+    fd = beneath.fd("mapping", os.O_RDWR)
+    mapped = mmap.mmap(fd, SIZE)
+    os.close(fd)
+    mapped[0] = content(1)[0]
+    rest()
+    assert mount.seal()["failed"] == 2
+    for step in range(3):
+        os.pwrite(writer, content(2)[:50], 40_000 * step)
+        mapped[40_000 * step : 40_000 * step + 50] = content(2)[:50]
+        for name in ("descriptor", "mapping"):
+            with pytest.raises(OSError, match="No data available"):
+                os.getxattr(mount.path / name, "ipfs.cid")
+            fd = os.open(mount.path / name, os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(fd, 50, 40_000 * step) == content(2)[:50]
+            os.close(fd)
+        rest()
+    os.close(writer)
+    mapped.close()
+    rest()
+    assert mount.seal()["failed"] == 0
+    assert mount.run("verify", mount.path).returncode == 0
+    for name in ("descriptor", "mapping"):
+        assert os.getxattr(mount.path / name, "ipfs.cid")
+
+
+def test_h22_names_come_go_and_change_their_kind_beneath(beneath: Beneath, tmp_path: Path) -> None:
+    mount = beneath.mount
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("not for the view")
+    for name in ("becomes-a-directory", "becomes-a-link", "goes"):
+        (mount.path / name).write_bytes(b"a file")
+    (mount.path / "directory").mkdir()
+    (mount.path / "directory" / "file").write_bytes(b"in the tree")
+    held = os.open(mount.path / "directory", os.O_RDONLY | os.O_DIRECTORY)
+    assert not (mount.path / "comes").exists()
+    mount.seal()
+
+    for name in ("becomes-a-directory", "becomes-a-link", "goes"):
+        os.unlink(name, dir_fd=beneath.plain)
+    os.mkdir("becomes-a-directory", dir_fd=beneath.plain)
+    os.symlink("comes", "becomes-a-link", dir_fd=beneath.plain)
+    beneath.write("comes", b"new", flags=os.O_WRONLY | os.O_CREAT)
+    os.rename("directory", "directory.old", src_dir_fd=beneath.plain, dst_dir_fd=beneath.plain)
+    os.symlink(outside, "directory", dir_fd=beneath.plain)
+    time.sleep(SEEN_WITHIN_S)
+
+    assert sorted(os.listdir(mount.path)) == sorted(os.listdir(beneath.plain))
+    assert (mount.path / "becomes-a-directory").is_dir()
+    assert (mount.path / "becomes-a-link").read_bytes() == b"new"
+    assert (mount.path / "comes").read_bytes() == b"new"
+    assert not (mount.path / "goes").exists()
+    assert (mount.path / "directory.old" / "file").read_bytes() == b"in the tree"
+    # H35: who stands in the directory of before is not taken out of the tree by the link in its place.
+    fd = os.open("file", os.O_RDONLY, dir_fd=held)
+    assert os.read(fd, 100) == b"in the tree"
+    os.close(fd)
+    os.close(held)
+    os.unlink("directory", dir_fd=beneath.plain)
