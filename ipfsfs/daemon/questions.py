@@ -30,8 +30,8 @@ async def status(running: Running, question: dict[str, Any], report: Report) -> 
     findings: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     try:
-        if seals.index is not None:
-            await seals.flush()
+        await seals.flush()
+        await seals.look_after()
         if (index := seals.index) is not None:
             totals = await trio.to_thread.run_sync(index.totals)
             files, size = totals.files, totals.bytes

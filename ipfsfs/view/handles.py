@@ -51,6 +51,10 @@ class OpenFile:
     seal: Seal | None = None
     """The seal that reads are checked against; None when there is none, or nothing holds any more."""
     sums: memoryview | None = None
+    next: int = 0
+    """Where the last READ ended: one that begins about there is part of a sequential read, whoever makes it."""
+    asked: int = 0
+    """Up to here the disk was asked to read ahead, for a reader that met what was not in the page cache."""
     written: bool = False
     """Written since it was opened by its first writer: to be sealed when the last one has gone."""
     breaking: trio.Event | None = None

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 _ROW_BYTES: Final = 400
 _BATCH_S: Final = 0.1
+_ANEW: Final = "The next mount makes the index anew."
 
 
 @dataclass(slots=True)
@@ -113,6 +114,11 @@ class Seals:
         except StoreError as error:
             self.fail(error)
 
+    async def look_after(self) -> None:
+        """See whether the index is still where it was: without changes to write, nobody would notice."""
+        if self.index is not None and (why := await trio.to_thread.run_sync(self.index.healthy)):
+            self.fail(StoreError(why, hint=_ANEW))
+
     def is_found(self, path: bytes) -> bool:
         """Whether something is known to be wrong with what stands at a path."""
         return self.ledger.has_finding(path, "rot") or self.ledger.has_finding(path, "broken_promise")
@@ -165,7 +171,8 @@ class Seals:
     async def flush(self) -> None:
         """Wait until all that was changed so far is in the index, or the index has failed."""
         while self.index is not None and self._pending:
-            self._idle = trio.Event()
+            if self._idle.is_set():  # else somebody waits for it already
+                self._idle = trio.Event()
             self._wake.set()
             await self._idle.wait()
 
@@ -192,7 +199,7 @@ class Seals:
         try:
             reason = await trio.to_thread.run_sync(partial(_write, index, puts, drops), limiter=self._limiter)
             if reason:
-                raise StoreError(reason, hint="The next mount makes the index anew.")
+                raise StoreError(reason, hint=_ANEW)
         except StoreError as error:
             self.fail(error)
             return

@@ -95,7 +95,9 @@ class View:
             start_behind(seals.mended, path)
 
         writer = Writer(seals, promises.written, promises.overwritten)
-        reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
+        reader = Reader(
+            nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit), start_behind
+        )
         names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, file_gone)
         trees = Trees(on.plain, on.place, seals)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
