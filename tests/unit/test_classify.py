@@ -59,6 +59,8 @@ _KINDS = {
     "xet/logs.txt": Kind.CONTENT,
     "xet/https___cas/chunk-cache/ab/cd": Kind.CONTENT,
     "train.log": Kind.CONTENT,
+    "sandbox/other/hosts.json": Kind.CONTENT,
+    "pools/abc/hosts.json": Kind.CONTENT,
     # Scratch.
     f"{_REPO}/blobs/{_SHA}.1a2b3c4d.incomplete": Kind.SCRATCH,
     f"{_REPO}/blobs/{_SHA}.incomplete": Kind.SCRATCH,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ipfsfs.unixfs import dagpb, file
 from ipfsfs.unixfs.cid import RAW, codec, raw_cid
-from ipfsfs.unixfs.dagpb import Type
+from ipfsfs.unixfs.dagpb import Metadata, Type
 from ipfsfs.unixfs.profile import V0_2015, V1_2025, Profile
 
 _NARROW = Profile("narrow", 1, True, 16, 3, "block-bytes", 262_144)
@@ -76,6 +76,15 @@ def test_uneven_leaves_say_their_sizes() -> None:
     dag = file.build(_leaves([5, 1 << 20, 64, 7]))
     message = dagpb.decode_unixfs(dagpb.decode_node(dag.nodes[0][1])[1] or b"")
     assert message.blocksizes == [5, 1 << 20, 64, 7]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 9, 10])
+def test_metadata_stands_in_the_root_alone(count: int) -> None:
+    metadata = Metadata(mode=0o640, mtime=(1, 2))
+    dag = file.build(_leaves([16] * count), _NARROW, metadata)
+    said = [dagpb.decode_unixfs(dagpb.decode_node(block)[1] or b"").metadata for _, block in dag.nodes]
+    assert said[-1] == metadata
+    assert not any(said[:-1])
 
 
 def test_no_block_is_above_one_mebibyte() -> None:
