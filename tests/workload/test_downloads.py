@@ -221,6 +221,28 @@ def test_one_flipped_byte_never_reaches_the_worker(hub: LocalHub, mounted: Calla
     assert differences_of_runs(clean.home, mount.path) == []
 
 
+def test_a_flipped_byte_does_not_replace_what_is_there(
+    hub: LocalHub, mounted: Callable[..., Any], tmp_path: Path
+) -> None:
+    """H23, where the name exists: a forced download that comes wrong leaves the right content in its place."""
+    files = small_repo("forced", 3 * MEGABYTE)
+    hub.add("tests/forced", files)
+    etag = hub.files("tests/forced")["model.safetensors"].etag
+    mount = mounted()
+    mount.expect_logged.append(rf"{etag}: sha256 is .* not what the name promises")
+    place = make_place(mount.path, hub, tmp_path / "scratch")
+    place.clients.hf_ok("download", "tests/forced")
+
+    hub.spoil("tests/forced", "model.safetensors", flip=2 * MEGABYTE, times=1)
+    refused = place.clients.hf("download", "tests/forced", "model.safetensors", "--force-download")
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert snapshot_hashes(place, "tests/forced") == hashes(files)
+    blobs = place.blob("tests/forced", etag).parent
+    assert sorted(path.name for path in blobs.iterdir()) == sorted({f.etag for f in hub.files("tests/forced").values()})
+    place.clients.hf_ok("download", "tests/forced", "model.safetensors", "--force-download")
+    assert snapshot_hashes(place, "tests/forced") == hashes(files)
+
+
 def wait_until(ready: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
