@@ -36,6 +36,9 @@ class Changes:
     mtime_ns: int | None = None
 
 
+NOTHING: Final = Changes()
+
+
 @dataclass(slots=True)
 class Attributes:
     """Reads and sets attributes."""
@@ -63,6 +66,8 @@ class Attributes:
             before = os.fstat(fd)
             if changes.size is not None:
                 await self._truncate(node, fd, before, changes.size, handle, caller)
+            if changes == NOTHING:
+                held.chown(fd, -1, -1)  # what chown(2) to nobody else is: the kernel asks for no attribute then
             if changes.uid is not None or changes.gid is not None:
                 held.chown(fd, -1 if changes.uid is None else changes.uid, -1 if changes.gid is None else changes.gid)
             if changes.mode is not None:
