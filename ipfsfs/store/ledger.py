@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,13 @@ CREATE TABLE quarantined (
 CREATE INDEX quarantined_by_name ON quarantined (name, actual);
 """
 
+_ADD_FINDING: Final = """
+INSERT INTO findings (path, kind, ino, detail, who, when_ns) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (path, kind) DO UPDATE
+SET ino = excluded.ino, detail = excluded.detail, who = excluded.who, when_ns = excluded.when_ns
+WHERE excluded.who != '' OR findings.who = ''
+"""
+
 _BUSY_MS: Final = 2_000
 
 
@@ -80,13 +88,14 @@ class Quarantined:
 
 @dataclass(slots=True)
 class Ledger:
-    """The open ledger. All methods may wait for the disk, and raise StoreError where the database fails them; the
-    caller sees to it that only one runs at a time, in whatever thread."""
+    """The open ledger. All methods may be called from whatever thread, one waiting for the other; they may wait for the
+    disk, and raise StoreError where the database fails them."""
 
     path: Path
     _db: sqlite3.Connection
     _file: database.DatabaseFile
     _found: set[tuple[bytes, str]] = field(default_factory=set)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -135,12 +144,15 @@ class Ledger:
         self._write([(sql, (signed(ino), seal_id)) for ino, seal_id in marks])
 
     def add_finding(self, finding: Finding) -> None:
-        """Keep a finding, instead of an earlier one of the same kind for the same path."""
+        """Keep a finding, instead of an earlier one of the same kind for the same path.
+
+        An earlier one that knows who did it stays where the new one does not.
+        """
         values = (finding.path, finding.kind, signed(finding.ino), finding.detail, finding.who, finding.when_ns)
         oldest = "SELECT path, kind FROM findings ORDER BY when_ns DESC LIMIT -1 OFFSET ?"
         self._write(
             [
-                ("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?)", values),
+                (_ADD_FINDING, values),
                 (f"DELETE FROM findings WHERE (path, kind) IN ({oldest})", (FINDINGS_MAX,)),
             ]
         )
@@ -194,11 +206,13 @@ class Ledger:
 
     def close(self) -> None:
         """Close it. Never raises: everything is on disk already."""
-        self._db.close()
+        with self._turn:
+            self._db.close()
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            with self._turn:
+                return self._db.execute(sql, values).fetchall()
         except (sqlite3.Error, MemoryError) as error:
             raise database.broken(self.path, error) from error
 
@@ -207,7 +221,7 @@ class Ledger:
         if why := self._file.healthy():
             raise StoreError(f"{self.path}: {why}")
         try:
-            with database.transaction(self._db):
+            with self._turn, database.transaction(self._db):
                 for sql, values in changes:
                     self._db.execute(sql, values)
         except (sqlite3.Error, MemoryError) as error:

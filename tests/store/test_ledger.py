@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,27 @@ def test_findings_are_kept_once_for_each_kind_and_path_and_cleared_by_path(ledge
     ledger.clear_findings(_ROT.path)
     ledger.clear_findings(b"other")
     assert ledger.findings() == []
+
+
+def test_who_did_it_is_not_forgotten_for_a_later_finding_that_does_not_know(ledger: Ledger) -> None:
+    ledger.add_finding(_BROKEN)
+    ledger.add_finding(replace(_BROKEN, detail="its sha256 is another", who="", when_ns=9))
+    assert ledger.findings() == [_BROKEN]
+    ledger.add_finding(replace(_BROKEN, who="sed (process 13)", when_ns=10))
+    assert ledger.findings() == [replace(_BROKEN, who="sed (process 13)", when_ns=10)]
+
+
+def test_many_threads_may_write_at_once(ledger: Ledger) -> None:
+    """`verify` enters what it finds while the view enters what it finds, and breaks seals."""
+
+    def write(number: int) -> None:
+        ledger.add_finding(replace(_ROT, path=b"%d" % number))
+        ledger.mark_unsealed(number, number)
+        ledger.findings()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(80)))
+    assert len(ledger.findings()) == len(ledger.unsealed()) == 80
 
 
 def test_a_dying_disk_does_not_fill_the_ledger(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
