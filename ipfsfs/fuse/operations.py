@@ -111,7 +111,8 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        number, keep = await self.view.open(self.view.nodes[inode], flags, ctx)
+        node = self.view.nodes[inode]
+        number, keep = self.view.open_now(node, flags, ctx) or await self.view.open(node, flags, ctx)
         return pyfuse3.FileInfo(fh=number, keep_cache=keep)
 
     @answered

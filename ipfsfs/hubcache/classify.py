@@ -183,10 +183,13 @@ def promise(place: Place, name: bytes) -> bytes | None:
 def immutable(place: Place, name: bytes, is_link: bool) -> bool:
     """Whether what stands at `name` stays the same for as long as it is there, so that the kernel may keep it for long.
 
-    True for promised blobs, blobs of the shared store, symlinks of a snapshot and the directory of a commit.
+    True for blobs, those of the shared store too, symlinks of a snapshot and the directory of a commit. A blob of 40
+    digits promises nothing, but it is not rewritten either.
     """
     if place is Place.SNAPSHOT:
         return is_link
-    if place is Place.BLOBS or place is Place.SHARED_BLOBS:
+    if place is Place.BLOBS:
+        return _SHA256.fullmatch(name) is not None or _COMMIT.fullmatch(name) is not None
+    if place is Place.SHARED_BLOBS:
         return _SHA256.fullmatch(name) is not None
     return place is Place.SNAPSHOTS and not is_link and _COMMIT.fullmatch(name) is not None

@@ -124,14 +124,15 @@ class Handles:
 
         A lease on the file, the sealer's for an instant or somebody else's, makes the open wait as on plain disk.
         """
-        flags &= _PASSED_ON
         while True:
             try:
-                return self._descriptor(node, flags)
+                return self.descriptor_now(node, flags)
             except BlockingIOError:
                 await trio.sleep(0.001)
 
-    def _descriptor(self, node: Node, flags: int) -> int:
+    def descriptor_now(self, node: Node, flags: int) -> int:
+        """The same without waiting. Raises BlockingIOError where that would be needed."""
+        flags &= _PASSED_ON
         if node.held >= 0:
             return held.reopen(node.held, flags)
         if node.parent is None:

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -193,23 +194,32 @@ class Promises:
 
     async def overwritten(self, node: Node, seal: Seal, pid: int) -> None:
         """Sealed content is about to be replaced in place. Where it is promised: keep it, and note who does it."""
-        if node.parent is None or promise(self.nodes.place(node.parent), node.name) is None:
+        promised = promise(self.nodes.place(node.parent), node.name) if node.parent is not None else None
+        if promised is None:
             return
-        kept_as = quarantine.name_for(node.name, time.time_ns())
+        path, now = self.nodes.path(node), time.time_ns()
         who = f"{_command(pid)} (process {pid})"
+        kept = Quarantined(
+            path, promised, seal.sha256, quarantine.name_for(node.name, now), now, f"overwritten in place by {who}"
+        )
         detail = "written in place"
-        fd = self.nodes.look(node)
         try:
-            source = held.reopen(fd, os.O_RDONLY)
+            source = self._readable(node)
             try:
-                open_new = partial(quarantine.open_new, self.quarantine_fd, kept_as)
-                if await trio.to_thread.run_sync(moving.keep_copy, source, open_new):
-                    detail += f"; the old content is kept as {kept_as}"
+                if await trio.to_thread.run_sync(_keep, source, self.quarantine_fd, kept):
+                    detail += f"; the old content is kept as {kept.stored_as}"
             finally:
                 os.close(source)
+        except (OSError, StoreError) as error:  # a worker's write goes first
+            log.warning("%s: the old content is not kept: %s", os.fsdecode(path), error)
+        await self.broken(path, node.ino, detail, who)
+
+    def _readable(self, node: Node) -> int:
+        fd = self.nodes.look(node)
+        try:
+            return held.reopen(fd, os.O_RDONLY)
         finally:
             os.close(fd)
-        await self.broken(self.nodes.path(node), node.ino, detail, who)
 
     async def _condemn(
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, promised: bytes, actual: bytes
@@ -262,6 +272,18 @@ class Promises:
     def _path(self, parent: Node, name: bytes) -> bytes:
         above = self.nodes.path(parent)
         return above + b"/" + name if above else name
+
+
+def _keep(source: int, quarantine_fd: int, item: Quarantined) -> bool:
+    """Keep the content of an open file in the quarantine, with its note; whether that could be done. Raises StoreError
+    where not even the note can be written."""
+    quarantine.write_note(quarantine_fd, item)
+    if moving.keep_copy(source, partial(quarantine.open_new, quarantine_fd, item.stored_as)):
+        return True
+    for name in (item.stored_as, item.stored_as + quarantine.NOTE_SUFFIX):
+        with suppress(StoreError):
+            quarantine.remove(quarantine_fd, name)
+    return False
 
 
 def _command(pid: int) -> str:

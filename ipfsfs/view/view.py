@@ -106,33 +106,43 @@ class View:
         )
         return view
 
+    def open_now(self, node: Node, flags: int, caller: Caller) -> tuple[int, bool] | None:
+        """Open a file for reading as `open` does; None where that is not all, or could wait."""
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            return None
+        fd = node.file.fd if node.file is not None else -1
+        if fd < 0:
+            try:
+                fd = self.handles.descriptor_now(node, flags)
+            except BlockingIOError:
+                return None
+        return self._opened(node, fd, flags, caller)
+
     async def open(self, node: Node, flags: int, caller: Caller) -> tuple[int, bool]:
         """Open a file. Returns the handle's number, and whether what the kernel has cached of it is still right.
 
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
-        truncate = flags & os.O_TRUNC
-        file = node.file
-        if truncate:
+        if flags & os.O_TRUNC:
             before = self.nodes.stat(node)
-            if file is not None:
-                await self.writer.unseal(file, caller.pid, below=0)
+            if node.file is not None:
+                await self.writer.unseal(node.file, caller.pid, below=0)
             seal = self.seals.agreeing(before)
             if seal is not None and seal.size:
                 await self.promises.overwritten(node, seal, caller.pid)
                 await self.seals.unseal(seal, durably=True)
             self.promises.truncated(node.ino, 0)
-        if file is not None and file.fd >= 0 and not writable and not truncate:
-            fd = file.fd
-        else:
-            fd = await self.handles.descriptor(node, flags)
+        return self._opened(node, await self.handles.descriptor(node, flags), flags, caller)
+
+    def _opened(self, node: Node, fd: int, flags: int, caller: Caller) -> tuple[int, bool]:
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        truncated = flags & os.O_TRUNC
         st = os.fstat(fd)
         mark = stamp(st)
         keep = node.told in (0, mark)
-        if not truncate and node.told not in (0, WRITTEN, mark):
+        if not truncated and node.told not in (0, WRITTEN, mark):
             node.told = WRITTEN  # whatever of it is cached is not to be kept
-            if fd != (file.fd if file is not None else -1):
+            if node.file is None or fd != node.file.fd:
                 os.close(fd)
             raise stale()
         number = self.handles.add(node, fd, flags, caller.pid)
@@ -140,7 +150,7 @@ class View:
         if writable:
             if node.parent is not None:
                 self.promises.reopened(node, self.nodes.place(node.parent), st.st_size)
-            if truncate:
+            if truncated:
                 file.written = True
                 node.told = WRITTEN
         else:
