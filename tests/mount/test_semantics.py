@@ -1,0 +1,66 @@
+"""Promises of docs/semantics.md that no other test holds, each by a real mount."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.support.mounted import Mounted
+
+REPO = "hub/models--org--name"
+
+
+def blob(mount: Mounted, data: bytes) -> Path:
+    """A promised blob, made as a download makes it."""
+    blobs = mount.path / REPO / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    (blobs / "download.incomplete").write_bytes(data)
+    return (blobs / "download.incomplete").rename(blobs / hashlib.sha256(data).hexdigest())
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(data)
+
+
+def facts(mount: Mounted, *arguments: str | Path, check: bool = True) -> Any:
+    return json.loads(mount.run(*arguments, "--json", check=check).stdout)
+
+
+def test_what_a_blob_was_before_it_was_written_in_place_is_kept_and_who_did_it_is_named(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    path = blob(mount, b"as downloaded")
+    mount.seal()
+    mount.expect_logged.append(f"{path.name}: broken promise")
+    overwrite(path, b"AS")
+    mount.seal()
+
+    assert path.read_bytes() == b"AS downloaded"
+    (broken,) = mount.status()["broken_promises"]
+    assert broken["path"] == os.path.relpath(path, mount.path)
+    assert str(os.getpid()) in broken["who"]
+    (kept,) = mount.status()["quarantine"]
+    assert (mount.store / "quarantine" / kept["stored_as"]).read_bytes() == b"as downloaded"
+    assert kept["note"]["path"] == broken["path"]
+    assert str(os.getpid()) in kept["note"]["why"]
+    wrong = facts(mount, "verify", path, check=False)["wrong"]
+    assert [item["kind"] for item in wrong] == ["broken_promise"]
+    assert str(os.getpid()) in mount.status()["broken_promises"][0]["who"], "verify must not forget who it was"
+
+
+def test_nothing_is_left_of_a_large_blob_that_could_not_be_kept(mounted: Callable[..., Mounted]) -> None:
+    """Where blocks cannot be shared, only what is copied in a moment is kept: the worker's write goes first."""
+    mount = mounted()
+    path = blob(mount, bytes(65 << 20))
+    mount.seal()
+    mount.expect_logged.append(f"{path.name}: broken promise")
+    overwrite(path, b"x")
+    stored = mount.status()["quarantine"]
+    reflinks = [item for item in stored if item["size"] == 65 << 20]
+    assert stored == reflinks, "a part of a file explains nothing"
