@@ -42,10 +42,9 @@ def umount(path: Path, lazy: bool) -> None:
         result = ask(view.store, {"command": "umount", "lazy": lazy})
         _wait_for(int(result["pid"]), lazy)
     except MountError:
+        # Nobody to ask: the daemon just went, or its store is gone. It ends with its mount.
         if mounts.view_at(at) is not None:
-            if not lazy:
-                raise
-            kernel.unmount(at, lazy=True)
+            kernel.unmount(at, lazy=lazy)
     click.echo(f"{printable(str(at))} is the plain directory again.")
 
 

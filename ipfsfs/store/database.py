@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -53,7 +54,12 @@ def connect(path: Path, *, synchronous: Literal["OFF", "FULL"], busy_ms: int) ->
 
     Raises sqlite3.Error and OSError.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    # Never a second descriptor of a file that is open already: closing it would give back SQLite's locks (fcntl(2)).
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path)) from None
     uri = f"file:{quote(os.fsencode(path))}?vfs=unix-excl"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_ms / 1000, check_same_thread=False)
     try:
