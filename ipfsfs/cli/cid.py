@@ -16,6 +16,7 @@ from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import IpfsfsError, StoreError, UsageError
 from ipfsfs.hubcache.classify import Kind, Place, enter, kind, root_place
+from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
 from ipfsfs.plain.quiet import QuietFile
 from ipfsfs.sealer import hashing
 from ipfsfs.store.seal import unpack_leaves
@@ -94,8 +95,11 @@ class _Hasher:
         """Name the file, link or directory at an absolute path. Raises OSError."""
         place = root_place(os.path.dirname(path))
         name = os.path.basename(path)
-        if not stat.S_ISDIR(os.lstat(path).st_mode) and kind(place, name) in (Kind.SECRET, Kind.SCRATCH):
+        st = os.lstat(path)
+        if not stat.S_ISDIR(st.st_mode) and kind(place, name) in (Kind.SECRET, Kind.SCRATCH):
             raise UsageError(f"{os.fsdecode(path)} is {kind(place, name).value}: it never gets a CID")
+        if _gives_a_secret_away(path, st):
+            raise UsageError(f"{os.fsdecode(path)} holds a secret: it never gets a CID")
         self.root, _ = yield from self._any(path, place, name)
 
     def _any(self, path: bytes, place: Place, name: bytes) -> Generator[int, None, tuple[bytes, int]]:
@@ -113,9 +117,11 @@ class _Hasher:
         found = []
         for name in os.listdir(path):
             below = path + b"/" + name
-            mode = os.lstat(below).st_mode
-            if not stat.S_ISDIR(mode) and (
-                kind(place, name) in (Kind.SECRET, Kind.SCRATCH) or not (stat.S_ISREG(mode) or stat.S_ISLNK(mode))
+            st = os.lstat(below)
+            if not stat.S_ISDIR(st.st_mode) and (
+                kind(place, name) in (Kind.SECRET, Kind.SCRATCH)
+                or not (stat.S_ISREG(st.st_mode) or stat.S_ISLNK(st.st_mode))
+                or _gives_a_secret_away(below, st)
             ):
                 self.left_out += 1
                 continue
@@ -135,3 +141,11 @@ class _Hasher:
         self.files += 1
         dag = file.build((cids.raw_cid(digest), length) for length, digest in unpack_leaves(hashed.leaves))
         return dag.cid, dag.tsize
+
+
+def _gives_a_secret_away(path: bytes, st: os.stat_result) -> bool:
+    """Whether a file holds a secret, whatever its name is (H36). Raises OSError."""
+    if not stat.S_ISREG(st.st_mode) or st.st_size > SEARCH_MAX:
+        return False
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return looks_secret(file.read(SEARCH_MAX))

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ipfsfs.errors import StoreError, UsageError
 from ipfsfs.hubcache.classify import Kind, Place, locate, promise
-from ipfsfs.plain import syscalls
+from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
+from ipfsfs.plain import quiet, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Finding
@@ -48,6 +49,8 @@ def explain(
     if stat_.S_ISDIR(st.st_mode):
         return {"path": os.fsdecode(path), "what": "a directory: its files are sealed one by one", "sealed": False}
     place, kind = locate(path, root_place)
+    if _gives_a_secret_away(plain, path, st):
+        kind = Kind.SECRET
     facts: dict[str, Any] = {"path": os.fsdecode(path), "kind": kind.value, "what": _WORDS[kind]}
     promised = promise(place, path.rpartition(b"/")[2])
     if promised is not None:
@@ -87,6 +90,17 @@ def _seal_of(
     if not seal.agrees(st):
         return None, "it was changed since it was sealed; it will be sealed again"
     return seal, "sealed" if seal.leased else "sealed, though nobody could tell whether it was being written meanwhile"
+
+
+def _gives_a_secret_away(plain: PlainDirectory, path: bytes, st: os.stat_result) -> bool:
+    """Whether a file holds a secret, whatever its name is, as far as that can be seen."""
+    if not stat_.S_ISREG(st.st_mode) or st.st_size > SEARCH_MAX:
+        return False
+    try:
+        with open(quiet.open_regular(plain.fd, path), "rb") as file:
+            return looks_secret(file.read(SEARCH_MAX))
+    except OSError:
+        return False
 
 
 def _of_seal(seal: Seal) -> dict[str, Any]:

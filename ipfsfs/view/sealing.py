@@ -74,6 +74,7 @@ class Sealing:
     waiting: int = 0
     """Files known to lack a seal, of those that are to have one."""
     secret: set[int] = field(default_factory=set)
+    """Inodes of files that are secret by their content."""
     _due: dict[int, tuple[Node, float, float]] = field(default_factory=dict)
     _at_work: set[Node] = field(default_factory=set)
     _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
@@ -92,6 +93,7 @@ class Sealing:
     def _later(self, node: Node, wait_s: float, again_s: float) -> None:
         if node.dev != self.nodes.plain.dev or node.parent is None:
             return
+        self.secret.discard(node.ino)
         self._due[node.ino] = (node, trio.current_time() + wait_s, again_s)
         self._wake.set()
 

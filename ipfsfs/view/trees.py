@@ -18,11 +18,15 @@ from ipfsfs.view.seals import Seals
 
 @dataclass(slots=True)
 class Trees:
-    """Names directories by the CIDs of what is in them; secrets and scratch are left out."""
+    """Names directories by the CIDs of what is in them; secrets and scratch are left out.
+
+    `secret`: the inodes of files that are secret by their content, which the sealer has found.
+    """
 
     plain: PlainDirectory
     root_place: Place
     seals: Seals
+    secret: set[int]
 
     async def name(self, path: bytes) -> tuple[bytes, list[bytes]]:
         """The CID of the file or directory at `path` (from the root), and the files below that lack a seal.
@@ -58,7 +62,7 @@ class Trees:
                         root, tsize = await self._directory(child, below, enter(place, name), unsealed)
                     finally:
                         os.close(child)
-                elif kind(place, name) in (Kind.SECRET, Kind.SCRATCH) or not _has_content(st):
+                elif kind(place, name) in (Kind.SECRET, Kind.SCRATCH) or not _has_content(st) or self._is_secret(st):
                     continue
                 elif stat_.S_ISLNK(st.st_mode):
                     root, block = file.symlink(entries.readlink(listing_fd, name))
@@ -70,6 +74,9 @@ class Trees:
             os.close(listing_fd)
         dag = directory.build(found)
         return dag.cid, dag.tsize
+
+    def _is_secret(self, st: os.stat_result) -> bool:
+        return st.st_ino in self.secret and st.st_dev == self.seals.dev and self.seals.agreeing(st) is None
 
     def _leaf(self, fd: int, st: os.stat_result, path: bytes, unsealed: list[bytes]) -> tuple[bytes, int]:
         if stat_.S_ISLNK(st.st_mode):

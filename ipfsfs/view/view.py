@@ -99,7 +99,7 @@ class View:
             nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit), start_behind
         )
         names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, file_gone)
-        trees = Trees(on.plain, on.place, seals)
+        trees = Trees(on.plain, on.place, seals, sealing.secret)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
         view = cls(
             nodes, handles, seals, promises, sealing, reader, writer, names, attributes, trees, on.plain, start_behind

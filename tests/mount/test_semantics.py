@@ -64,3 +64,29 @@ def test_nothing_is_left_of_a_large_blob_that_could_not_be_kept(mounted: Callabl
     stored = mount.status()["quarantine"]
     reflinks = [item for item in stored if item["size"] == 65 << 20]
     assert stored == reflinks, "a part of a file explains nothing"
+
+
+def test_h36_a_file_with_a_token_in_it_gets_no_cid_and_does_not_keep_its_directory_from_one(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    folder = mount.path / "folder"
+    folder.mkdir()
+    (folder / "content.txt").write_text("nothing to hide\n")
+    without = facts(mount, "cid", folder)[0]["cid"]
+    notes = folder / "notes.txt"
+    notes.write_text(f"my token is hf_{'c4n4ry' * 6}\n")
+
+    for chunker in ("auto", "fixed"):  # the view's own, and one that is hashed for the occasion
+        assert mount.run("cid", notes, "--chunker", chunker, check=False).returncode != 0
+        assert facts(mount, "cid", folder, "--chunker", chunker)[0]["cid"] == without
+    assert os.getxattr(folder, "ipfs.cid").decode() == without
+    said = facts(mount, "why", notes)
+    assert (said["kind"], said["sealed"]) == ("secret", False)
+    mount.umount()
+    assert mount.run("cid", notes, check=False).returncode == 2
+    assert facts(mount, "cid", folder)[0] == {"path": str(folder), "cid": without, "left_out": 1}
+    assert facts(mount, "why", notes)["kind"] == "secret"
+    mount.mount()
+    notes.write_text("my token is not in here any more\n")
+    assert facts(mount, "cid", folder)[0]["cid"] != without
