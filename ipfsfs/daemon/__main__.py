@@ -11,6 +11,7 @@ import logging.handlers
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,10 +89,20 @@ def _expected(group: ExceptionGroup[Any]) -> IpfsfsError | None:
     return first if isinstance(first, IpfsfsError) and others is None else None
 
 
+class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
+    """A log for its owner alone, whatever the umask is: as root's daemon it is 0."""
+
+    def _open(self) -> TextIOWrapper:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=opener)
+
+
 def _log_to(path: Path | None) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if path is not None:
-        handler = logging.handlers.RotatingFileHandler(
+        handler = _PrivateFileHandler(
             path, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", errors="backslashreplace"
         )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))

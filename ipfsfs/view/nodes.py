@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat as stat_
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -236,8 +235,3 @@ class NodeTable:
             if node.held >= 0 and node is not self.root:
                 os.close(node.held)
                 node.held = -1
-
-
-def is_directory(st: os.stat_result) -> bool:
-    """Whether a stat result is of a directory."""
-    return stat_.S_ISDIR(st.st_mode)

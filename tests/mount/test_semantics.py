@@ -90,3 +90,11 @@ def test_h36_a_file_with_a_token_in_it_gets_no_cid_and_does_not_keep_its_directo
     mount.mount()
     notes.write_text("my token is not in here any more\n")
     assert facts(mount, "cid", folder)[0]["cid"] != without
+
+
+def test_the_store_is_for_its_owner_alone(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"x")
+    mount.seal()
+    for path in (mount.store, *mount.store.rglob("*")):
+        assert path.lstat().st_mode & 0o077 == 0, path
