@@ -51,6 +51,8 @@ class OpenFile:
     seal: Seal | None = None
     """The seal that reads are checked against; None when there is none, or nothing holds any more."""
     sums: memoryview | None = None
+    how: int = os.RWF_NOWAIT
+    """Flags of a read that must not wait; none where the filesystem knows no such thing (H9)."""
     next: int = 0
     """Where the last READ ended: one that begins about there is part of a sequential read, whoever makes it."""
     asked: int = 0

@@ -44,7 +44,6 @@ class Reader:
     start_soon: Callable[..., None]
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_LARGEST_READ + 2 * UNIT)))
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
-    _without_waiting: int = os.RWF_NOWAIT
 
     def now(self, handle: Handle, offset: int, size: int) -> memoryview | None:
         """What was asked for, if the page cache has it and it is what it should be; else None: `later` has to do it.
@@ -62,13 +61,13 @@ class Reader:
             want = min(end, max(file.seal.size, offset + size)) - start
         buffer = self._buffer[:want]
         try:
-            got = os.preadv(handle.fd, [buffer], start, self._without_waiting)
+            got = os.preadv(handle.fd, [buffer], start, file.how)
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or not self._without_waiting:
+            if error.errno != errno.EOPNOTSUPP or not file.how:
                 raise
-            self._without_waiting = 0  # tmpfs: everything is in memory anyway
+            file.how = 0  # tmpfs: everything is in memory anyway
             return self.now(handle, offset, size)
         if got < want and start + got != os.fstat(handle.fd).st_size:
             return None
