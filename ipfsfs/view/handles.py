@@ -135,6 +135,8 @@ class Handles:
     def descriptor_now(self, node: Node, flags: int) -> int:
         """The same without waiting. Raises BlockingIOError where that would be needed."""
         flags &= _PASSED_ON
+        if node.withdrawn:
+            raise stale()
         if node.held >= 0:
             return held.reopen(node.held, flags)
         if node.parent is None:

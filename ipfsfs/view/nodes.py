@@ -39,6 +39,8 @@ class Node:
     lookups: int = 0
     held: int = -1
     """An O_PATH descriptor, from the moment the last name known here goes until the kernel forgets the node."""
+    withdrawn: bool = False
+    """Moved to quarantine: nobody may open it by a name that the kernel has not forgotten yet (H23)."""
     file: OpenFile | None = None
     told: int = 0
     """What the kernel was last told of size and times, where it may trust that for long; 0 when it may not."""

@@ -110,7 +110,7 @@ class View:
         """Open a file for reading as `open` does; None where that is not all, or could wait."""
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             return None
-        fd = node.file.fd if node.file is not None else -1
+        fd = node.file.fd if node.file is not None and not node.withdrawn else -1
         if fd < 0:
             try:
                 fd = self.handles.descriptor_now(node, flags)
