@@ -251,6 +251,8 @@ class Promises:
             node = self.nodes.find(st.st_dev, st.st_ino)
             if node is not None and node.parent is parent and node.name == name:
                 self.nodes.unnamed(node, os.dup(fd))
+                # The kernel remembers the old name for a moment; the client's copy must not find the file by it.
+                node.withdrawn = True
             self.seals.drop(st.st_ino)
             self.finished(st.st_ino)
         finally:
