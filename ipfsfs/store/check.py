@@ -38,7 +38,7 @@ class Problem:
     ino: int = 0
 
 
-_DATABASES: Final = ("index", "index-wal", "ledger", "ledger-wal", "ledger.unreadable")
+_DATABASES: Final = ("index", "index-wal", "index-shm", "ledger", "ledger-wal", "ledger-shm", "ledger.unreadable")
 _KNOWN: Final = frozenset((*_DATABASES, "format", "format.new", "lock", "quarantine", "log", "control.sock"))
 
 

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _QUIET_S: Final = 0.3
 """How long a file must have been left alone before it is sealed: longer than the clock's tick hides a change."""
+_SETTLED_S: Final = 0.1
+"""How long somebody who waits is kept waiting for a file to be old enough to be sealed at all."""
 _LOOK_S: Final = 0.05
 """How often to look for what is due: thousands of small files may be made in a second."""
 _AGAIN_S: Final = 1.0
@@ -279,6 +281,9 @@ class Sealing:
     ) -> None:
         try:
             outcome = await self._hash(found.path, found.ino, background=background)
+            if isinstance(outcome, Busy | Changed) and not background:
+                await trio.sleep(_SETTLED_S)  # most often it was only just written
+                outcome = await self._hash(found.path, found.ino, background=background)
             if isinstance(outcome, Sealed):
                 await self._enter(found.path, outcome)
             elif not isinstance(outcome, Secret | Gone):

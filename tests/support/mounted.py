@@ -141,7 +141,7 @@ class Mounted:
             shutil.rmtree(seen, ignore_errors=True)
         assert self.complaints() == []
         if (self.store / "format").exists():
-            ipfsfs("fsck", self.path)
+            ipfsfs("fsck", self.path, "--store", self.store)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""The processes beside a daemon: its guardian and its sealers, found by what they were started with."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def beside(module: str, *words: str) -> list[int]:
+    """Processes running a module of ipfsfs whose arguments begin with these words."""
+    found = []
+    for pid in os.listdir("/proc"):
+        if pid.isdigit():
+            arguments = _arguments(int(pid))
+            if f"ipfsfs.{module}" in arguments:
+                at = arguments.index(f"ipfsfs.{module}") + 1
+                if arguments[at : at + len(words)] == list(words):
+                    found.append(int(pid))
+    return found
+
+
+def guardians_of(daemon: int) -> list[int]:
+    """The guardian of a daemon, also when that is gone."""
+    return beside("daemon.guardian", str(daemon))
+
+
+def sealers_of(daemon: int) -> list[int]:
+    """The sealing processes of a daemon that is alive."""
+    return [pid for pid in beside("sealer.worker") if _parent(pid) == daemon]
+
+
+def wait_for_guardian(daemon: int, within_s: float = 10.0) -> None:
+    """Return when the guardian of a daemon that is gone has gone as well."""
+    deadline = time.monotonic() + within_s
+    while guardians_of(daemon):
+        assert time.monotonic() < deadline, f"the guardian of {daemon} stays"
+        time.sleep(0.01)
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
