@@ -1,0 +1,41 @@
+"""The page cache, one file at a time, and never believed: after a drop the pages are looked for.
+
+Dropping single files needs no root, and leaves the interpreter and everybody else's files where they are.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from ipfsfs.plain import syscalls
+
+_TRIES: Final = 50
+
+
+def warm(file: Path) -> None:
+    """Have all of a file in the page cache of the filesystem that `file` names it on."""
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        buffer = bytearray(1 << 20)
+        while os.readv(fd, [buffer]):
+            pass
+    finally:
+        os.close(fd)
+
+
+def drop(file: Path) -> None:
+    """Have nothing of a file in that page cache. Raises RuntimeError where something stays: it is dirty, or mapped."""
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        for _ in range(_TRIES):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            left = sum(syscalls.resident_pages(fd, 0, os.fstat(fd).st_size))
+            if not left:
+                return
+            time.sleep(0.02)
+    finally:
+        os.close(fd)
+    raise RuntimeError(f"{left} pages of {file} stay in the cache: nothing measured now would be cold")
