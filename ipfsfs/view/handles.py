@@ -141,7 +141,13 @@ class Handles:
             return held.reopen(node.held, flags)
         if node.parent is None:
             raise stale()
-        truncate, flags = flags & os.O_TRUNC, flags & ~os.O_TRUNC
+        if flags & os.O_TRUNC:
+            # Only the file that was meant may lose its content: it is held first, then opened by no name.
+            look = self.nodes.look(node)
+            try:
+                return held.reopen(look, flags)
+            finally:
+                os.close(look)
         try:
             fd = entries.open_file(self.nodes.directory_fd(node.parent), node.name, flags)
         except FileNotFoundError:
@@ -150,8 +156,6 @@ class Handles:
         if st.st_ino != node.ino or st.st_dev != node.dev:
             os.close(fd)
             raise stale()
-        if truncate:
-            held.truncate(fd, 0)  # by name: the descriptor may be open for reading only
         return fd
 
     def add(self, node: Node, fd: int, flags: int, pid: int) -> int:
