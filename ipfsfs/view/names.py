@@ -132,7 +132,8 @@ class Names:
         entry.node.told = WRITTEN
         self.promises.made(entry.node, self.nodes.place(parent), name)
         self.on_changed(entry.node)
-        return entry
+        # Whatever its name is: it is being written, and may have to go when a promise proves broken.
+        return entry._replace(timeout_s=SHORT_S)
 
     def link(self, node: Node, parent: Node, name: bytes) -> Entry:
         """Give a file a second name. Raises OSError."""

@@ -1,0 +1,42 @@
+"""Places to mount over. A test names them before `mounted`, so that they outlive the view."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.filesystems import mounted_tmpfs
+from tests.support.mounted import Mounted, clear
+from tests.support.twins import Twins
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """The root of a filesystem of 8 MiB in memory: no store can be beside it. Needs root."""
+    with mounted_tmpfs(tmp_path, "size=8m") as made:
+        yield made
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that other users can reach; pytest's are for their owner alone."""
+    with tempfile.TemporaryDirectory(prefix="ipfsfs-users-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """A view and a plain directory on the same filesystem, for all tests of a module; checked at the end."""
+    root = tmp_path_factory.mktemp("twins")
+    for name in ("view", "plain"):
+        (root / name).mkdir()
+    mount = Mounted(root / "view").mount()
+    try:
+        yield Twins(mount, root / "plain")
+        mount.finish()
+    finally:
+        clear(mount.path)

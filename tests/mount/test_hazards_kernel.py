@@ -1,0 +1,248 @@
+"""Hazards of the kernel's side (H1 to H22): rules of docs/semantics.md that no other test holds, by real mounts."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ipfsfs.daemon import mounts
+from tests.support.calls import cid_of, eventually, plain_directory, refuses
+from tests.support.mounted import TREE, Mounted, clear, environment
+
+FAULTY: Final = """
+import os, sys
+from ipfsfs.cli.main import main
+from ipfsfs.fuse.operations import Operations
+
+armed = sys.argv.pop(1)
+
+def view(self):
+    if os.path.exists(armed):
+        raise ZeroDivisionError("made for a test")
+    return self.__dict__["view"]
+
+Operations.view = property(view, lambda self, value: self.__dict__.update(view=value))
+main()
+"""
+
+
+def test_h01_a_bug_in_any_handler_costs_one_request_and_not_the_view(tmp_path: Path) -> None:
+    cache, armed = tmp_path / "cache", tmp_path / "armed"
+    cache.mkdir()
+    with (tmp_path / "log").open("w") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", FAULTY, armed, "mount", "--foreground", cache], env=environment(), stderr=log
+        )
+    try:
+        eventually(lambda: mounts.view_at(cache) and mounts.answers(mounts.view_at(cache)), "mounted")  # type: ignore[arg-type]
+        for name in ("file", "other", "third"):
+            (cache / name).write_bytes(b"content")
+        (cache / "folder").mkdir()
+        (cache / "link").symlink_to("file")
+        fd = os.open(cache / "file", os.O_RDWR)
+        folder = os.open(cache / "folder", os.O_RDONLY)
+        calls: list[Callable[[], object]] = [
+            lambda: os.stat(cache / "new"),
+            lambda: os.open(cache / "other", os.O_RDONLY),
+            lambda: os.open(cache / "made", os.O_CREAT | os.O_WRONLY, 0o600),
+            lambda: os.mkdir(cache / "directory"),
+            lambda: os.mkfifo(cache / "fifo"),
+            lambda: os.symlink("file", cache / "linked"),
+            lambda: os.link(cache / "file", cache / "hard"),
+            lambda: os.unlink(cache / "third"),
+            lambda: os.rmdir(cache / "folder"),
+            lambda: os.rename(cache / "other", cache / "renamed"),
+            lambda: os.chmod(cache / "file", 0o600),
+            lambda: os.pread(fd, 100, 0),
+            lambda: os.pwrite(fd, b"x", 0),
+            lambda: os.fsync(fd),
+            lambda: os.fsync(folder),
+            lambda: os.listdir(folder),
+            lambda: os.statvfs(cache),
+            lambda: os.getxattr(cache / "file", "user.a"),
+            lambda: os.setxattr(cache / "file", "user.a", b"1"),
+            lambda: os.listxattr(cache / "file"),
+            lambda: os.removexattr(cache / "file", "user.a"),
+        ]
+        armed.touch()
+        for call in calls:
+            refuses(errno.EIO, call)
+        os.close(fd)
+        os.close(folder)
+        armed.unlink()
+        assert (cache / "other").read_bytes() == b"content"
+        assert sorted(os.listdir(cache)) == ["file", "folder", "link", "other", "third"]
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+        clear(cache)
+    assert daemon.returncode == 0
+    said = (tmp_path / "log").read_text()
+    assert said.count("ZeroDivisionError: made for a test") >= len(calls), "each with its traceback"
+
+
+@pytest.mark.root
+def test_h02_the_kernel_may_have_thousands_of_reads_in_flight(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    mount = mounted()
+    view = mounts.view_at(mount.path)
+    assert view is not None
+    control = tmp_path / "fusectl"
+    control.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "fusectl", control], check=True)
+    try:
+        connection = control / str(os.minor(view.device))
+        assert int((connection / "max_background").read_text()) >= 1024
+        assert int((connection / "congestion_threshold").read_text()) >= 1024
+    finally:
+        subprocess.run(["umount", control], check=True)
+
+
+def test_h07_what_the_daemon_needs_cannot_be_covered(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    needed = tmp_path / "needed"
+    needed.mkdir()
+    done = mount.run("mount", needed, "--store", needed / "store", check=False)
+    assert done.returncode == 1
+    assert "the store lies in it" in done.stderr
+    assert mounts.view_at(needed) is None
+    (mount.path / "folder").mkdir()
+    listed = subprocess.run(["ls", "-a", mount.path / "folder"], capture_output=True, timeout=20, check=True)
+    assert listed.stdout == b".\n..\n", "`..` of a directory right below the root is the mount point itself"
+
+
+def test_h08_the_kernel_is_never_notified() -> None:
+    sources = "".join(path.read_text() for path in (TREE / "ipfsfs").rglob("*.py"))
+    assert not re.search(r"pyfuse3\.(invalidate_\w+|notify_\w+)|trio_token|invalidate_(inode|entry)", sources)
+
+
+@pytest.mark.root
+def test_h10_a_full_disk_is_said_by_the_write_that_finds_it_full(
+    volume: Path, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """With a writeback cache writes would succeed, and close would fail, if anybody looked."""
+    mount = mounted(volume, "--store", str(tmp_path / "store"))
+    with (mount.path / "file").open("wb", buffering=0) as file:
+        written = 0
+        with suppress(OSError):
+            while True:
+                written += file.write(bytes(1 << 20))
+                assert written <= 8 << 20
+        assert (mount.path / "file").stat().st_size == written
+    (mount.path / "file").unlink()
+
+
+def test_h10_what_was_written_is_in_the_plain_file_at_once(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        writer = os.open(mount.path / "file", os.O_WRONLY | os.O_CREAT)
+        for step in range(50):
+            os.write(writer, b"%06d" % step)
+            fd = os.open("file", os.O_RDONLY, dir_fd=beneath)
+            assert os.pread(fd, 6, 6 * step) == b"%06d" % step
+            os.close(fd)
+        mount.kill()
+        refuses(errno.ENOTCONN, lambda: os.close(writer))
+        assert (mount.path / "file").read_bytes()[-6:] == b"000049", "also when the daemon dies with the file open"
+
+
+def test_h11_a_mapped_page_of_a_file_open_for_appending_goes_where_it_belongs(
+    mounted: Callable[..., Mounted],
+) -> None:
+    path = mounted().path / "file"
+    path.write_bytes(bytes(10_000))
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    with mmap.mmap(fd, 10_000) as mapped:
+        mapped[5_000:5_003] = b"new"
+        mapped.flush()
+    os.write(fd, b"end")
+    os.close(fd)
+    assert path.read_bytes() == bytes(5_000) + b"new" + bytes(4_997) + b"end"
+
+
+def test_h12_inode_numbers_are_the_files_own_and_outlive_names_and_mounts(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        path = mount.path / "file"
+        path.write_bytes(b"content")
+        os.link(path, mount.path / "second")
+        number = path.stat().st_ino
+        assert number == os.stat("file", dir_fd=beneath).st_ino < 1 << 53
+        path.rename(mount.path / "renamed")
+        assert {(mount.path / name).stat().st_ino for name in ("renamed", "second")} == {number}
+        fd = os.open(mount.path / "renamed", os.O_RDONLY)
+        for name in ("renamed", "second"):
+            (mount.path / name).unlink()
+        for made in range(20):  # ext4 gives the number of a file that is gone to the next one
+            (mount.path / f"made{made}").write_bytes(b"other")
+        assert (os.fstat(fd).st_ino, os.fstat(fd).st_nlink, os.pread(fd, 10, 0)) == (number, 0, b"content")
+        os.fchmod(fd, 0o400)
+        assert os.fstat(fd).st_mode & 0o777 == 0o400
+        os.close(fd)
+        kept = (mount.path / "made7").stat().st_ino
+        mount.remount()
+        assert (mount.path / "made7").stat().st_ino == kept
+
+
+def test_h14_few_descriptors_are_enough_for_many_readers(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        mount = mounted()  # the daemon inherits the limit, and raises it
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (mount.path / "shared").write_bytes(b"content")
+    before = len(os.listdir(f"/proc/{mount.pid}/fd"))
+    opened = [os.open(mount.path / "shared", os.O_RDONLY) for _ in range(100)]
+    assert len(os.listdir(f"/proc/{mount.pid}/fd")) <= before + 10, "one descriptor serves all readers of a file"
+    for number in range(300):
+        (mount.path / f"file{number}").write_bytes(b"%d" % number)
+        opened.append(os.open(mount.path / f"file{number}", os.O_RDONLY))
+    assert os.pread(opened[-1], 10, 0) == b"299"
+    for fd in opened:
+        os.close(fd)
+
+
+def test_h21_an_open_through_the_view_counts_as_access(mounted: Callable[..., Mounted]) -> None:
+    """Also when every byte is in the kernel's cache; and sealing does not."""
+    mount = mounted()
+    path = mount.path / "model"
+    path.write_bytes(b"content")
+    path.read_bytes()
+    long_ago = time.time_ns() - 10 * 86_400 * 1_000_000_000
+    os.utime(path, ns=(long_ago, long_ago))
+    mount.seal()
+    assert cid_of(path)
+    assert path.stat().st_atime_ns == long_ago
+    path.read_bytes()
+    eventually(lambda: path.stat().st_atime_ns > long_ago + 86_400, "the access time follows")
+
+
+def test_h22_mount_names_who_works_beneath_and_asks_before_it_covers_them(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with (cache / "written").open("wb"), (cache / "locked").open("a+b") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        found = Mounted(cache).run("mount", cache, check=False)
+        assert found.returncode == 1
+        assert f"(process {os.getpid()}) writes to {cache}/written" in found.stderr
+        assert "--force" in found.stderr
+        assert mounts.view_at(cache) is None
+        mounted(cache, "--force")
+        assert mounts.view_at(cache) is not None

@@ -1,0 +1,63 @@
+"""What tests ask of a mounted tree: calls that must fail, things that come to be, ways around the view."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.mounted import Mounted
+
+SOON_S: Final = 20.0
+
+
+def eventually(true: Callable[[], object], what: str) -> None:
+    """Return when something has come true; fail after a while."""
+    deadline = time.monotonic() + SOON_S
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not within {SOON_S} s"
+        time.sleep(0.02)
+
+
+def refuses(code: int, call: Callable[[], object]) -> None:
+    """A call must fail with this errno."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        call()
+    assert caught.value.errno == code, caught.value
+
+
+def cid_of(path: Path) -> bytes | None:
+    """The CID of what stands at a path, by its extended attribute; None where it has none."""
+    try:
+        return os.getxattr(path, "ipfs.cid", follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return None
+
+
+def download(mount: Mounted, repo: str, name: str, data: bytes) -> Path:
+    """What a client does: an unfinished file, then a rename to its name."""
+    blobs = mount.path / "hub" / repo / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    unfinished = blobs / f"{name}.incomplete"
+    unfinished.write_bytes(data)
+    os.rename(unfinished, blobs / name)
+    return blobs / name
+
+
+@contextmanager
+def plain_directory(path: Path) -> Iterator[int]:
+    """A descriptor of a new directory, to reach it beneath a view that is mounted over it later."""
+    path.mkdir()
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
