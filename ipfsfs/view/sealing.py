@@ -81,6 +81,7 @@ class Sealing:
     _at_work: set[Node] = field(default_factory=set)
     _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
+    _sealed: trio.Event = field(default_factory=trio.Event)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
 
     @property
@@ -215,21 +216,28 @@ class Sealing:
         await self.seals.mended(path, "rot")
         quiet_s = max(0.0, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
         heapq.heappush(self._settle, (trio.current_time() + min(quiet_s, _SETTLE_S), seal.ino, path))
+        self._sealed.set()
         return seal
 
     async def _run_settling(self) -> None:
         while True:
-            while self._settle and self._settle[0][0] <= trio.current_time():
-                _, ino, path = heapq.heappop(self._settle)
-                seal = self.seals.get(ino)
-                if seal is None or seal.settled:
-                    continue
-                try:
-                    if await self.sealer.settle(path, self._identity(seal)):
-                        self.seals.settled(seal)
-                except IpfsfsError as error:
-                    log.info("%s: not known to be on disk yet: %s", os.fsdecode(path), error)
-            await trio.sleep(1.0)
+            while not self._settle:
+                self._sealed = trio.Event()
+                await self._sealed.wait()
+            at, ino, path = heapq.heappop(self._settle)
+            await trio.sleep_until(at)
+            seal = self.seals.get(ino)
+            if seal is None or seal.settled:
+                continue
+            node = self.nodes.find(self.nodes.plain.dev, ino)
+            if node is not None and node.held < 0:
+                path = self.nodes.path(node)  # it may have been renamed since
+            try:
+                if await self.sealer.settle(path, self._identity(seal)):
+                    self.seals.settled(seal)
+            except IpfsfsError as error:
+                log.info("%s: not known to be on disk yet: %s", os.fsdecode(path), error)
+                heapq.heappush(self._settle, (trio.current_time() + _SETTLE_S, ino, path))
 
     async def seal_tree(
         self, prefix: bytes, *, background: bool, report: Callable[[Progress], None] = lambda _: None
