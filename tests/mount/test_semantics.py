@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.mounted import Mounted
+from tests.support.calls import cid_of, download, eventually, plain_directory, refuses
+from tests.support.mounted import Mounted, environment, ipfsfs
 
-REPO = "hub/models--org--name"
+REPO = "models--org--name"
+FICLONE = 0x40049409
 
 
 def blob(mount: Mounted, data: bytes) -> Path:
     """A promised blob, made as a download makes it."""
-    blobs = mount.path / REPO / "blobs"
-    blobs.mkdir(parents=True, exist_ok=True)
-    (blobs / "download.incomplete").write_bytes(data)
-    return (blobs / "download.incomplete").rename(blobs / hashlib.sha256(data).hexdigest())
+    return download(mount, REPO, hashlib.sha256(data).hexdigest(), data)
 
 
 def overwrite(path: Path, data: bytes) -> None:
@@ -98,3 +100,100 @@ def test_the_store_is_for_its_owner_alone(mounted: Callable[..., Mounted]) -> No
     mount.seal()
     for path in (mount.store, *mount.store.rglob("*")):
         assert path.lstat().st_mode & 0o077 == 0, path
+
+
+def test_what_is_there_is_not_touched_by_mounting_and_lacks_nothing_after_it(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """Names, bytes, times, also those of access, stay; and no name of ours is among them."""
+    with plain_directory(tmp_path / "cache") as beneath:
+        cache = tmp_path / "cache"
+        (cache / "folder").mkdir()
+        for name in ("file", "folder/file"):
+            (cache / name).write_bytes(name.encode())
+            os.utime(cache / name, ns=(10**18, 10**18))
+        before = {name: (cache / name).stat() for name in ("file", "folder/file")}
+        mount = mounted(cache)
+        mount.seal()
+        assert sorted(os.listdir(beneath)) == sorted(os.listdir(cache)) == ["file", "folder"]
+        for name, was in before.items():
+            for now in (os.stat(name, dir_fd=beneath), (cache / name).stat()):
+                assert (now.st_ino, now.st_mtime_ns, now.st_atime_ns) == (was.st_ino, was.st_mtime_ns, was.st_atime_ns)
+            assert cid_of(cache / name)
+        mount.umount()
+        shutil.rmtree(mount.store)
+        assert (cache / "folder" / "file").read_bytes() == b"folder/file", "the store only adds"
+        mount.mount().seal()
+
+
+def test_a_second_mount_changes_nothing_and_ci_mounts_nothing(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    mount = mounted()
+    again = mount.run("mount", mount.path)
+    assert "mounted already" in again.stdout
+    assert mount.status()["pid"] == mount.pid
+    other = tmp_path / "other"
+    skipped = ipfsfs("mount", other, env=environment(CI="true"))
+    assert "CI=true" in skipped.stdout
+    assert not Mounted(other).mounted
+
+
+def test_unmounting_what_is_in_use_names_who_uses_it_and_lazily_takes_nothing_from_them(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"content")
+    with (mount.path / "file").open("r+b", buffering=0) as file:
+        refused = mount.run("umount", mount.path, check=False)
+        assert refused.returncode == 1
+        assert f"(process {os.getpid()}) uses {mount.path}/file" in refused.stderr
+        assert "--lazy" in refused.stderr
+        assert mount.mounted
+        mount.umount("--lazy")
+        assert (mount.path / "file").read_bytes() == b"content", "from plain disk"
+        file.write(b"CON")
+        assert os.pread(file.fileno(), 10, 0) == b"CONtent", "from the view"
+        assert (mount.path / "file").read_bytes() == b"CONtent"
+        assert "(process" in mount.run("mount", mount.path, check=False).stderr, "the view of before still writes there"
+        mount.run("mount", mount.path, "--force")
+    mount.seal()
+    assert (mount.path / "file").read_bytes() == b"CONtent"
+    said = mount.run("umount", mount.path).stdout
+    assert "plain directory again" in said
+    assert "is not mounted" in mount.run("umount", mount.path).stdout
+
+
+def test_a_file_gets_its_cid_soon_after_its_last_writer_has_gone(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    path = mount.path / "file"
+    data = b"x" * 3_000_000
+    with path.open("wb") as first, path.open("r+b") as second:
+        first.write(data)
+        first.flush()
+        second.close()
+        assert cid_of(path) is None
+        assert mount.seal()["open_for_writing"] == ["file"]
+        assert cid_of(path) is None
+    eventually(lambda: cid_of(path), "sealed")
+    name = os.fsdecode(cid_of(path) or b"")
+    assert name == facts(mount, "cid", path)[0]["cid"] == facts(mount, "cid", path, "--chunker", "fixed")[0]["cid"]
+    why = facts(mount, "why", path)
+    assert (why["sealed"], why["leaf_count"], why["leased"]) == (True, 3, True)
+    os.rename(path, mount.path / "renamed")
+    assert os.fsdecode(cid_of(mount.path / "renamed") or b"") == name, "a new name is no new content"
+    with (mount.path / "renamed").open("ab") as file:
+        file.write(b"more")
+        file.flush()
+        assert cid_of(mount.path / "renamed") is None
+    refuses(errno.EPERM, lambda: os.setxattr(mount.path / "renamed", "ipfs.cid", b"bafy"))
+    assert "ipfs.cid" not in os.listxattr(mount.path / "renamed"), "what copies attributes must not try this one"
+
+
+def test_what_cannot_be_given_is_refused_in_a_way_callers_fall_back_from(mounted: Callable[..., Mounted]) -> None:
+    path = mounted().path / "file"
+    refuses(errno.EOPNOTSUPP, lambda: os.open(path.parent, os.O_TMPFILE | os.O_RDWR))
+    with path.open("w+b") as file:
+        file.truncate(1 << 20)
+        assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == 1 << 20, "holes look dense"
+        os.posix_fallocate(file.fileno(), 0, 2 << 20)  # the C library writes instead
+        assert path.stat().st_size == 2 << 20
+        refuses(errno.EOPNOTSUPP, lambda: fcntl.ioctl(file.fileno(), FICLONE, file.fileno()))
