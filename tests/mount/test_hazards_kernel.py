@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,32 @@ def test_h02_the_kernel_may_have_thousands_of_reads_in_flight(mounted: Callable[
         subprocess.run(["umount", control], check=True)
 
 
+IMPATIENT: Final = """
+from ipfsfs.daemon import guardian
+guardian.BEAT_S, guardian.PATIENCE_S = 0.2, 1.0
+guardian.main()
+"""
+
+
+def test_h05_a_daemon_that_answers_nothing_is_ended_and_the_path_falls_back(mounted: Callable[..., Mounted]) -> None:
+    """With a guardian that waits for one second, not for minutes."""
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"content")
+    view = mounts.view_at(mount.path)
+    assert view is not None
+    ward = [mount.pid, mount.path, view.mount_id, view.device, mount.store / "lock"]
+    os.kill(mount.pid, signal.SIGSTOP)
+    said = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, *map(str, ward)],
+        env=environment(), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "has not answered" in said.stderr
+    assert not mount.mounted
+    assert (mount.path / "file").read_bytes() == b"content"
+    mount.mount()
+    assert (mount.path / "file").read_bytes() == b"content"
+
+
 def test_h07_what_the_daemon_needs_cannot_be_covered(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     needed = tmp_path / "needed"
@@ -144,7 +171,7 @@ def test_h10_a_full_disk_is_said_by_the_write_that_finds_it_full(
     (mount.path / "file").unlink()
 
 
-def test_h10_what_was_written_is_in_the_plain_file_at_once(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+def test_h10_h15_what_was_written_is_in_the_plain_file_at_once(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     with plain_directory(tmp_path / "cache") as beneath:
         mount = mounted(tmp_path / "cache")
         writer = os.open(mount.path / "file", os.O_WRONLY | os.O_CREAT)

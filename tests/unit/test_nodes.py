@@ -1,0 +1,36 @@
+"""What the kernel knows of a file costs little."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+
+from ipfsfs.hubcache.classify import Place
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.view.nodes import NodeTable
+
+
+def test_h13_a_file_the_kernel_knows_costs_a_few_hundred_bytes(tmp_path: Path) -> None:
+    plain = PlainDirectory.open(tmp_path)
+    nodes = NodeTable(plain, Place.OTHER)
+    seen = list(os.stat(tmp_path))
+    count = 50_000
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            seen[1] = 1_000_000 + number
+            node = nodes.adopt(nodes.root, b"model-%05d-of-00099.safetensors" % number, os.stat_result(seen))
+            node.lookups += 1
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] / count < 600
+        for number in range(count):
+            nodes.forget(1_000_000 + number, 1)
+        gc.collect()
+        assert len(nodes) == 1, "and nothing once the kernel has forgotten it"
+        assert tracemalloc.get_traced_memory()[0] < count * 100
+    finally:
+        tracemalloc.stop()
+        nodes.close()
+        plain.close()
