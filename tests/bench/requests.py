@@ -2,7 +2,8 @@
 
     python -m tests.bench.requests [--quick] [--strace] ROW...
 
-Prints for each row, in Markdown, the requests that the bare passthrough and ipfsfs get for one of what the row counts.
+Prints for each row, in Markdown, the requests that the bare passthrough and ipfsfs get for one of what the row counts,
+and how much processor time the daemon takes for each.
 As root, on kernels that have it, by the tracepoint fuse_request_send, which costs nothing but knows no FORGET; else, or
 with --strace, by the daemon's reads of /dev/fuse, which makes it so slow that what may be trusted for a second is asked
 for more often.
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import report
-from tests.bench.bench import Bench, Seen, Watch, say
+from tests.bench.bench import Bench, Seen, Watch, cpu_seconds, say
 from tests.bench.catalogue import ROWS, selected
 from tests.bench.material import FULL, QUICK, Scale
 from tests.bench.places import Place
@@ -41,6 +42,7 @@ OPCODES: Final = {
     52: "STATX",
 }  # fmt: skip
 _COUNTED_BY: Final = {"MiB": 1 << 20, "MB": 1e6, "1,000 stats": 1000.0}
+_CPU: Final = "daemon"
 _EVENT: Final = "events/fuse/fuse_request_send"
 _TRACED: Final = re.compile(r"fuse_request_send: connection \d+ req \d+ opcode (\d+) ")
 _WRITTEN: Final = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)")
@@ -88,13 +90,15 @@ def _traced(instance: Path, place: Place) -> Iterator[Seen]:
     (instance / "trace").write_text("")
     (instance / _EVENT / "enable").write_text("1")
     try:
-        yield seen
+        with cpu_seconds(place) as used:
+            yield seen
     finally:
         (instance / _EVENT / "enable").write_text("0")
     text = (instance / "trace").read_text()
     if (written := _WRITTEN.search(text)) is not None and written[1] != written[2]:
         raise RuntimeError(f"the trace has only {written[1]} of {written[2]} requests")
     seen.update(_named(Counter(int(code) for code in _TRACED.findall(text))))
+    seen[_CPU] = used["daemon"]
 
 
 @contextmanager
@@ -140,13 +144,18 @@ def table(line: Line, bench: Bench) -> str:
                 for code, count in sample.seen.items()}
         for place in MOUNTED
     }  # fmt: skip
+    cpu_s = {place: found.pop(_CPU, None) for place, found in counts.items()}
     codes = sorted({code for found in counts.values() for code in found}, key=lambda code: -counts[BARE].get(code, 0.0))
     shown = [
         f"\n{report.title(line, results, bench.scale)}: requests for one {line.per}\n",
         "| | bare pyfuse3 | ipfsfs |\n|---|--:|--:|",
     ]
     shown += [f"| {code} | {counts[BARE].get(code, 0.0):.3g} | {counts[VIEW].get(code, 0.0):.3g} |" for code in codes]
-    shown.append(f"| all | {sum(counts[BARE].values()):.3g} | {sum(counts[VIEW].values()):.3g} |")
+    totals = {place: sum(found.values()) for place, found in counts.items()}
+    shown.append(f"| all | {totals[BARE]:.3g} | {totals[VIEW]:.3g} |")
+    if all(used is not None and totals[place] for place, used in cpu_s.items()):
+        each_us = {place: 1e6 * (used or 0.0) / totals[place] for place, used in cpu_s.items()}
+        shown.append(f"| daemon CPU for each, µs | {each_us[BARE]:.3g} | {each_us[VIEW]:.3g} |")
     return "\n".join(shown)
 
 
@@ -158,7 +167,7 @@ def count(rows: list[Row], scale: Scale, watch: Watch, directory: Path) -> None:
             say(f"counting: {', '.join(line.name for line in row.lines)}")
             bench.run(row, 1, tuple(name for name in row.places if name in MOUNTED))
             for line in row.lines:
-                if any(sample.line == line.name and sample.seen for sample in bench.samples):
+                if any(sample.line == line.name and sample.seen.keys() - {_CPU} for sample in bench.samples):
                     print(table(line, bench), flush=True)
 
 
