@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ipfsfs.plain import entries, syscalls
+from ipfsfs.plain import syscalls
 
 _FICLONE: Final = 0x40049409
 """ioctl of `linux/fs.h`: share another file's blocks (XFS, Btrfs)."""
@@ -16,26 +16,27 @@ _COPIED: Final = 64 * 1024 * 1024
 """The largest file that is copied where blocks cannot be shared: about a tenth of a second."""
 
 
-def move_out(dir_fd: int, name: bytes, target_fd: int, target: bytes, open_new: Callable[[], int]) -> None:
+def move_out(dir_fd: int, name: bytes, target_fd: int, target: bytes) -> bool:
     """Move a file out of the plain directory to `target`, never over what is there.
 
-    Where the target lies on another filesystem, the file is copied to what `open_new` returns, then removed; when even
-    that fails it is removed all the same: what is moved out must not stay. Raises OSError.
+    Returns False where the target lies on another filesystem: then it has to be copied and removed. Raises OSError.
     """
     try:
         syscalls.renameat2(dir_fd, name, target_fd, target, syscalls.RENAME_NOREPLACE)
-        return
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EDQUOT, errno.ENOSPC):
             raise
+        return False
+    return True
+
+
+def copy_out(source: int, open_new: Callable[[], int]) -> bool:
+    """Copy an open file to what `open_new` opens, however long that takes; whether all of it is there."""
     try:
-        source = entries.open_file(dir_fd, name, os.O_RDONLY)
-        try:
-            _copy(source, open_new())
-        finally:
-            os.close(source)
-    finally:
-        entries.unlink(dir_fd, name)
+        _copy(source, open_new())
+    except OSError:
+        return False
+    return True
 
 
 def keep_copy(source: int, open_new: Callable[[], int]) -> bool:

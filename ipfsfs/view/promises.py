@@ -132,7 +132,7 @@ class Promises:
         if outcome.sha256 == promised:
             self._keep(outcome)
             return
-        if await self._condemn(parent, name, new_parent, new_name, promised, outcome.sha256):
+        if await self._condemn(parent, name, new_parent, new_name, st.st_ino, promised, outcome.sha256):
             raise IntegrityError(
                 f"{os.fsdecode(self._path(new_parent, new_name))}: the download has sha256 {outcome.sha256.hex()}, "
                 "which is not what its name promises",
@@ -151,8 +151,13 @@ class Promises:
         if outcome.sha256 == promised:
             self._keep(outcome)
             self._open.discard(ino)
-        else:
-            await self._condemn(parent, name, parent, name, promised, outcome.sha256)
+            return
+        try:
+            await self._condemn(parent, name, parent, name, ino, promised, outcome.sha256)
+        except FileNotFoundError:
+            return  # gone meanwhile, or withdrawn by whoever sealed it
+        except OSError as error:
+            log.warning("%s: it broke its promise and was not withdrawn: %s", os.fsdecode(name), error.strerror)
 
     def _keep(self, digest: Digest) -> None:
         identity = digest.identity
@@ -182,7 +187,13 @@ class Promises:
             return True
         node = self.nodes.find(self.nodes.plain.dev, seal.ino)
         if node is not None and node.parent is not None and (seal.ino in self._in_place or seal.ino in self._open):
-            return not await self._condemn(node.parent, node.name, node.parent, node.name, promised, seal.sha256)
+            above, name = node.parent, node.name
+            try:
+                return not await self._condemn(above, name, above, name, seal.ino, promised, seal.sha256)
+            except FileNotFoundError:
+                return False  # gone meanwhile, or withdrawn by the check of its rename
+            except OSError as error:
+                log.warning("%s: it broke its promise and was not withdrawn: %s", os.fsdecode(name), error.strerror)
         await self.broken(path, seal.ino, f"its sha256 is {seal.sha256.hex()}", "")
         return True
 
@@ -222,31 +233,35 @@ class Promises:
             os.close(fd)
 
     async def _condemn(
-        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, promised: bytes, actual: bytes
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, ino: int, promised: bytes, actual: bytes
     ) -> bool:
-        """Put a file that broke its promise into quarantine. False when the name proved to be no promise (H24)."""
+        """Put a file that broke its promise into quarantine. False when the name proved to be no promise (H24), or
+        stands for another file by now."""
         path = self._path(new_parent, new_name)
         shown = os.fsdecode(path)
-        if await self._came_before(path, actual):
-            log.warning("%s: the same bytes came again: this name is no promise, accepted", shown)
-            return False
-        now = time.time_ns()
-        why = "not what its name promises"
-        item = Quarantined(path, promised, actual, quarantine.name_for(new_name, now), now, why)
-        try:
-            quarantine.write_note(self.quarantine_fd, item)
-        except StoreError as error:
-            log.warning("%s", error)
+        came_before = await self._came_before(path, actual)
         dir_fd = self.nodes.directory_fd(parent)
         fd = entries.look(dir_fd, name)
         try:
-            moving.move_out(
-                dir_fd,
-                name,
-                self.quarantine_fd,
-                os.fsencode(item.stored_as),
-                partial(quarantine.open_new, self.quarantine_fd, item.stored_as),
-            )
+            if os.fstat(fd).st_ino != ino:
+                return False
+            if came_before:
+                log.warning("%s: the same bytes came again: this name is no promise, accepted", shown)
+                return False
+            now = time.time_ns()
+            why = "not what its name promises"
+            item = Quarantined(path, promised, actual, quarantine.name_for(new_name, now), now, why)
+            try:
+                quarantine.write_note(self.quarantine_fd, item)
+            except StoreError as error:
+                log.warning("%s", error)
+            kept = moving.move_out(dir_fd, name, self.quarantine_fd, os.fsencode(item.stored_as))
+            if not kept:
+                kept = await self._copy_out(fd, item)
+                dir_fd = self.nodes.directory_fd(parent)
+                if entries.stat(dir_fd, name).st_ino != ino:
+                    return False
+                entries.unlink(dir_fd, name)
             st = os.fstat(fd)
             node = self.nodes.find(st.st_dev, st.st_ino)
             if node is not None and node.parent is parent and node.name == name:
@@ -258,11 +273,24 @@ class Promises:
         finally:
             os.close(fd)
         log.error(
-            "%s: sha256 is %s, not what the name promises: moved to quarantine as %s. Download it again.",
-            shown, actual.hex(), item.stored_as,
+            "%s: sha256 is %s, not what the name promises: %s. Download it again.",
+            shown, actual.hex(),
+            f"moved to quarantine as {item.stored_as}" if kept else "removed, the quarantine has no room for it",
         )  # fmt: skip
         await self.seals.record(lambda ledger: ledger.add_quarantined(item))
         return True
+
+    async def _copy_out(self, fd: int, item: Quarantined) -> bool:
+        """The quarantine lies on another filesystem: copy there what `fd` holds; whether there was room for it."""
+        source = held.reopen(fd, os.O_RDONLY)
+        try:
+            open_new = partial(quarantine.open_new, self.quarantine_fd, item.stored_as)
+            kept = await trio.to_thread.run_sync(moving.copy_out, source, open_new)
+        finally:
+            os.close(source)
+        if not kept:
+            _clear_away(self.quarantine_fd, item.stored_as)
+        return kept
 
     async def _came_before(self, path: bytes, actual: bytes) -> bool:
         try:
@@ -282,10 +310,15 @@ def _keep(source: int, quarantine_fd: int, item: Quarantined) -> bool:
     quarantine.write_note(quarantine_fd, item)
     if moving.keep_copy(source, partial(quarantine.open_new, quarantine_fd, item.stored_as)):
         return True
-    for name in (item.stored_as, item.stored_as + quarantine.NOTE_SUFFIX):
-        with suppress(StoreError):
-            quarantine.remove(quarantine_fd, name)
+    _clear_away(quarantine_fd, item.stored_as)
     return False
+
+
+def _clear_away(quarantine_fd: int, name: str) -> None:
+    """Remove what was begun in the quarantine and could not be completed."""
+    for part in (name, name + quarantine.NOTE_SUFFIX):
+        with suppress(StoreError):
+            quarantine.remove(quarantine_fd, part)
 
 
 def _command(pid: int) -> str:

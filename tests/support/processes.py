@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -25,17 +28,37 @@ def guardians_of(daemon: int) -> list[int]:
     return beside("daemon.guardian", str(daemon))
 
 
-def sealers_of(daemon: int) -> list[int]:
-    """The sealing processes of a daemon that is alive."""
-    return [pid for pid in beside("sealer.worker") if _parent(pid) == daemon]
+def sealers_of(daemon: int, manners: str = "") -> list[int]:
+    """The sealing processes of a daemon that is alive; only the "polite" or the "prompt" one if asked."""
+    found = [pid for pid in beside("sealer.worker") if _parent(pid) == daemon]
+    return [pid for pid in found if not manners or manners in _arguments(pid)]
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """Processes that do nothing while the block runs."""
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def eventually(true: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+    """Return when something is true; fails the test, with `what`, when that does not happen in time."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.02)
 
 
 def wait_for_guardian(daemon: int, within_s: float = 10.0) -> None:
     """Return when the guardian of a daemon that is gone has gone as well."""
-    deadline = time.monotonic() + within_s
-    while guardians_of(daemon):
-        assert time.monotonic() < deadline, f"the guardian of {daemon} stays"
-        time.sleep(0.01)
+    eventually(lambda: not guardians_of(daemon), f"the guardian of {daemon} goes", within_s)
 
 
 def _arguments(pid: int) -> list[str]:
