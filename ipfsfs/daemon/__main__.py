@@ -99,13 +99,21 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
         return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=opener)
 
 
+class _OneLineFormatter(logging.Formatter):
+    """Escapes what is not printable: names of files can hold anything, a line of a log included."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        message = super().formatMessage(record)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message)
+
+
 def _log_to(path: Path | None) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if path is not None:
         handler = _PrivateFileHandler(
             path, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", errors="backslashreplace"
         )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)

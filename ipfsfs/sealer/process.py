@@ -289,7 +289,8 @@ async def _streams(started: Started) -> AsyncIterator[tuple[FdStream, FdStream, 
 
 async def _log_complaints(complaints: FdStream) -> None:
     while data := await complaints.receive_some(_READ):
-        log.warning("from the sealer: %s", data.decode("utf-8", "replace").rstrip())
+        for line in data.decode("utf-8", "replace").splitlines():
+            log.warning("from the sealer: %s", line)
 
 
 async def _reap(process: subprocess.Popen[bytes], grace_s: float) -> str:

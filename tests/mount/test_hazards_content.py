@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -179,34 +178,3 @@ def test_h39_where_the_store_cannot_be_beside_it_lies_elsewhere_and_everything_g
     refuses(errno.EROFS, lambda: (volume / "new").touch())
     mount.umount()
     subprocess.run(["mount", "-o", "remount,rw", volume], check=True)
-
-
-def prompt_sealer(daemon: int) -> int:
-    """The process that judges promises, of a daemon that has had one to judge."""
-    for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
-        if b"prompt" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
-            return int(child)
-    raise AssertionError("there is none")
-
-
-def test_h25_a_rename_waits_a_second_at_most_and_a_promise_found_broken_later_is_withdrawn(
-    mounted: Callable[..., Mounted],
-) -> None:
-    mount = mounted()
-    for content in (b"good", b"late and good", b"late and bad"):
-        name = hashlib.sha256(content.replace(b"bad", b"not this")).hexdigest()
-        if content == b"good":
-            download(mount, "models--a--b", name, content)
-            sealer = prompt_sealer(mount.pid)
-            os.kill(sealer, signal.SIGSTOP)
-            continue
-        began = time.monotonic()
-        late = download(mount, "models--a--b", name, content)
-        assert time.monotonic() - began < 5, "it waits a second; the rest is for a busy machine"
-        assert late.read_bytes() == content
-    mount.expect_logged.append(f"{late.name}: sha256 is .* moved to quarantine")
-    os.kill(sealer, signal.SIGCONT)
-    eventually(lambda: not late.exists(), "withdrawn")
-    blobs = mount.path / "hub" / "models--a--b" / "blobs"
-    assert {path.read_bytes() for path in blobs.iterdir()} == {b"good", b"late and good"}
-    assert [item["note"]["path"] for item in mount.status()["quarantine"]] == [os.path.relpath(late, mount.path)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ from tests.support.calls import cid_of, download, eventually, plain_directory, r
 from tests.support.mounted import Mounted, environment, ipfsfs
 
 REPO = "models--org--name"
-FICLONE = 0x40049409
 
 
 def blob(mount: Mounted, data: bytes) -> Path:
@@ -188,12 +186,11 @@ def test_a_file_gets_its_cid_soon_after_its_last_writer_has_gone(mounted: Callab
     assert "ipfs.cid" not in os.listxattr(mount.path / "renamed"), "what copies attributes must not try this one"
 
 
-def test_what_cannot_be_given_is_refused_in_a_way_callers_fall_back_from(mounted: Callable[..., Mounted]) -> None:
-    path = mounted().path / "file"
-    refuses(errno.EOPNOTSUPP, lambda: os.open(path.parent, os.O_TMPFILE | os.O_RDWR))
-    with path.open("w+b") as file:
-        file.truncate(1 << 20)
-        assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == 1 << 20, "holes look dense"
-        os.posix_fallocate(file.fileno(), 0, 2 << 20)  # the C library writes instead
-        assert path.stat().st_size == 2 << 20
-        refuses(errno.EOPNOTSUPP, lambda: fcntl.ioctl(file.fileno(), FICLONE, file.fileno()))
+def test_a_name_cannot_write_a_line_of_the_log(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    repo = "models--a\n2026-01-01T00:00:00 ERROR all is lost\x1b[2J--b"
+    mount.expect_logged.append("sha256 is .* not what the name promises")
+    refuses(errno.EIO, lambda: download(mount, repo, hashlib.sha256(b"").hexdigest(), b"something else"))
+    (line,) = [line for line in mount.log().splitlines() if "all is lost" in line]
+    assert r"models--a\n2026" in line
+    assert line.isprintable()
