@@ -32,11 +32,11 @@ def open_to_all() -> Iterator[Path]:
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     """A view and a plain directory on the same filesystem, for all tests of a module; checked at the end."""
     root = tmp_path_factory.mktemp("twins")
-    for name in ("view", "plain"):
+    for name in ("view", "disk"):  # of one length: what fits into a path on one side fits on the other
         (root / name).mkdir()
     mount = Mounted(root / "view").mount()
     try:
-        yield Twins(mount, root / "plain")
+        yield Twins(mount, root / "disk")
         mount.finish()
     finally:
         clear(mount.path)

@@ -1,0 +1,16 @@
+"""The view held to a plain directory, call by call: every call a worker can make is a rule.
+
+After each rule both trees are compared: names, types, modes, owners, link counts, sizes, targets, which names are one
+file, and which times have just changed. What the calls answered (values, bytes, errno) was compared by the rule.
+"""
+
+from __future__ import annotations
+
+from tests.stateful.file_rules import FileRules
+from tests.stateful.mapping_rules import MappingRules
+from tests.stateful.name_rules import NameRules
+from tests.stateful.view_rules import ViewRules
+
+
+class ViewAgainstPlain(FileRules, MappingRules, NameRules, ViewRules):
+    """All rules together."""
