@@ -1,8 +1,9 @@
 """The guardian: a small process beside the daemon that gives the path back when the daemon dies or hangs (H4, H5).
 
-It is started by exec with nothing of the FUSE connection open (H3), and stays when the daemon is killed. It unmounts
-only the mount it was told of, by mount ID, and only while it holds the store's lock: a successor's mount is never
-touched. It asks the view for a sign of life now and then, in a child, since the question itself may hang.
+It is started by exec with nothing of the FUSE connection open (H3), before there is anything to guard, and stays when
+the daemon is killed. It unmounts a view of this store at this path only, and only while it holds the store's lock:
+whoever else holds that is alive, so a successor's mount is never touched. It asks the view for a sign of life now and
+then, in a child, since the question itself may hang.
 
 It waits with poll(2) and nothing else, so that it stays as small as an interpreter can be.
 """
@@ -39,14 +40,13 @@ class Ward:
 
     pid: int
     mountpoint: Path
-    mount_id: int
-    device: int
-    lock: Path
+    store: Path
 
     @property
-    def mounted(self) -> bool:
-        """Whether the mount that was to be guarded is still there."""
-        return any(mount.mount_id == self.mount_id and mount.device == self.device for mount in mounts.all_mounts())
+    def mount(self) -> mounts.Mount | None:
+        """The view that is to be guarded, if it is there."""
+        view = mounts.view_at(self.mountpoint)
+        return view if view is not None and view.store == self.store else None
 
 
 def guard(ward: Ward) -> None:
@@ -59,11 +59,9 @@ def guard(ward: Ward) -> None:
     gone = select.poll()
     gone.register(daemon, select.POLLIN)
     while not gone.poll(BEAT_S * 1000):
-        if not ward.mounted:
-            gone.poll()
-            break
-        if not _sign_of_life(ward, gone):
-            _abort(ward)
+        view = ward.mount
+        if view is not None and not _sign_of_life(ward, gone):
+            _abort(ward, view)
             gone.poll(5000)
             break
     give_back(ward)
@@ -89,14 +87,14 @@ def _sign_of_life(ward: Ward, gone: select.poll) -> bool:
         os.close(asked)
 
 
-def _abort(ward: Ward) -> None:
+def _abort(ward: Ward, view: mounts.Mount) -> None:
     """End a connection whose daemon answers nothing: through fusectl where it is mounted, and by its end."""
     sys.stderr.write(
         f"ipfsfs: the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s: "
         "it is ended, the path becomes the plain directory\n"
     )
     with suppress(OSError):
-        Path(f"/sys/fs/fuse/connections/{os.minor(ward.device)}/abort").write_text("1")
+        Path(f"/sys/fs/fuse/connections/{os.minor(view.device)}/abort").write_text("1")
     with suppress(ProcessLookupError):
         os.kill(ward.pid, signal.SIGKILL)
 
@@ -104,16 +102,13 @@ def _abort(ward: Ward) -> None:
 def give_back(ward: Ward) -> None:
     """Unmount what a dead daemon left, unless a successor is at it."""
     deadline = time.monotonic() + _LOCK_S
-    while ward.mounted and time.monotonic() < deadline:
+    while ward.mount is not None and time.monotonic() < deadline:
+        lock = -1
         try:
-            lock = os.open(ward.lock, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            lock = -1
-        try:
-            if lock >= 0:
+            with suppress(FileNotFoundError):
+                lock = os.open(ward.store / "lock", os.O_RDWR | os.O_CLOEXEC)
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            top = mounts.at(ward.mountpoint)
-            if top is not None and top.mount_id == ward.mount_id:
+            if ward.mount is not None:
                 mountpoint.unmount(ward.mountpoint, lazy=True)
         except (BlockingIOError, MountError):
             time.sleep(_POLL_S)
@@ -123,14 +118,14 @@ def give_back(ward: Ward) -> None:
 
 
 def main() -> None:
-    """`python -m ipfsfs.daemon.guardian PID MOUNTPOINT MOUNT_ID DEVICE LOCK`."""
+    """`python -m ipfsfs.daemon.guardian PID MOUNTPOINT STORE`."""
     syscalls.name_process(b"ipfsfs-guardian")
     os.chdir("/")
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pid, path, mount_id, device, lock = sys.argv[1:6]
-    guard(Ward(int(pid), Path(path), int(mount_id), int(device), Path(lock)))
+    pid, path, store = sys.argv[1:4]
+    guard(Ward(int(pid), Path(path), Path(store)))
 
 
 if __name__ == "__main__":

@@ -44,8 +44,6 @@ _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _LINGER_S: Final = 5.0
 """After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
-_DIRECTORIES_MOST: Final = 4096
-"""Descriptors of directories kept open."""
 
 
 @dataclass(slots=True)
@@ -110,6 +108,7 @@ async def serve(
     ownership = Ownership.prepare()
     os.chdir("/")
     mount: mounts.Mount | None = None
+    _start_guardian(config, store)
     try:
         async with open_sealer(plain.fd) as sealer, trio.open_nursery() as behind:
             foundation = Foundation(
@@ -122,7 +121,7 @@ async def serve(
                 chunker=config.chunker,
                 boot=boot_id(),
                 ownership=ownership,
-                descriptor_limit=min(_DIRECTORIES_MOST, limit // 4),
+                descriptor_limit=limit,
                 degraded=degraded,
             )
             view = View.build(foundation, behind.start_soon)
@@ -138,7 +137,6 @@ async def serve(
                 mount = mounts.view_at(config.mountpoint)
                 if mount is None:
                     raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
-                _start_guardian(config, mount, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)
@@ -264,7 +262,7 @@ def _has_acl(plain: PlainDirectory) -> bool:
     return True
 
 
-def _start_guardian(config: Config, mount: mounts.Mount, store: Store) -> None:
+def _start_guardian(config: Config, store: Store) -> None:
     """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard.
 
     What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
@@ -273,8 +271,7 @@ def _start_guardian(config: Config, mount: mounts.Mount, store: Store) -> None:
         subprocess.Popen(  # the arguments are ours
             [
                 sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
-                str(os.getpid()), str(config.mountpoint), str(mount.mount_id), str(mount.device),
-                str(store.directory / "lock"),
+                str(os.getpid()), str(config.mountpoint), str(config.store),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -22,13 +22,13 @@ chance = random.Random(seed)
 for _ in range(count):
     what = chance.choice(["mount", "mount", "umount", "lazy", "kill", "work"])
     if what in ("mount", "umount", "lazy"):
-        words = {"mount": ["mount", "--force", path], "umount": ["umount", path], "lazy": ["umount", "--lazy", path]}[what]
+        words = {"mount": ["mount", "--force"], "umount": ["umount"], "lazy": ["umount", "--lazy"]}[what] + [path]
         done = subprocess.run([sys.executable, "-m", "ipfsfs", *words], capture_output=True, text=True, timeout=120)
         if "Traceback" in done.stderr:
             open(log, "a").write(f"{words}: {done.stderr}\\n")
     elif what == "kill":
-        found = subprocess.run(["pgrep", "-f", f"ipfsfs.daemon .*{path}\\""], capture_output=True, text=True).stdout.split()
-        for pid in found:
+        found = subprocess.run(["pgrep", "-f", f"ipfsfs.daemon .*{path}\\""], capture_output=True, text=True)
+        for pid in found.stdout.split():
             try:
                 os.kill(int(pid), signal.SIGKILL)
             except ProcessLookupError:

@@ -37,7 +37,14 @@ def _kill(path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     eventually(lambda: not _daemons(path), "the daemon is gone", 5)
-    eventually(lambda: not os.path.ismount(path) and os.listdir(path) is not None, "the path is plain again", 2)
+    eventually(lambda: _is_plain(path), "the path is plain again", 2)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return not os.path.ismount(path) and bool(os.listdir(path))
+    except OSError:
+        return False  # a view without a daemon
 
 
 def _command(*arguments: str | Path) -> subprocess.Popen[bytes]:
@@ -105,6 +112,15 @@ def in_a_quarantine(mount: Mounted, chance: random.Random, files: dict[str, byte
     _promise(mount, chance, BAD)
 
 
+# By a descriptor of the view's directory: a rename that comes too late must not succeed on plain disk.
+_RENAME = """
+import os, sys
+at = os.open(sys.argv[1], os.O_RDONLY)
+print("ready", flush=True)
+os.rename(sys.argv[2], sys.argv[3], src_dir_fd=at, dst_dir_fd=at)
+"""
+
+
 def _promise(mount: Mounted, chance: random.Random, data: bytes) -> None:
     mount.mount()
     blobs = mount.path / "hub" / "models--a--b" / "blobs"
@@ -114,13 +130,13 @@ def _promise(mount: Mounted, chance: random.Random, data: bytes) -> None:
         path.unlink(missing_ok=True)
     part.write_bytes(data)
     renaming = subprocess.Popen(
-        [sys.executable, "-c", "import os, sys; os.rename(sys.argv[1], sys.argv[2])", part, blob],
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", _RENAME, blobs, part.name, blob.name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    assert renaming.stdout is not None
+    renaming.stdout.readline()
     time.sleep(chance.uniform(0.0, 0.06))
     _kill(mount.path)
-    renaming.wait(30)
-    # A rename that began on the view may end on plain disk only if the worker itself tries again: this one does not.
+    renaming.communicate(timeout=30)
     if blob.exists():
         assert blob.read_bytes() == GOOD
     else:

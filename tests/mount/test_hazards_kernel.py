@@ -122,9 +122,7 @@ def test_h05_a_daemon_that_answers_nothing_is_ended_and_the_path_falls_back(moun
     """With a guardian that waits for one second, not for minutes."""
     mount = mounted()
     (mount.path / "file").write_bytes(b"content")
-    view = mounts.view_at(mount.path)
-    assert view is not None
-    ward = [mount.pid, mount.path, view.mount_id, view.device, mount.store / "lock"]
+    ward = [mount.pid, mount.path, mount.store]
     os.kill(mount.pid, signal.SIGSTOP)
     said = subprocess.run(
         [sys.executable, "-c", IMPATIENT, *map(str, ward)],
