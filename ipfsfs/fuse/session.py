@@ -55,12 +55,12 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     ended = trio.Event()
     turns.install()
     async with trio.open_nursery() as nursery:
+        features = await _begin(operations, where, nursery, ended)
         try:
-            features = await _begin(operations, where, nursery, ended)
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:
-            pyfuse3.close(unmount=False)
+            pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
 
 
 async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event) -> list[str]:
