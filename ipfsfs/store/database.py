@@ -68,6 +68,8 @@ def connect(path: Path, *, synchronous: Literal["OFF", "FULL"], busy_ms: int) ->
         if mode != "wal":
             raise sqlite3.OperationalError(f"journal mode is {mode}, not wal")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        # What is dropped is gone: a file that has become a secret must leave no digest behind in a free page.
+        connection.execute("PRAGMA secure_delete = ON")
     except BaseException:
         connection.close()
         raise
