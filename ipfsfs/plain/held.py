@@ -8,10 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from ipfsfs.plain import syscalls
 
+ACL: Final = b"system.posix_acl_access"
+"""The extended attribute that holds an ACL, the mode of the file in it."""
 _NOW_NS: Final = 2_000_000_000
 
 
@@ -20,18 +24,26 @@ def _path(fd: int) -> bytes:
 
 
 def chmod(fd: int, mode: int) -> None:
-    """Set the permission bits, with set-user-id and set-group-id taken as given. Raises OSError.
-
-    Whether the caller may set them was decided before; without CAP_FSETID the kernel here would clear them again.
-    """
-    if mode & 0o6000 and os.geteuid() == 0:
-        syscalls.set_effective(syscalls.CAP_FSETID, True)
-        try:
+    """Set the permission bits, with set-user-id and set-group-id taken as given. Raises OSError."""
+    if mode & 0o6000:
+        with _keeping_bits():
             os.chmod(_path(fd), mode)
-        finally:
-            syscalls.set_effective(syscalls.CAP_FSETID, False)
     else:
         os.chmod(_path(fd), mode)
+
+
+@contextmanager
+def _keeping_bits() -> Iterator[None]:
+    """Whether the caller may set set-user-id and set-group-id was decided before; without CAP_FSETID the kernel here
+    would clear them again."""
+    if os.geteuid() != 0:
+        yield
+        return
+    syscalls.set_effective(syscalls.CAP_FSETID, True)
+    try:
+        yield
+    finally:
+        syscalls.set_effective(syscalls.CAP_FSETID, False)
 
 
 def chown(fd: int, uid: int, gid: int) -> None:
@@ -74,8 +86,12 @@ def get_xattr(fd: int, name: bytes) -> bytes:
 
 
 def set_xattr(fd: int, name: bytes, value: bytes) -> None:
-    """Set an extended attribute. Raises OSError."""
-    os.setxattr(_path(fd), name, value)
+    """Set an extended attribute; an ACL leaves set-group-id as it is. Raises OSError."""
+    if name == ACL:
+        with _keeping_bits():
+            os.setxattr(_path(fd), name, value)
+    else:
+        os.setxattr(_path(fd), name, value)
 
 
 def list_xattrs(fd: int) -> list[bytes]:

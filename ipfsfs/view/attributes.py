@@ -10,6 +10,7 @@ from typing import Final
 
 from ipfsfs.hubcache.classify import Kind, kind
 from ipfsfs.plain import held
+from ipfsfs.plain.ownership import groups_of
 from ipfsfs.unixfs import cid
 from ipfsfs.view.handles import WRITTEN, Caller, Handles, carry_stamp
 from ipfsfs.view.nodes import Node, NodeTable
@@ -21,7 +22,6 @@ from ipfsfs.view.writing import Writer
 
 CID_XATTR: Final = b"ipfs.cid"
 """The CID of a sealed file as text; the name that Kubo's own mount uses. Not listed: copying it must not be tried."""
-_ACL: Final = b"system.posix_acl_access"
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,6 +37,10 @@ class Changes:
 
 
 NOTHING: Final = Changes()
+
+
+def _in_group(caller: Caller, gid: int) -> bool:
+    return caller.uid == 0 or caller.gid == gid or gid in groups_of(caller.pid)
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ class Attributes:
         try:
             before = os.fstat(fd)
             held.set_xattr(fd, name, value)
-            if name == _ACL and before.st_mode & stat_.S_ISGID and caller.uid != 0 and caller.gid != before.st_gid:
+            if name == held.ACL and before.st_mode & stat_.S_ISGID and not _in_group(caller, before.st_gid):
                 # The kernel clears it for whoever is not in the file's group; here it only sees root (fuse.md).
                 held.chmod(fd, stat_.S_IMODE(os.fstat(fd).st_mode) & ~stat_.S_ISGID)
             self._carry_over(node, before, os.fstat(fd))

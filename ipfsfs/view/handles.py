@@ -73,6 +73,8 @@ class Handle:
     fd: int
     writable: bool
     pid: int
+    uid: int
+    gid: int
 
 
 @dataclass(slots=True, eq=False)
@@ -158,13 +160,13 @@ class Handles:
             raise stale()
         return fd
 
-    def add(self, node: Node, fd: int, flags: int, pid: int) -> int:
+    def add(self, node: Node, fd: int, flags: int, caller: Caller) -> int:
         """Enter a freshly opened descriptor, ours from now on; returns the handle's number."""
         file = self.shared(node)
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable:
             file.writers += 1
-            file.who = pid
+            file.who = caller.pid
         else:
             if file.fd < 0:
                 file.fd = fd
@@ -174,7 +176,7 @@ class Handles:
             fd = file.fd
         number = self._next
         self._next += 1
-        self._files[number] = Handle(file, fd, writable, pid)
+        self._files[number] = Handle(file, fd, writable, caller.pid, caller.uid, caller.gid)
         return number
 
     def release(self, number: int) -> OpenFile | None:

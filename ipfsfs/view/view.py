@@ -94,7 +94,7 @@ class View:
         def file_gone(path: bytes) -> None:
             start_behind(seals.mended, path)
 
-        writer = Writer(seals, promises.written, promises.overwritten)
+        writer = Writer(seals, on.ownership, promises.written, promises.overwritten)
         reader = Reader(
             nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit), start_behind
         )
@@ -145,7 +145,7 @@ class View:
             if node.file is None or fd != node.file.fd:
                 os.close(fd)
             raise stale()
-        number = self.handles.add(node, fd, flags, caller.pid)
+        number = self.handles.add(node, fd, flags, caller)
         file = self.handles.file(number).file
         if writable:
             if node.parent is not None:
@@ -175,7 +175,7 @@ class View:
                 raise
             number, _ = await self.open(found.node, flags, caller)
             return found._replace(st=self.nodes.stat(found.node)), number
-        number = self.handles.add(entry.node, fd, flags, caller.pid)
+        number = self.handles.add(entry.node, fd, flags, caller)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self.handles.file(number).file.written = True
         return entry, number

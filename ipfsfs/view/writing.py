@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Final
 
 import trio
 
+from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.handles import WRITTEN, Handle, OpenFile
 from ipfsfs.view.nodes import Node
@@ -28,6 +28,7 @@ class Writer:
     """Serves WRITEs and truncation. `on_written` hears of every span, `on_broken` of a promise about to be broken."""
 
     seals: Seals
+    ownership: Ownership
     on_written: Callable[[OpenFile, int, int], None]
     on_broken: Callable[[Node, Seal, int], Awaitable[None]]
     _wary: int = 0
@@ -39,7 +40,7 @@ class Writer:
         if file.seal is not None or file.breaking is not None or self._wary:
             return None
         began = time.perf_counter()
-        written = os.pwrite(handle.fd, data, offset)
+        written = self.ownership.pwrite(handle.fd, data, offset, handle.uid, handle.gid)
         if time.perf_counter() - began > _SLOW_S:
             self._wary = _WARY
         self._note(handle, offset, written)
@@ -50,7 +51,9 @@ class Writer:
         file = handle.file
         await self.unseal(file, handle.pid, below=offset)
         self._wary = max(0, self._wary - 1)
-        written = await trio.to_thread.run_sync(os.pwrite, handle.fd, data, offset, limiter=self._limiter)
+        written = await trio.to_thread.run_sync(
+            self.ownership.pwrite, handle.fd, data, offset, handle.uid, handle.gid, limiter=self._limiter
+        )
         self._note(handle, offset, written)
         return written
 
