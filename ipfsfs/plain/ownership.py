@@ -56,7 +56,7 @@ class Ownership:
             os.umask(previous)
 
     def pwrite(self, fd: int, data: bytes, offset: int, uid: int, gid: int) -> int:
-        """Write on behalf of whoever opened the file: what a disk keeps back for root is not for others. Raises OSError."""
+        """Write for whoever opened the file: what a disk keeps back for root is not for others. Raises OSError."""
         if not self.root or uid == 0:
             return os.pwrite(fd, data, offset)
         syscalls.act_as(uid, gid)
