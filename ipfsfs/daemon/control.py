@@ -28,7 +28,7 @@ _LINE_MOST: Final = 65_536
 _TALKERS: Final = 32
 _BACKLOG: Final = 128
 _AGAIN_S: Final = 1.0
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 3.0
 _PEER: Final = struct.Struct("=iII")
 
 
