@@ -46,5 +46,5 @@ class Identity:
         )
 
     def is_fresh(self) -> bool:
-        """Whether a change made right now could go unnoticed (see `SETTLE_NS`)."""
-        return abs(time.time_ns() - max(self.mtime_ns, self.ctime_ns)) < SETTLE_NS
+        """Whether a change made right now could go unnoticed (see `SETTLE_NS`): by ctime, which nobody can set."""
+        return abs(time.time_ns() - self.ctime_ns) < SETTLE_NS

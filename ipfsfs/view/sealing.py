@@ -214,10 +214,24 @@ class Sealing:
         self.promises.finished(seal.ino)
         self.seals.put(seal)
         await self.seals.mended(path, "rot")
-        quiet_s = max(0.0, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
-        heapq.heappush(self._settle, (trio.current_time() + min(quiet_s, _SETTLE_S), seal.ino, path))
-        self._sealed.set()
+        quiet_s = min(_SETTLE_S, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
+        if quiet_s > 0:
+            self._settle_later(quiet_s, seal.ino, path)
+        else:  # of what was there before there may be a million: they are not to wait in memory
+            await self._settle_now(seal, path)
         return seal
+
+    def _settle_later(self, wait_s: float, ino: int, path: bytes) -> None:
+        heapq.heappush(self._settle, (trio.current_time() + wait_s, ino, path))
+        self._sealed.set()
+
+    async def _settle_now(self, seal: Seal, path: bytes) -> None:
+        try:
+            if await self.sealer.settle(path, self._identity(seal)):
+                self.seals.settled(seal)
+        except IpfsfsError as error:
+            log.info("%s: not known to be on disk yet: %s", os.fsdecode(path), error)
+            self._settle_later(_SETTLE_S, seal.ino, path)
 
     async def _run_settling(self) -> None:
         while True:
@@ -232,12 +246,7 @@ class Sealing:
             node = self.nodes.find(self.nodes.plain.dev, ino)
             if node is not None and node.held < 0:
                 path = self.nodes.path(node)  # it may have been renamed since
-            try:
-                if await self.sealer.settle(path, self._identity(seal)):
-                    self.seals.settled(seal)
-            except IpfsfsError as error:
-                log.info("%s: not known to be on disk yet: %s", os.fsdecode(path), error)
-                heapq.heappush(self._settle, (trio.current_time() + _SETTLE_S, ino, path))
+            await self._settle_now(seal, path)
 
     async def seal_tree(
         self, prefix: bytes, *, background: bool, report: Callable[[Progress], None] = lambda _: None

@@ -43,7 +43,10 @@ class Seals:
     _pending: dict[int, Seal | None] = field(default_factory=dict)
     _later: list[Callable[[Index], None]] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
-    _idle: trio.Event = field(default_factory=trio.Event)
+    _begun: int = 0
+    _ended: int = 0
+    """Batches that were begun to be written, and that were written."""
+    _written: trio.Event = field(default_factory=trio.Event)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _ledger_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
@@ -140,7 +143,7 @@ class Seals:
         self._later.clear()
         self._recent.clear()
         self._recent_bytes = 0
-        self._idle.set()
+        self._batch_ended()
 
     def retire(self) -> None:
         """Let go of index and ledger, which stay as they are, because somebody else is to have them now."""
@@ -151,6 +154,7 @@ class Seals:
         self.degraded = "unmounted"
         self._recent.clear()
         self._recent_bytes = 0
+        self._batch_ended()
 
     def _change(self, ino: int, seal: Seal | None) -> None:
         if self.index is None:
@@ -169,12 +173,19 @@ class Seals:
             self._recent_bytes -= _size(oldest)
 
     async def flush(self) -> None:
-        """Wait until all that was changed so far is in the index, or the index has failed."""
-        while self.index is not None and self._pending:
-            if self._idle.is_set():  # else somebody waits for it already
-                self._idle = trio.Event()
+        """Wait until all that was changed so far is in the index, or the index has failed.
+
+        What is changed meanwhile is not waited for: while much is sealed there is always something.
+        """
+        last = self._begun + 1
+        while self.index is not None and self._pending and self._ended < last:
             self._wake.set()
-            await self._idle.wait()
+            await self._written.wait()
+
+    def _batch_ended(self) -> None:
+        self._ended = self._begun
+        self._written.set()
+        self._written = trio.Event()
 
     async def run(self) -> None:
         """Carry changes to the index, until cancelled; what is pending then is written first."""
@@ -191,8 +202,8 @@ class Seals:
     async def _write_batch(self) -> None:
         index = self.index
         if index is None or not self._pending:
-            self._idle.set()
             return
+        self._begun += 1
         batch = dict(self._pending)
         puts = [seal for seal in batch.values() if seal is not None]
         drops = [ino for ino, seal in batch.items() if seal is None]
@@ -206,10 +217,9 @@ class Seals:
         for ino, seal in batch.items():
             if self._pending.get(ino, ...) is seal:
                 del self._pending[ino]
-        if not self._pending:
-            self._idle.set()
-        else:
+        if self._pending:
             self._wake.set()
+        self._batch_ended()
 
 
 def _write(index: Index, puts: list[Seal], drops: list[int]) -> str:
