@@ -8,7 +8,7 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -239,7 +239,7 @@ do(lambda: os.listdir({str(mount.store)!r}))
 
 
 def test_an_ordinary_user_mounts_uses_and_unmounts(open_to_all: Path) -> None:
-    """Through fusermount3. Root and others are kept out, the daemon is the user's own, its death gives the path back."""
+    """Through fusermount3. Root and others are kept out, the daemon is the user's own, it gives the path back."""
     home = open_to_all / "home"
     home.mkdir()
     os.chown(home, NOBODY.uid, NOBODY.uid)
