@@ -214,7 +214,7 @@ class Sealing:
         self.promises.finished(seal.ino)
         self.seals.put(seal)
         await self.seals.mended(path, "rot")
-        quiet_s = min(_SETTLE_S, _SETTLE_S - (time.time_ns() - seal.mtime_ns) / 1e9)
+        quiet_s = min(_SETTLE_S, _SETTLE_S - (time.time_ns() - seal.ctime_ns) / 1e9)
         if quiet_s > 0:
             self._settle_later(quiet_s, seal.ino, path)
         else:  # of what was there before there may be a million: they are not to wait in memory
