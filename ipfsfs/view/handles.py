@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -51,6 +52,8 @@ class OpenFile:
     seal: Seal | None = None
     """The seal that reads are checked against; None when there is none, or nothing holds any more."""
     sums: memoryview | None = None
+    cold: trio.CapacityLimiter | None = None
+    """Those who wait for the disk; made with the first of them."""
     how: int = os.RWF_NOWAIT
     """Flags of a read that must not wait; none where the filesystem knows no such thing (H9)."""
     next: int = 0
@@ -232,4 +235,5 @@ def count_as_access(fd: int, st: os.stat_result) -> None:
         or st.st_atime_ns <= st.st_ctime_ns
         or time.time_ns() - st.st_atime_ns > _DAY_NS
     ):
-        mmap.mmap(fd, 1, mmap.MAP_SHARED, mmap.PROT_READ).close()
+        with suppress(OSError):  # some filesystems map no file: theirs keep no time of access either, then
+            mmap.mmap(fd, 1, mmap.MAP_SHARED, mmap.PROT_READ).close()

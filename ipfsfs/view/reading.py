@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import trio
 import xxhash
 
 from ipfsfs.errors import IntegrityError
+from ipfsfs.plain import syscalls
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.view.handles import Handle, OpenFile
 from ipfsfs.view.nodes import NodeTable
@@ -30,6 +32,8 @@ _LARGEST_READ: Final = 1024 * 1024
 _AHEAD: Final = 8 * 1024 * 1024
 """How far the disk is told beforehand what a sequential reader will want: what 3 GB/s take in 3 ms."""
 _THREADS: Final = 16
+_THREADS_FOR_ONE: Final = 8
+"""As many may wait for one file: a file whose disk does not answer must leave room for the others (H2)."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,8 @@ class Reader:
             start = offset - offset % UNIT
             end = -(-(offset + size) // UNIT) * UNIT
             want = min(end, max(file.seal.size, offset + size)) - start
+        if not file.how and not _in_memory(handle.fd, start, want):
+            return None
         buffer = self._buffer[:want]
         try:
             got = os.preadv(handle.fd, [buffer], start, file.how)
@@ -67,7 +73,7 @@ class Reader:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or not file.how:
                 raise
-            file.how = 0  # tmpfs: everything is in memory anyway
+            file.how = 0
             return self.now(handle, offset, size)
         if got < want and start + got != os.fstat(handle.fd).st_size:
             return None
@@ -99,9 +105,12 @@ class Reader:
             ahead = _AHEAD
             file.asked = start + want + ahead
         file.next = offset + size
-        data = memoryview(
-            await trio.to_thread.run_sync(_read_whole, handle.fd, start, want, ahead, limiter=self._limiter)
-        )
+        if file.cold is None:
+            file.cold = trio.CapacityLimiter(_THREADS_FOR_ONE)
+        async with file.cold:
+            data = memoryview(
+                await trio.to_thread.run_sync(_read_whole, handle.fd, start, want, ahead, limiter=self._limiter)
+            )
         if sums is not None and seal is not None:
             bad = self._first_bad(data, start, sums, seal)
             if bad >= 0:
@@ -152,6 +161,19 @@ def attach(file: OpenFile, seal: Seal | None) -> None:
     """Have reads of a file checked against a seal, or no longer."""
     file.seal = seal
     file.sums = memoryview(seal.sums).cast("Q") if seal is not None else None
+
+
+def _in_memory(fd: int, offset: int, length: int) -> bool:
+    """Whether a span can be read without waiting, for filesystems that cannot be asked to read without waiting.
+
+    On tmpfs everything is in memory; a network's filesystem may let a read of what is not wait for ever.
+    """
+    first = offset - offset % mmap.PAGESIZE
+    length = min(offset + length, os.fstat(fd).st_size) - first
+    try:
+        return length <= 0 or 0 not in syscalls.resident_pages(fd, first, length)
+    except OSError:
+        return False
 
 
 def _read_whole(fd: int, start: int, want: int, ahead: int) -> bytes:

@@ -50,4 +50,4 @@ def _opened(nodes: NodeTable, path: Path) -> Handle:
     path.write_bytes(b"content")
     fd = os.open(path, os.O_RDONLY)
     os.fsync(fd)
-    return Handle(OpenFile(nodes.root, fd), fd, False, os.getpid())
+    return Handle(OpenFile(nodes.root, fd), fd, False, os.getpid(), os.getuid(), os.getgid())
