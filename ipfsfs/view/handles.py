@@ -142,17 +142,15 @@ class Handles:
         flags &= _PASSED_ON
         if node.withdrawn:
             raise stale()
-        if node.held >= 0:
-            return held.reopen(node.held, flags)
-        if node.parent is None:
-            raise stale()
-        if flags & os.O_TRUNC:
+        if flags & os.O_TRUNC or node.held >= 0:
             # Only the file that was meant may lose its content: it is held first, then opened by no name.
-            look = self.nodes.look(node)
+            look = self.nodes.for_worker(self.nodes.look(node))
             try:
                 return held.reopen(look, flags)
             finally:
                 os.close(look)
+        if node.parent is None:
+            raise stale()
         try:
             fd = entries.open_file(self.nodes.directory_fd(node.parent), node.name, flags)
         except FileNotFoundError:
@@ -161,7 +159,7 @@ class Handles:
         if st.st_ino != node.ino or st.st_dev != node.dev:
             os.close(fd)
             raise stale()
-        return fd
+        return self.nodes.for_worker(fd)
 
     def add(self, node: Node, fd: int, flags: int, caller: Caller) -> int:
         """Enter a freshly opened descriptor, ours from now on; returns the handle's number."""
@@ -210,6 +208,7 @@ class Handles:
             fd = held.reopen(self.nodes.directory_fd(node), os.O_RDONLY | os.O_DIRECTORY)
         else:
             fd = entries.open_listing(self.nodes.directory_fd(node), b".")
+        self.nodes.for_worker(fd)
         number = self._next
         self._next += 1
         self._listings[number] = Listing(node, fd)

@@ -125,6 +125,7 @@ class Names:
         dir_fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             fd = entries.create(dir_fd, name, flags, stat_.S_IMODE(mode))
+        self.nodes.make_room(fd)
         return self._made(parent, name, os.fstat(fd)), fd
 
     def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
@@ -137,13 +138,14 @@ class Names:
 
     def link(self, node: Node, parent: Node, name: bytes) -> Entry:
         """Give a file a second name. Raises OSError."""
-        dst_fd = self.nodes.directory_fd(parent)
         before = self.nodes.stat(node)
         if node.held >= 0:
+            dst_fd = self.nodes.directory_fd(parent)
             os.link(b"/proc/self/fd/%d" % node.held, name, dst_dir_fd=dst_fd, follow_symlinks=True)
         else:
             assert node.parent is not None
-            entries.link(self.nodes.directory_fd(node.parent), node.name, dst_fd, name)
+            src_fd, dst_fd = self.nodes.two_directory_fds(node.parent, parent)
+            entries.link(src_fd, node.name, dst_fd, name)
         st = entries.stat(dst_fd, name)
         self._carry_over(before, st, parent, name)
         return self._found(parent, name, st)
@@ -202,12 +204,12 @@ class Names:
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
     ) -> None:
         """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
-        src_fd, dst_fd = self.nodes.directory_fd(parent), self.nodes.directory_fd(new_parent)
+        src_fd, dst_fd = self.nodes.two_directory_fds(parent, new_parent)
         before = entries.stat(src_fd, name)
         if stat_.S_ISREG(before.st_mode) and not flags & syscalls.RENAME_EXCHANGE:
             await self.promises.check(parent, name, before, new_parent, new_name)
             # Descriptors of directories are kept for as long as nobody waits.
-            src_fd, dst_fd = self.nodes.directory_fd(parent), self.nodes.directory_fd(new_parent)
+            src_fd, dst_fd = self.nodes.two_directory_fds(parent, new_parent)
         node = self.nodes.find(before.st_dev, before.st_ino)
         replaced = -1
         with suppress(FileNotFoundError):

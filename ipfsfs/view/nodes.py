@@ -26,6 +26,11 @@ ROOT: Final = 1
 _OURS: Final = 1 << 52
 """Numbers we make up start here: above any inode number seen on ext4 or XFS, below 2^53, where doubles are exact."""
 
+_DIRECTORIES_MOST: Final = 4096
+"""Descriptors of directories kept open; and no more than a quarter of what the process may have."""
+_RESERVED: Final = 32
+"""Descriptors that no worker gets: commands, the sealer's start, and calls that need one for a moment live on them."""
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -59,7 +64,8 @@ class NodeTable:
 
     plain: PlainDirectory
     root_place: Place
-    descriptor_limit: int = 256
+    descriptor_limit: int = 1024
+    """How many descriptors the process may have."""
     root: Node = field(init=False)
     _numbers: dict[int, Node] = field(default_factory=dict)
     _aliases: dict[tuple[int, int], Node] = field(default_factory=dict)
@@ -162,8 +168,34 @@ class NodeTable:
             os.close(fd)
             raise stale()
         self._descriptors[node] = fd
-        if len(self._descriptors) > self.descriptor_limit:
+        self.make_room(fd)
+        return fd
+
+    def two_directory_fds(self, one: Node, other: Node) -> tuple[int, int]:
+        """Descriptors of two directories, for one call by both. Raises OSError; EMFILE where there is no room for the
+        paths of both, which are deeper than any that are of use."""
+        for _ in range(2):
+            first, second = self.directory_fd(one), self.directory_fd(other)
+            if first in (one.held, self._descriptors.get(one)):
+                return first, second
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def make_room(self, fd: int) -> None:
+        """A descriptor was opened: close the longest unused ones of directories where they are too many, or where
+        descriptors run out. The kernel gives the lowest free number, so a high one shows that (H14)."""
+        most = min(_DIRECTORIES_MOST, self.descriptor_limit // 4)
+        if fd >= self.descriptor_limit - self.descriptor_limit // 8:
+            most = min(most, len(self._descriptors) * 3 // 4)  # room for the next ones too
+        while len(self._descriptors) > max(most, 1):
             os.close(self._descriptors.popitem(last=False)[1])
+
+    def for_worker(self, fd: int) -> int:
+        """A descriptor that was opened for a worker, who may keep it. Raises OSError, and closes it: EMFILE where it is
+        one of the last."""
+        self.make_room(fd)
+        if fd >= self.descriptor_limit - _RESERVED:
+            os.close(fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return fd
 
     def stat(self, node: Node) -> os.stat_result:
