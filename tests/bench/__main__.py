@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def main() -> int:
     if os.geteuid() != 0:
         say("not root: read-ahead stays at 128 KiB, in all rows")
     began = time.monotonic()
-    directory = Path(tempfile.mkdtemp(prefix="ipfsfs-bench-", dir=options.directory))
-    with Bench(directory.resolve(), scale) as bench:
+    with Bench(options.directory, scale) as bench:
         bench.prepare(rows)
         for row in rows:
             bench.run(row, rounds)

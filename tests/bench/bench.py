@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -58,10 +59,11 @@ def cpu_seconds(place: Place) -> Iterator[Seen]:
 
 
 class Bench:
-    """Everything a run has, below one directory that is gone when the `with` block ends."""
+    """Everything a run has, in a new directory below `within` (None: TMPDIR), gone when the `with` block ends."""
 
-    def __init__(self, directory: Path, scale: Scale, watch: Watch = cpu_seconds) -> None:
-        self.directory = directory
+    def __init__(self, within: Path | None, scale: Scale, watch: Watch = cpu_seconds) -> None:
+        self._made = tempfile.TemporaryDirectory(prefix="ipfsfs-bench-", dir=within, ignore_cleanup_errors=True)
+        self.directory = directory = Path(self._made.name).resolve()
         self.scale = scale
         self.watch = watch
         self.samples: list[Sample] = []
@@ -75,7 +77,7 @@ class Bench:
         self._ending = ExitStack()
 
     def __enter__(self) -> Bench:
-        self._ending.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._ending.enter_context(self._made)
         for place in self.places.values():
             place.plain.mkdir()
             self.closing(place)
@@ -84,7 +86,9 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # a second Ctrl-C waits
         self._ending.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def closing(self, place: Place) -> None:
         """Have a place closed at the end, whatever happens."""

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ class Client:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # a fork that is at work, too
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()

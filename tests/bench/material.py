@@ -87,11 +87,11 @@ QUICK: Final = Scale(
 @contextmanager
 def hub(root: Path) -> Iterator[LocalHub]:
     """A local Hub that a Ctrl-C does not reach: it is ended here, and would complain."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # inherited, and here only put off
     try:
         running = LocalHub(root)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     with running:
         yield running
 

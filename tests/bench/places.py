@@ -21,6 +21,8 @@ from tests.support.mounted import Mounted, clear, environment
 READ_AHEAD_KIB: Final = 4096
 """What ipfsfs sets for its own mount as root, and what the bare passthrough is given too."""
 _PATIENCE_S: Final = 60.0
+_ROOT: Final = os.geteuid() == 0
+_UMOUNT: Final = ("umount",) if _ROOT else ("fusermount3", "-u")
 _SEALED_S: Final = 600.0
 
 
@@ -115,8 +117,7 @@ class Bare(Place):
 
     def close(self) -> None:
         if self._process is not None:
-            with suppress(subprocess.CalledProcessError):
-                _take_away(self.root)
+            subprocess.run([*_UMOUNT, "-l" if _ROOT else "-z", self.root], check=False, capture_output=True)
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -210,5 +211,4 @@ def set_read_ahead(mountpoint: Path, kib: int) -> None:
 
 
 def _take_away(mountpoint: Path) -> None:
-    command = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
-    subprocess.run([*command, mountpoint], check=True, capture_output=True)
+    subprocess.run([*_UMOUNT, mountpoint], check=True, capture_output=True)

@@ -159,9 +159,9 @@ def table(line: Line, bench: Bench) -> str:
     return "\n".join(shown)
 
 
-def count(rows: list[Row], scale: Scale, watch: Watch, directory: Path) -> None:
+def count(rows: list[Row], scale: Scale, watch: Watch, within: Path | None) -> None:
     """Measure each row once in each place that is mounted, and print what was seen."""
-    with Bench(directory, scale, watch) as bench:
+    with Bench(within, scale, watch) as bench:
         bench.prepare(rows)
         for row in rows:
             say(f"counting: {', '.join(line.name for line in row.lines)}")
@@ -179,11 +179,10 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="a directory on the filesystem to measure (default: TMPDIR)")
     options = parser.parse_args()
     rows = selected(options.rows) if options.rows else list(ROWS)
-    directory = Path(tempfile.mkdtemp(prefix="ipfsfs-bench-", dir=options.directory)).resolve()
     finding: AbstractContextManager[Watch | None] = by_tracepoint()
     with finding as tracepoint:
         watch = by_strace if options.strace or tracepoint is None else tracepoint
-        count(rows, QUICK if options.quick else FULL, watch, directory)
+        count(rows, QUICK if options.quick else FULL, watch, options.directory)
 
 
 if __name__ == "__main__":
