@@ -25,7 +25,10 @@ from ipfsfs.unixfs import directory, file
 from ipfsfs.unixfs.chunk import Chunker
 
 
-@click.command(epilog="Example: ipfsfs cid --chunker fixed model.safetensors")
+@click.command(
+    short_help="Print the CIDs of files and directories.",
+    epilog="Example: ipfsfs cid --chunker fixed model.safetensors",
+)
 @click.argument("paths", type=PATH, nargs=-1, required=True)
 @click.option(
     "--chunker",

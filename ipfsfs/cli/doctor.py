@@ -63,7 +63,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command(epilog="Example: ipfsfs doctor")
+@click.command(short_help="Say what this machine lacks, and how to mend it.", epilog="Example: ipfsfs doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:

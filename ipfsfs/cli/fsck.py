@@ -23,7 +23,10 @@ from ipfsfs.store.layout import Store
 _LOCKED_S = 2.0
 
 
-@click.command(epilog="Example: ipfsfs fsck ~/.cache/huggingface --repair")
+@click.command(
+    short_help="Check a store against itself and its directory.",
+    epilog="Example: ipfsfs fsck ~/.cache/huggingface --repair",
+)
 @click.argument("path", type=PATH, required=False)
 @click.option("--store", type=PATH, help="The store to check (default: the one beside PATH).")
 @click.option("--repair", is_flag=True, help="Mend what can be mended. No file of yours is ever touched.")

@@ -23,7 +23,7 @@ _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
 
 
-@click.command(epilog="Example: ipfsfs mount ~/.cache/huggingface")
+@click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
 @click.argument("path", type=PATH)
 @click.option("--store", type=PATH, help="Where to keep seals and quarantine (default: PATH.ipfsfs, beside PATH).")
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")

@@ -18,7 +18,9 @@ def mountpoint(path: Path) -> Path:
     """A mount point as the kernel names it: absolute, without symlinks. It need not exist, nor answer."""
     parent = Path(os.path.realpath(path.parent))
     below = parent / path.name if path.name not in ("", "..") else Path(os.path.realpath(path))
-    # The last component may be a symlink to the directory; a dead view there cannot be looked at.
+    if mounts.view_at(below) is not None:
+        return below  # not looked at: its daemon may be dead, or hang
+    # The last component may be a symlink to the directory.
     try:
         return Path(os.path.realpath(below, strict=True))
     except OSError:
@@ -44,13 +46,13 @@ def target(path: Path) -> Target:
     view = mounts.view_over(absolute)
     if view is not None:
         return Target(view.mountpoint, _below(absolute, view.mountpoint), view.store, view)
-    for root in (absolute, *absolute.parents):
+    for root in (absolute, *absolute.parents)[:-1]:
         store = placing.default_store(root)
         if (store / "format").is_file():
             return Target(root, _below(absolute, root), store, None)
     raise MountError(
         f"{path} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount it first: ipfsfs mount {path}",
+        hint=f"Mount it first: ipfsfs mount {path if path.is_dir() else path.parent}",
     )
 
 

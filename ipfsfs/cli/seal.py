@@ -12,7 +12,10 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.errors import MountError
 
 
-@click.command(epilog="Example: ipfsfs seal ~/.cache/huggingface/hub/models--org--name")
+@click.command(
+    short_help="Seal what is still to be sealed, and wait for it.",
+    epilog="Example: ipfsfs seal ~/.cache/huggingface/hub/models--org--name",
+)
 @click.argument("path", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def seal(path: Path, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from ipfsfs.errors import IpfsfsError
 _PATIENCE_S: Final = 10.0
 
 
-@click.command(epilog="Example: ipfsfs status --json")
+@click.command(short_help="Say what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json")
 @click.argument("path", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def status(path: Path | None, as_json: bool) -> None:

@@ -18,9 +18,11 @@ from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint as kernel
 
 _GONE_S: Final = 10.0
+_LAZY_S: Final = 10.0
+"""How long the daemon may take before its view is taken away without asking it."""
 
 
-@click.command(epilog="Example: ipfsfs umount ~/.cache/huggingface")
+@click.command(short_help="Take a view away again.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
 @click.argument("path", type=PATH)
 @click.option("--lazy", is_flag=True, help="Give the path back at once, even while files in it are open.")
 def umount(path: Path, lazy: bool) -> None:
@@ -33,16 +35,16 @@ def umount(path: Path, lazy: bool) -> None:
     if view is None:
         click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")
         return
-    if not mounts.answers(view):
+    if not lazy and not mounts.answers(view):
         kernel.unmount(at, lazy=True)
         click.echo(f"{printable(str(at))} is the plain directory again; the daemon behind its view had died.")
         return
     try:
         click.echo("Writing down what was sealed, and unmounting ...", err=True)
-        result = ask(view.store, {"command": "umount", "lazy": lazy})
+        result = ask(view.store, {"command": "umount", "lazy": lazy}, patience_s=_LAZY_S if lazy else None)
         _wait_for(int(result["pid"]), lazy)
     except MountError:
-        # Nobody to ask: the daemon just went, or its store is gone. It ends with its mount.
+        # Nobody to ask: the daemon just went, or hangs, or its store is gone. It ends with its mount.
         if mounts.view_at(at) is not None:
             kernel.unmount(at, lazy=lazy)
     click.echo(f"{printable(str(at))} is the plain directory again.")

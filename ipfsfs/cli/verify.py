@@ -19,7 +19,10 @@ from ipfsfs.errors import MountError
 from ipfsfs.sealer.client import open_sealer
 
 
-@click.command(epilog="Example: ipfsfs verify ~/.cache/huggingface/hub/models--org--name")
+@click.command(
+    short_help="Read everything again, and compare.",
+    epilog="Example: ipfsfs verify ~/.cache/huggingface/hub/models--org--name",
+)
 @click.argument("paths", type=PATH, nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def verify(paths: tuple[Path, ...], as_json: bool) -> None:

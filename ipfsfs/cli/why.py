@@ -14,7 +14,10 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.looking import explain
 
 
-@click.command(epilog="Example: ipfsfs why ~/.cache/huggingface/token")
+@click.command(
+    short_help="Say what a path is, and why it is sealed or not.",
+    epilog="Example: ipfsfs why ~/.cache/huggingface/token",
+)
 @click.argument("path", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def why(path: Path, as_json: bool) -> None:

@@ -53,7 +53,8 @@ def main() -> int:
         run(config, ready, to_file=True)
     except IpfsfsError as error:
         tell({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
-        logging.getLogger("ipfsfs").error("%s %s", error, error.hint)
+        if logging.getLogger().handlers:  # else there is no log yet, and who started us has been told
+            logging.getLogger("ipfsfs").error("%s %s", error, error.hint)
         return error.exit_code
     except Exception:  # nobody sees stderr any more
         logging.getLogger("ipfsfs").exception("the daemon met a bug and ends; the path becomes the plain directory")

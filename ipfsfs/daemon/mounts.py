@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ipfsfs.errors import MountError
 from ipfsfs.fuse.mountpoint import FILESYSTEM
 
+_PATIENCE_S: Final = 10.0
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -86,13 +90,30 @@ def views() -> list[Mount]:
 def answers(mount: Mount) -> bool:
     """Whether a daemon is behind a view: false when every call would end in ENOTCONN.
 
-    A daemon that is there but hangs makes this wait; ask its guardian instead.
+    Raises MountError where one is that does not answer, after ten seconds. The question is put by a child, since it may
+    never come back.
     """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.statvfs(mount.mountpoint)
+            code = 0
+        finally:
+            os._exit(code)
+    asked = os.pidfd_open(child)
     try:
-        os.statvfs(mount.mountpoint)
-    except OSError:
-        return False
-    return True
+        ended = select.poll()
+        ended.register(asked, select.POLLIN)
+        if ended.poll(_PATIENCE_S * 1000):
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        os.kill(child, signal.SIGKILL)  # not waited for: not even that may end it
+    finally:
+        os.close(asked)
+    raise MountError(
+        f"the daemon behind {mount.mountpoint} does not answer",
+        hint=f"It may wait for a disk. To have the plain directory back: ipfsfs umount --lazy {mount.mountpoint}",
+    )
 
 
 def _plain(field: bytes) -> bytes:

@@ -15,7 +15,10 @@ def default_store(mountpoint: Path) -> Path:
     """`<mountpoint>.ipfsfs` beside the mount point, where that is the same filesystem and ours to write to.
 
     Else a directory below XDG_STATE_HOME: then what goes into quarantine is copied there instead of renamed.
+    Raises MountError for the root directory.
     """
+    if not mountpoint.name:
+        raise MountError(f"{mountpoint} is the root of all: a view covers one directory below it")
     beside = mountpoint.with_name(mountpoint.name + ".ipfsfs")
     if beside.is_dir():
         return beside

@@ -34,6 +34,7 @@ def start(config: Config) -> Started:
             stdin=subprocess.DEVNULL,
             pass_fds=[writing],
             cwd="/",
+            env=_environment(),
         )
         os.close(writing)
         answer = _read_answer(reading, process)
@@ -47,6 +48,14 @@ def start(config: Config) -> Started:
     process.wait()
     kind = UsageError if answer.get("exit_code") == UsageError.exit_code else MountError
     raise kind(answer["error"], hint=answer["hint"])
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with a PYTHONPATH that means the same in another directory."""
+    path = os.environ.get("PYTHONPATH")
+    if not path:
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))}
 
 
 def _read_answer(fd: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:
