@@ -17,8 +17,9 @@ import pytest
 from ipfsfs.daemon import placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import UsageError
-from tests.support.calls import cid_of, download, eventually, plain_directory, refuses
+from tests.support.calls import cid_of, download, plain_directory, refuses
 from tests.support.mounted import Mounted
+from tests.support.processes import eventually
 
 
 def test_h23_what_breaks_its_promise_is_gone_before_the_rename_fails(mounted: Callable[..., Mounted]) -> None:

@@ -20,8 +20,9 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon import mounts
-from tests.support.calls import cid_of, eventually, plain_directory, refuses
-from tests.support.mounted import TREE, Mounted, clear, environment
+from tests.support.calls import cid_of, plain_directory, refuses
+from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
+from tests.support.processes import eventually
 
 FAULTY: Final = """
 import os, sys
@@ -139,10 +140,13 @@ def test_h07_what_the_daemon_needs_cannot_be_covered(tmp_path: Path, mounted: Ca
     mount = mounted()
     needed = tmp_path / "needed"
     needed.mkdir()
-    done = mount.run("mount", needed, "--store", needed / "store", check=False)
-    assert done.returncode == 1
-    assert "the store lies in it" in done.stderr
-    assert mounts.view_at(needed) is None
+    try:
+        done = mount.run("mount", needed, "--store", needed / "store", check=False)
+        assert done.returncode == 1
+        assert "the store lies in it" in done.stderr
+        assert mounts.view_at(needed) is None
+    finally:
+        clear(needed)
     (mount.path / "folder").mkdir()
     listed = subprocess.run(["ls", "-a", mount.path / "folder"], capture_output=True, timeout=20, check=True)
     assert listed.stdout == b".\n..\n", "`..` of a directory right below the root is the mount point itself"
@@ -264,10 +268,13 @@ def test_h22_mount_names_who_works_beneath_and_asks_before_it_covers_them(
     cache.mkdir()
     with (cache / "written").open("wb"), (cache / "locked").open("a+b") as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
-        found = Mounted(cache).run("mount", cache, check=False)
-        assert found.returncode == 1
-        assert f"(process {os.getpid()}) writes to {cache}/written" in found.stderr
-        assert "--force" in found.stderr
-        assert mounts.view_at(cache) is None
+        try:
+            found = ipfsfs("mount", cache, check=False)
+            assert found.returncode == 1
+            assert f"(process {os.getpid()}) writes to {cache}/written" in found.stderr
+            assert "--force" in found.stderr
+            assert mounts.view_at(cache) is None
+        finally:
+            clear(cache)
         mounted(cache, "--force")
         assert mounts.view_at(cache) is not None

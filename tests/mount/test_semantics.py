@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.calls import cid_of, download, eventually, plain_directory, refuses
+from tests.support.calls import cid_of, download, plain_directory, refuses
 from tests.support.mounted import Mounted, environment, ipfsfs
+from tests.support.processes import eventually
 
 REPO = "models--org--name"
 

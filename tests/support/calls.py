@@ -1,28 +1,16 @@
-"""What tests ask of a mounted tree: calls that must fail, things that come to be, ways around the view."""
+"""What tests ask of a mounted tree: calls that must fail, CIDs, downloads, ways around the view."""
 
 from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from tests.support.mounted import Mounted
-
-SOON_S: Final = 20.0
-
-
-def eventually(true: Callable[[], object], what: str) -> None:
-    """Return when something has come true; fail after a while."""
-    deadline = time.monotonic() + SOON_S
-    while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {SOON_S} s"
-        time.sleep(0.02)
 
 
 def refuses(code: int, call: Callable[[], object]) -> None:
