@@ -1,0 +1,117 @@
+"""Hazards of a disk that does not answer, and of the kernel's memory of inodes: H2, H12."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support import stalling
+from tests.support.calls import eventually, plain_directory
+from tests.support.mounted import TREE, Mounted, environment
+
+READERS: Final = 150
+"""More than the kernel's own 12 READs in the background, than pyfuse3's own 99 tasks, and than any limiter of ours."""
+
+
+@pytest.fixture
+def stalled(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A filesystem with a file that answers no READ until the file named second is there. Needs root."""
+    at, go = tmp_path / "stalled", tmp_path / "go"
+    at.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.stalling", at, go], cwd=TREE, env=environment(), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    try:
+        yield at, go
+    finally:
+        go.touch()
+        subprocess.run(["umount", "-l", at], check=True)
+        assert process.wait(20) == 0
+        process.stdout.close()
+
+
+@pytest.mark.root
+def test_h02_reads_that_wait_for_one_file_stop_nobody_else(
+    stalled: tuple[Path, Path], tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    below, go = stalled
+    mount = mounted(below, "--store", str(tmp_path / "store"))
+    wrong: list[int] = []
+
+    def read(offset: int) -> None:
+        fd = os.open(mount.path / "slow", os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        if os.pread(fd, 4096, offset) != stalling.content(offset, 4096):
+            wrong.append(offset)
+        os.close(fd)
+
+    readers = [threading.Thread(target=read, args=(at * 135_168,), daemon=True) for at in range(READERS)]
+    for reader in readers:
+        reader.start()
+    time.sleep(1)
+    assert all(reader.is_alive() for reader in readers)
+    began = time.monotonic()
+    with (mount.path / "quick").open("rb", buffering=0) as quick:
+        for offset in range(0, stalling.SIZE, 1 << 20):
+            assert os.pread(quick.fileno(), 70_000, offset) == stalling.content(offset, 70_000)
+    assert sorted(os.listdir(mount.path)) == ["quick", "slow"]
+    assert (mount.path / "slow").stat().st_size == stalling.SIZE
+    assert not (mount.path / "missing").exists()
+    assert mount.status()["open_files"] >= READERS
+    assert time.monotonic() - began < 10
+    go.touch()
+    for reader in readers:
+        reader.join(60)
+    assert not any(reader.is_alive() for reader in readers)
+    assert wrong == []
+
+
+@pytest.mark.root
+def test_h12_a_number_that_ext4_gives_again_is_another_file_whatever_the_kernel_forgets_late(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """Files come and go under numbers that come again, some still open; then the kernel forgets all at once."""
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        kept: dict[int, bytes] = {}
+        numbers = []
+        for generation in range(40):
+            for name in range(25):
+                path = mount.path / f"f{name}"
+                path.write_bytes(b"%d %d" % (generation, name))
+                numbers.append(path.stat().st_ino)
+                if name % 5 == generation % 5:
+                    kept[os.open(path, os.O_RDONLY)] = path.read_bytes()
+                path.unlink()
+        assert len(set(numbers)) < len(numbers) / 2, "no number came again: this tests nothing"
+        for name in range(25):
+            (mount.path / f"f{name}").write_bytes(b"last %d" % name)
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        for fd, content in kept.items():
+            assert (os.pread(fd, 100, 0), os.fstat(fd).st_nlink) == (content, 0)
+            os.fchmod(fd, 0o600)
+        shown = {name: (mount.path / f"f{name}").stat().st_ino for name in range(25)}
+        for fd in kept:
+            os.close(fd)
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        for name in range(25):
+            path = mount.path / f"f{name}"
+            assert path.read_bytes() == b"last %d" % name
+            assert path.stat().st_ino == shown[name]
+            assert os.stat(path.name, dir_fd=beneath).st_size == len(b"last %d" % name)
+
+        def forgotten() -> bool:
+            Path("/proc/sys/vm/drop_caches").write_text("2")
+            return mount.status()["files_known_to_the_kernel"] < 40
+
+        eventually(forgotten, "nothing is kept of files that are gone")
