@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.errors import MountError
 
-PATH = click.Path(path_type=Path)
+
+class _NotLookedAt(click.Path):
+    """A path that is not looked at: in a view whose daemon hangs, that would not come back."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(os.fsdecode(value))
+
+
+PATH = _NotLookedAt()
 
 
 def mountpoint(path: Path) -> Path:

@@ -14,7 +14,7 @@ from ipfsfs.daemon import mounts, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import IpfsfsError
 
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 5.0
 
 
 @click.command(short_help="Say what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json")

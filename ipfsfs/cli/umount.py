@@ -18,7 +18,7 @@ from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint as kernel
 
 _GONE_S: Final = 10.0
-_LAZY_S: Final = 10.0
+_LAZY_S: Final = 5.0
 """How long the daemon may take before its view is taken away without asking it."""
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from ipfsfs.errors import MountError
 from ipfsfs.fuse.mountpoint import FILESYSTEM
 
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 5.0
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -90,7 +90,7 @@ def views() -> list[Mount]:
 def answers(mount: Mount) -> bool:
     """Whether a daemon is behind a view: false when every call would end in ENOTCONN.
 
-    Raises MountError where one is that does not answer, after ten seconds. The question is put by a child, since it may
+    Raises MountError where one is that does not answer, after five seconds. The question is put by a child, since it may
     never come back.
     """
     child = os.fork()
