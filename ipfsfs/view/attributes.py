@@ -65,7 +65,7 @@ class Attributes:
 
     async def set(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> os.stat_result:
         """Set attributes and return all of them. Raises OSError."""
-        fd = self.nodes.look(node)
+        fd = self.nodes.reach(node)
         try:
             before = os.fstat(fd)
             if changes.size is not None:
@@ -116,7 +116,7 @@ class Attributes:
         """The value of an extended attribute. Raises OSError: ENODATA for the CID of what is not (wholly) sealed."""
         if name == CID_XATTR:
             return cid.to_text(await self._cid(node)).encode("ascii")
-        fd = self.nodes.look(node)
+        fd = self.nodes.reach(node)
         try:
             return held.get_xattr(fd, name)
         finally:
@@ -139,7 +139,7 @@ class Attributes:
         """Set an extended attribute. Raises OSError."""
         if name == CID_XATTR:
             raise OSError(errno.EPERM, "a CID follows from the content")
-        fd = self.nodes.look(node)
+        fd = self.nodes.reach(node)
         try:
             before = os.fstat(fd)
             held.set_xattr(fd, name, value)
@@ -152,7 +152,7 @@ class Attributes:
 
     def list_xattrs(self, node: Node) -> list[bytes]:
         """The names of the extended attributes. Raises OSError."""
-        fd = self.nodes.look(node)
+        fd = self.nodes.reach(node)
         try:
             return held.list_xattrs(fd)
         finally:
@@ -160,7 +160,7 @@ class Attributes:
 
     def remove_xattr(self, node: Node, name: bytes) -> None:
         """Remove an extended attribute. Raises OSError."""
-        fd = self.nodes.look(node)
+        fd = self.nodes.reach(node)
         try:
             before = os.fstat(fd)
             held.remove_xattr(fd, name)

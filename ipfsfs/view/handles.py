@@ -47,6 +47,8 @@ class OpenFile:
 
     node: Node
     fd: int = -1
+    writing: int = -1
+    """The descriptor of one of the writers; -1 while there is none."""
     readers: int = 0
     writers: int = 0
     seal: Seal | None = None
@@ -66,6 +68,11 @@ class OpenFile:
     """Set while a seal is being broken: nobody may write before that is on disk."""
     who: int = 0
     """The process that wrote last."""
+
+    @property
+    def own(self) -> int:
+        """A descriptor of the file, whatever has become of its name; -1 where nobody has it open."""
+        return self.fd if self.fd >= 0 else self.writing
 
 
 @dataclass(slots=True, eq=False)
@@ -167,6 +174,7 @@ class Handles:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable:
             file.writers += 1
+            file.writing = fd
             file.who = caller.pid
         else:
             if file.fd < 0:
@@ -189,6 +197,9 @@ class Handles:
             os.close(handle.fd)
             file.writers -= 1
             last_writer = file.writers == 0
+            if file.writing == handle.fd:
+                others = (other.fd for other in self._files.values() if other.file is file and other.writable)
+                file.writing = -1 if last_writer else next(others)
         else:
             file.readers -= 1
             if file.readers == 0:

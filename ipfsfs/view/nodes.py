@@ -202,8 +202,8 @@ class NodeTable:
         """The attributes of a node's file, as they are now. Raises OSError; ESTALE where its name reaches another."""
         if node.held >= 0:
             return os.fstat(node.held)
-        if node.file is not None and node.file.fd >= 0:
-            return os.fstat(node.file.fd)
+        if node.file is not None and (own := node.file.own) >= 0:
+            return os.fstat(own)
         if node.parent is None:
             raise stale()
         try:
@@ -229,6 +229,12 @@ class NodeTable:
             os.close(fd)
             raise stale()
         return fd
+
+    def reach(self, node: Node) -> int:
+        """A new descriptor of a node's file to set attributes by, also where it is open and its name is another's now."""
+        if node.file is not None and (own := node.file.own) >= 0:
+            return os.dup(own)
+        return self.look(node)
 
     def unnamed(self, node: Node, held: int) -> None:
         """The name a node was known by is gone: hold on to its file by a descriptor, which becomes ours."""
