@@ -231,7 +231,7 @@ class NodeTable:
         return fd
 
     def reach(self, node: Node) -> int:
-        """A new descriptor of a node's file to set attributes by, also where it is open and its name is another's now."""
+        """A new descriptor of a node's file to set attributes by, also where it is open and the name is another's."""
         if node.file is not None and (own := node.file.own) >= 0:
             return os.dup(own)
         return self.look(node)
