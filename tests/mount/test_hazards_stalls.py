@@ -1,4 +1,4 @@
-"""Hazards of a disk that does not answer, and of the kernel's memory of inodes: H2, H12."""
+"""Hazards of a disk that does not answer, of inode numbers that come again, and of names changed beneath."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Final
 import pytest
 
 from tests.support import stalling
-from tests.support.calls import eventually, plain_directory
+from tests.support.calls import plain_directory
 from tests.support.mounted import TREE, Mounted, environment
+from tests.support.processes import eventually
 
 READERS: Final = 150
 """More than the kernel's own 12 READs in the background, than pyfuse3's own 99 tasks, and than any limiter of ours."""
@@ -115,3 +116,33 @@ def test_h12_a_number_that_ext4_gives_again_is_another_file_whatever_the_kernel_
             return mount.status()["files_known_to_the_kernel"] < 40
 
         eventually(forgotten, "nothing is kept of files that are gone")
+
+
+def test_h22_a_file_that_is_open_stays_what_it_was_when_its_name_is_given_to_another(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """Replaced beneath the view: who has the old one open goes on with it, by every call."""
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+            path = mount.path / f"file{flags}"
+            path.write_bytes(b"old content")
+            fd = os.open(path, flags)
+            with open(os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=beneath), "wb") as new:
+                new.write(b"new")
+            os.rename("new", path.name, src_dir_fd=beneath, dst_dir_fd=beneath)
+            time.sleep(1.1)  # what the kernel was told of names is over
+            assert path.read_bytes() == b"new"
+            os.fchmod(fd, 0o600)
+            os.utime(fd, ns=(1, 2))
+            os.setxattr(fd, "user.a", b"1")
+            assert os.getxattr(fd, "user.a") == b"1"
+            assert (os.fstat(fd).st_size, os.fstat(fd).st_mtime_ns) == (11, 2)
+            if flags != os.O_RDONLY:
+                os.ftruncate(fd, 5)
+                os.pwrite(fd, b"OLD", 0)
+                assert os.fstat(fd).st_size == 5
+            if flags != os.O_WRONLY:
+                assert os.pread(fd, 3, 0) == (b"old" if flags == os.O_RDONLY else b"OLD")
+            os.close(fd)
+            assert path.read_bytes() == b"new"

@@ -15,9 +15,9 @@ from typing import Any, Final
 import pytest
 
 from ipfsfs.daemon import mounts
-from tests.support.calls import eventually
 from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import Mounted, clear
+from tests.support.processes import eventually
 from tests.support.twins import tree
 from tests.support.users import User, program_within_reach
 
