@@ -45,8 +45,9 @@ def all_mounts() -> list[Mount]:
 
 
 def parse(line: bytes) -> Mount:
-    """One line of mountinfo."""
-    fields = line.split()
+    """One line of mountinfo. Between fields stands one blank: white space but for blank, tab and newline is shown as it
+    is, and a mount without a device has an empty field."""
+    fields = line.rstrip(b"\n").split(b" ")
     dash = fields.index(b"-", 6)
     major, minor = fields[2].split(b":")
     return Mount(
@@ -90,8 +91,8 @@ def views() -> list[Mount]:
 def answers(mount: Mount) -> bool:
     """Whether a daemon is behind a view: false when every call would end in ENOTCONN.
 
-    Raises MountError where one is that does not answer, after five seconds. The question is put by a child, since it may
-    never come back.
+    Raises MountError where one is that does not answer, after five seconds. The question is put by a child, since it
+    may never come back.
     """
     child = os.fork()
     if child == 0:
