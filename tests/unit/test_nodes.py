@@ -34,3 +34,23 @@ def test_h13_a_file_the_kernel_knows_costs_a_few_hundred_bytes(tmp_path: Path) -
         tracemalloc.stop()
         nodes.close()
         plain.close()
+
+
+def test_h14_two_directories_for_one_call_are_both_open(tmp_path: Path) -> None:
+    """The way to a deep one opens more descriptors than are kept: that of the other must not be closed for it."""
+    plain = PlainDirectory.open(tmp_path)
+    nodes = NodeTable(plain, Place.OTHER, descriptor_limit=64)
+    try:
+        (tmp_path / "one").mkdir()
+        one = nodes.adopt(nodes.root, b"one", os.stat(tmp_path / "one"))
+        deep, path = nodes.root, tmp_path
+        for _ in range(40):
+            path /= "deeper"
+            path.mkdir()
+            deep = nodes.adopt(deep, b"deeper", os.stat(path))
+        for first, second in ((one, deep), (deep, one)):
+            fds = nodes.two_directory_fds(first, second)
+            assert [os.fstat(fd).st_ino for fd in fds] == [first.ino, second.ino]
+    finally:
+        nodes.close()
+        plain.close()
