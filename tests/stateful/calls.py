@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import stat
 import struct
 import time
 from typing import Any, Final
@@ -181,6 +182,8 @@ def pwrite(side: Side, number: int, offset: int, seed: int, lengths: list[int]) 
 
 
 def lseek(side: Side, number: int, offset: int, whence: int) -> int:
+    if stat.S_ISDIR(os.fstat(side.fds[number]).st_mode):
+        offset, whence = 0, os.SEEK_SET  # in a directory only what it told itself is a place
     return os.lseek(side.fds[number], offset, whence)
 
 
