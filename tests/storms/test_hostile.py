@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipfsfs.unixfs import cid, dagpb
-from tests.storms.fuzz import TARGETS
+from tests.storms.targets import TARGETS
 from tests.support import weights
 from tests.support.mounted import TREE, Mounted
 
