@@ -8,6 +8,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
 from ipfsfs.plain import quiet
@@ -19,6 +20,8 @@ from ipfsfs.sealer.hashing import Held
 from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret, Verified
 from ipfsfs.store.seal import unpack_leaves
 from ipfsfs.unixfs.chunk import Chunker
+
+T = TypeVar("T")
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.ESTALE, errno.ENXIO)
 
@@ -67,7 +70,7 @@ def seal(
     """Hash a file that nobody is writing to."""
     try:
         with opened(root, path, ino) as fd:
-            return (yield from _seal(fd, chunker, buffer, whole=whole))
+            return (yield from _while_named(fd, _seal(fd, chunker, buffer, whole=whole)))
     except hashing.EndedEarly:
         return Changed()
     except BlockingIOError:
@@ -106,6 +109,23 @@ def _seal(
     return Sealed(identity, hashed.root, hashed.leaves, hashed.sums, hashed.sha256, leased)
 
 
+def _while_named(fd: int, steps: Generator[int, None, T]) -> Generator[int, None, T]:
+    """Go on with a job for as long as its file has a name: one that was removed is to give back its blocks.
+
+    Raises FileNotFoundError.
+    """
+    while True:
+        try:
+            count = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if not os.fstat(fd).st_nlink:
+            steps.close()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        yield count
+
+
 def settle(root: Root, path: bytes, identity: Identity) -> bool:
     """Have a file's bytes on disk. Whether it still had this identity, before and after."""
     try:
@@ -125,9 +145,8 @@ def verify(
     try:
         with opened(root, path, identity.ino) as fd, _from_disk(fd, identity.size) as source:
             unchanged = Identity.of(fd) == identity
-            found = yield from hashing.compare(
-                source, identity.size, unpack_leaves(leaves), sums, buffer, whole=bool(sha256)
-            )
+            steps = hashing.compare(source, identity.size, unpack_leaves(leaves), sums, buffer, whole=bool(sha256))
+            found = yield from _while_named(fd, steps)
             unchanged = unchanged and Identity.of(fd) == identity
     except hashing.EndedEarly:
         return Verified((), (), None, False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat as stat_
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,6 +52,8 @@ class Names:
     on_changed: Callable[[Node], None]
     on_moved: Callable[[Node], None]
     on_gone: Callable[[bytes], None]
+    last_removal: float = -math.inf
+    """When a file last lost its last name (s, monotonic): until the kernel has forgotten it, it keeps its blocks."""
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
 
     def lookup(self, parent: Node, name: bytes) -> Entry | None:
@@ -191,6 +195,8 @@ class Names:
             fd = -1
         if stat_.S_ISREG(st.st_mode) and st.st_nlink == 0:
             self.seals.drop(st.st_ino)
+            self.promises.finished(st.st_ino)
+            self.last_removal = time.monotonic()
         return fd
 
     def _gone(self, parent: Node, name: bytes) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -34,6 +35,9 @@ from ipfsfs.view.trees import Trees
 from ipfsfs.view.writing import Writer
 
 log = logging.getLogger(__name__)
+
+_ROOM_S: Final = 1.0
+"""How long a removed file may keep its blocks: until the kernel has forgotten it, and the sealer let go of it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,7 +98,10 @@ class View:
         def file_gone(path: bytes) -> None:
             start_behind(seals.mended, path)
 
-        writer = Writer(seals, on.ownership, promises.written, promises.overwritten)
+        def room_to_come() -> bool:
+            return time.monotonic() - names.last_removal < _ROOM_S
+
+        writer = Writer(seals, on.ownership, promises.written, promises.overwritten, room_to_come)
         reader = Reader(
             nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit), start_behind
         )

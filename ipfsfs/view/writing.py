@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,16 +22,19 @@ _SLOW_S: Final = 0.005
 _WARY: Final = 16
 """How many writes go to a thread after a slow one, before one is tried inline again."""
 _THREADS: Final = 8
+_AGAIN_S: Final = 0.01
 
 
 @dataclass(slots=True)
 class Writer:
-    """Serves WRITEs and truncation. `on_written` hears of every span, `on_broken` of a promise about to be broken."""
+    """Serves WRITEs and truncation. `on_written` hears of every span, `on_broken` of a promise about to be broken.
+    `room_to_come` says whether a full disk may have room in a moment."""
 
     seals: Seals
     ownership: Ownership
     on_written: Callable[[OpenFile, int, int], None]
     on_broken: Callable[[Node, Seal, int], Awaitable[None]]
+    room_to_come: Callable[[], bool]
     _wary: int = 0
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
 
@@ -40,7 +44,12 @@ class Writer:
         if file.seal is not None or file.breaking is not None or self._wary:
             return None
         began = time.perf_counter()
-        written = self.ownership.pwrite(handle.fd, data, offset, handle.uid, handle.gid)
+        try:
+            written = self.ownership.pwrite(handle.fd, data, offset, handle.uid, handle.gid)
+        except OSError as error:
+            if error.errno == errno.ENOSPC and self.room_to_come():
+                return None
+            raise
         if time.perf_counter() - began > _SLOW_S:
             self._wary = _WARY
         self._note(handle, offset, written)
@@ -51,11 +60,22 @@ class Writer:
         file = handle.file
         await self.unseal(file, handle.pid, below=offset)
         self._wary = max(0, self._wary - 1)
-        written = await trio.to_thread.run_sync(
-            self.ownership.pwrite, handle.fd, data, offset, handle.uid, handle.gid, limiter=self._limiter
-        )
+        while True:
+            try:
+                written = await self._pwrite(handle, offset, data)
+                break
+            except OSError as error:
+                # On plain disk, what was removed before this write would have made room for it.
+                if error.errno != errno.ENOSPC or not self.room_to_come():
+                    raise
+            await trio.sleep(_AGAIN_S)
         self._note(handle, offset, written)
         return written
+
+    async def _pwrite(self, handle: Handle, offset: int, data: bytes) -> int:
+        return await trio.to_thread.run_sync(
+            self.ownership.pwrite, handle.fd, data, offset, handle.uid, handle.gid, limiter=self._limiter
+        )
 
     async def unseal(self, file: OpenFile, pid: int, *, below: int) -> None:
         """Break a file's seal before bytes from `below` on change, durably where sealed ones are among them (H17).

@@ -61,6 +61,16 @@ def wait_for_guardian(daemon: int, within_s: float = 10.0) -> None:
     eventually(lambda: not guardians_of(daemon), f"the guardian of {daemon} goes", within_s)
 
 
+def wait_until_unused(directory: Path, within_s: float = 15.0) -> None:
+    """Return when no daemon and no guardian of anything below a directory is there: its disk can be unmounted."""
+
+    def users() -> list[int]:
+        pids = [*beside("daemon"), *beside("daemon.guardian")]
+        return [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
+
+    eventually(lambda: not users(), f"nothing uses {directory}", within_s)
+
+
 def _arguments(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")

@@ -8,14 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.support.filesystems import mounted_image, new_ext4_image
+from tests.support.processes import wait_until_unused
 
 _FIEMAP: Final = 0xC020660B
 _FIEMAP_SYNC: Final = 1
@@ -75,18 +75,7 @@ def spoilable_disk(directory: Path, size_mib: int = 128) -> Iterator[Disk]:
             yield Disk(directory / "disk.img", at, plain)
         finally:
             os.close(plain)
-            _wait_for_daemon(at / "cache.ipfsfs" / "lock")
-
-
-def _wait_for_daemon(lock: Path) -> None:
-    """After a test that failed a daemon may still be on its way out, and the disk in use as long."""
-    deadline = time.monotonic() + 10
-    with suppress(FileNotFoundError), lock.open() as file:
-        while time.monotonic() < deadline:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(0.05)
+            wait_until_unused(at)
 
 
 def _physical(fd: int, offset: int, length: int) -> int:
