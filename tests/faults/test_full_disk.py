@@ -114,17 +114,18 @@ def test_a_full_disk_is_said_as_plain_disk_says_it_and_nothing_else_is_lost(
 
 def test_no_inode_is_left(small_disk: Callable[[str], Path], mounted: Callable[..., Mounted], tmp_path: Path) -> None:
     cache = small_disk("disk")
-    left = os.statvfs(cache).f_ffree
-    for number in range(left - 100):
-        os.mknod(cache / f"{number}")
+    elsewhere = cache.parent / "elsewhere"
+    elsewhere.mkdir()
+    for number in range(os.statvfs(cache).f_ffree - 100):
+        os.mknod(elsewhere / f"{number}")
     mount = mounted(cache, "--store", str(tmp_path / "store"))
-    for number in range(left - 100, left):
+    for number in range(100):
         os.mknod(cache / f"{number}")
     for call in (Path.touch, lambda path: path.symlink_to("x"), Path.mkdir):
         with pytest.raises(OSError, match="No space left"):
             call(cache / "one-more")
-    assert len(os.listdir(cache)) == left
-    for number in range(left - 100, left):
+    assert len(os.listdir(cache)) == 100
+    for number in range(100):
         (cache / f"{number}").unlink()
     (cache / "file").write_bytes(KEPT)
     assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
