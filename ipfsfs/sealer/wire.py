@@ -52,7 +52,7 @@ class Decoder:
                 return
             try:
                 header = json.loads(self._data[_LENGTHS.size : blob_at])
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(f"a frame holds no JSON: {error}") from None
             if not isinstance(header, dict):
                 raise FormatError("a frame holds no JSON object")

@@ -33,7 +33,7 @@ SEEDS: dict[str, list[bytes]] = {
         dagpb.encode_node([_LINK, _LINK], dagpb.encode_unixfs(dagpb.Unixfs(dagpb.Type.FILE, None, 24, [12, 12]))),
         dagpb.encode_unixfs(dagpb.Unixfs(dagpb.Type.SYMLINK, b"target")),
     ],
-    "pipe": [struct.pack(">II", 9, 3) + b'{"id": 1}abc'],
+    "pipe": [struct.pack(">II", 9, 3) + b'{"id": 1}abc', struct.pack(">II", 200_000, 0) + b"[" * 200_000],
     "question": [b'{"command": "seal", "path": "x"}\n', b"[]\n", b"[" * 5000 + b"\n"],
     "mountinfo": [b"tmp/a b\\040\tc\n"],
 }
@@ -48,6 +48,7 @@ def test_made_up_bytes_do_no_harm(target: str) -> None:
     )
     @settings(max_examples=300, deadline=None, database=None)
     @example(data=b"", where=0, patch=b"")
+    @example(data=seeds[-1], where=0, patch=b"")
     def once(data: bytes, where: int, patch: bytes) -> None:
         TARGETS[target](data[:where] + patch + data[where + len(patch) :])
 
@@ -84,7 +85,7 @@ def test_atheris_finds_no_bytes_that_do_harm(atheris: Path, tmp_path: Path, targ
         check=False,
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    told = [line for line in done.stderr.splitlines() if line.startswith(("#", "Done"))]
+    told = [line for line in done.stderr.splitlines() if "cov:" in line or line.startswith("Done")]
     print(f"\natheris: {json.dumps({'target': target, 'seconds': SECONDS, 'said': told[-2:]})}")
 
 
