@@ -122,6 +122,12 @@ class Example(RuleBasedStateMachine):
         except OSError:
             return False
 
+    def makes_a_promise(self, path: bytes) -> bool:
+        """Whether to make a file at a path would make one at a promised name, by way of a link: see `free_names`."""
+        here = self.pair.plain / self.name
+        reached = os.path.realpath(os.fsencode(here / os.fsdecode(path)))
+        return not os.path.lexists(reached) and os.path.relpath(reached, os.fsencode(here)) in PROMISED
+
     def no_longer_timed(self, of: int) -> None:
         for side, (_, found) in enumerate(self.open[of].both("inode", of)):
             self.untimed[side].add(found)

@@ -47,7 +47,8 @@ class FileRules(Example):
         umask=umasks,
     )
     def open_or_create(self, path: bytes, access: int, flags: int, mode: int, umask: int) -> None:
-        self.opened(self.first, path, access | flags | os.O_CREAT | os.O_NONBLOCK, mode, umask)
+        if not self.makes_a_promise(path):
+            self.opened(self.first, path, access | flags | os.O_CREAT | os.O_NONBLOCK, mode, umask)
 
     @few_open
     @rule(path=free_names, access=access_modes, flags=st.sampled_from([0, os.O_NOFOLLOW | os.O_NONBLOCK, os.O_TRUNC]))
@@ -88,7 +89,7 @@ class FileRules(Example):
 
     @rule(path=free_names, seed=seeds, length=sizes)
     def copy_in(self, path: bytes, seed: int, length: int) -> None:
-        if not self.is_fifo(path):
+        if not self.is_fifo(path) and not self.makes_a_promise(path):
             self.first.same("copy_at", path, seed, length)
 
     @rule(which=st.integers(0, len(DOWNLOADS) - 1), linked=st.booleans())
