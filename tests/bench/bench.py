@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import material, processes
+from tests.bench import caches, material, processes
 from tests.bench.client import Client
 from tests.bench.material import Scale
 from tests.bench.places import Bare, Place, View
@@ -121,7 +120,7 @@ class Bench:
         for place in self.places.values():
             if place is not plain:
                 material.copy_tree(plain.plain, place.plain)
-        os.sync()
+        caches.write_back(self.directory)
         for place in self.places.values():
             place.mount()
         view = self.places[VIEW]
@@ -205,7 +204,7 @@ class At:
 
     def written_back(self) -> None:
         """Wait until nothing that was written before is still on its way to the disk."""
-        os.sync()
+        caches.write_back(self.bench.directory)
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ Dropping single files needs no root, and leaves the interpreter and everybody el
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -12,7 +13,19 @@ from typing import Final
 
 from ipfsfs.plain import syscalls
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 _TRIES: Final = 50
+
+
+def write_back(directory: Path) -> None:
+    """Wait until what was written is on the disk of this filesystem. sync(2) would wait for all others as well."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), f"syncfs failed for {directory}")
+    finally:
+        os.close(fd)
 
 
 def warm(file: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.bench import material
+from tests.bench import caches, material
 from tests.bench.bench import At
 from tests.bench.places import Bare, Place, View
 from tests.bench.row import BARE, MOUNTED, Aim, Line, Row, Unit
@@ -39,7 +39,7 @@ def _place(at: At) -> Place:
     if not place.plain.exists():
         at.bench.closing(place)
         _fill(place.plain)
-        os.sync()
+        caches.write_back(at.bench.directory)
     return place
 
 

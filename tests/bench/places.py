@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -192,8 +193,14 @@ class View(Place):
         self.mount()
 
     def close(self) -> None:
+        daemon = self._mounted.pid
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            self.umount()
         clear(self.root)
-        self._mounted.pid = 0
+        if self._mounted.pid:
+            with suppress(ProcessLookupError):
+                os.kill(daemon, signal.SIGKILL)
+            self._mounted.pid = 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
