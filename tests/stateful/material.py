@@ -59,8 +59,8 @@ TARGETS: Final = [
 ]
 
 _OFTEN: Final = [b"a", b"b", b"d/a", b"d/b", b"d/e/a"]
-names = st.sampled_from(NAMES + PROMISED + 3 * (_OFTEN + PROMISED[3:]))
-free_names = st.sampled_from(NAMES + 3 * _OFTEN)
+names = st.sampled_from(NAMES + PROMISED + 8 * (_OFTEN + PROMISED[3:]))
+free_names = st.sampled_from(NAMES + 8 * _OFTEN)
 """Names that promise nothing: what stands at a promised name without being what it promises is taken away (H23), which
 plain disk does not do."""
 sizes = st.one_of(

@@ -54,7 +54,7 @@ def drive(pair: Pair, *, examples: int, steps: int, batch: int) -> None:
 
 def test_the_view_behaves_as_the_filesystem_below(tmp_path: Path) -> None:
     with new_pair(tmp_path) as pair:
-        drive(pair, examples=8, steps=80, batch=0)
+        drive(pair, examples=8, steps=200, batch=0)
 
 
 @pytest.mark.campaign

@@ -27,7 +27,7 @@ from tests.stateful.pair import eventually
 from tests.stateful.side import content
 from tests.support.calls import cid_of
 
-HEAVY_EVERY: Final = 20
+HEAVY_EVERY: Final = 40
 """Steps between two that take a second: unmounting, killing, writing beneath."""
 
 
