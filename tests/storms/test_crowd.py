@@ -18,7 +18,7 @@ ROUNDS = 6
 
 
 @pytest.mark.parametrize(
-    ("processes", "size"), [(40, 3_000_001), pytest.param(200, 32_000_001, marks=pytest.mark.campaign)]
+    ("processes", "size"), [(24, 1_000_001), pytest.param(200, 32_000_001, marks=pytest.mark.campaign)]
 )
 @pytest.mark.timeout(3600)
 def test_a_crowd_at_one_file(mounted: Callable[..., Mounted], tmp_path: Path, processes: int, size: int) -> None:

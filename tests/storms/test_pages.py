@@ -29,7 +29,7 @@ class Scale:
     processes: int
 
 
-SMOKE = Scale(pages=16_384, seconds=2, threads=4, processes=2)
+SMOKE = Scale(pages=8_192, seconds=1, threads=4, processes=2)
 WHOLE = Scale(pages=524_288, seconds=float(os.environ.get("IPFSFS_STORM_SECONDS", "60")), threads=16, processes=8)
 
 

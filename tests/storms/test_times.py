@@ -69,7 +69,7 @@ def test_files_from_another_time_are_sealed_and_changes_of_them_seen(
     assert view.run("verify", cache).returncode == 0
 
 
-@pytest.mark.parametrize("shift_s", [-9000 * DAY_S, -DAY_S, DAY_S, 4000 * DAY_S])
+@pytest.mark.parametrize("shift_s", [-9000 * DAY_S, 4000 * DAY_S])
 def test_a_change_under_an_mtime_that_was_set_back_is_seen(mounted: Callable[..., Mounted], shift_s: int) -> None:
     """Beneath nobody writes here; through the view, with the same size and mtime before and after."""
     view = mounted()
