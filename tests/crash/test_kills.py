@@ -40,8 +40,11 @@ def _round(mount: Mounted, number: int, chance: random.Random, writers: int = 2)
     took = mount.kill()
     models = []
     for worker, first in zip(running, firsts, strict=True):
-        said, _ = worker.communicate(timeout=30)
-        models.append(Model.of(first + said))
+        worker.terminate()  # one that had nothing open at that moment goes on, on plain disk
+        assert worker.stdout is not None
+        models.append(Model.of(first + worker.stdout.read()))
+        worker.stdout.close()
+        worker.wait(30)
     for top, model in zip(tops, models, strict=True):
         assert model.wrong == []
         assert model.differences(top) == [], "on plain disk, right after the kill"
@@ -73,8 +76,8 @@ def unmounted(mounted: Callable[..., Mounted], tmp_path: Path) -> Mounted:
 
 
 def test_nothing_acknowledged_is_lost(unmounted: Mounted) -> None:
-    """Ten kills; the campaign below makes a thousand."""
-    _rounds(unmounted, 10, seed=1)
+    """A few kills; the campaign below makes a thousand."""
+    _rounds(unmounted, 4, seed=1)
 
 
 @pytest.mark.campaign

@@ -13,16 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.store import recovery
-from ipfsfs.store.layout import Store
 from ipfsfs.store.seal import UNIT
 from tests.support.mounted import Mounted
 from tests.support.rot import Disk, spoilable_disk
+from tests.support.stores import amend_seals
 
 pytestmark = pytest.mark.root
 
@@ -195,7 +193,8 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         (mount.path / name).write_bytes(CONTENT)
     mount.seal()
     mount.umount()
-    _amend(mount, {(mount.path / name).stat().st_ino: fields for name, (fields, _) in JUDGED.items()})
+    fields = {(mount.path / name).stat().st_ino: fields for name, (fields, _) in JUDGED.items()}
+    amend_seals(mount.path, mount.store, lambda seal: replace(seal, **fields[seal.ino]))
     mount.mount()
     disk.rot("no-lease-settled", BAD * UNIT)
     assert mount.run("verify", mount.path / "no-lease-settled").returncode == 0
@@ -217,18 +216,3 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         assert os.getxattr(path, "ipfs.cid"), "sealed again, as it is now"
         assert path.read_bytes() == found
     assert mount.status()["rot"] == []
-
-
-def _amend(mount: Mounted, fields: dict[int, dict[str, Any]]) -> None:
-    """Change the seals of some inodes, in the index of a store that nobody uses."""
-    plain = PlainDirectory.open(mount.path)
-    store = Store.open(mount.store)
-    try:
-        ledger = recovery.open_ledger(store)
-        index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
-        index.put([replace(seal, **fields[seal.ino]) for seal in list(index.iterate())])
-        index.close()
-        ledger.close()
-    finally:
-        store.close()
-        plain.close()
