@@ -88,9 +88,12 @@ class Example(RuleBasedStateMachine):
         for one, other in zip(view[1], plain[1], strict=False):
             assert one[:4] == other[:4], f"the view shows {one[:4]}, plain disk {other[:4]}"
         assert len(view[1]) == len(plain[1]), f"the view shows {view[1]}, plain disk {plain[1]}"
+        found = (view[1], plain[1])
+        # A number comes again when its file is gone, on either side: what either leaves out counts on neither.
+        left_out = {name for side in (0, 1) for name, *_, stamps in found[side] if stamps[0] in self.untimed[side]}
         changed = []
-        for side, found in enumerate((view[1], plain[1])):
-            now = {name: stamps for name, _, _, _, stamps in found if stamps[0] not in self.untimed[side]}
+        for side in (0, 1):
+            now = {name: stamps for name, *_, stamps in found[side] if name not in left_out}
             before, self.times[side] = self.times[side], now
             changed.append(
                 {
