@@ -60,6 +60,6 @@ def test_lines_are_short() -> None:
         f"{document.relative_to(ROOT)}:{number}"
         for document in DOCUMENTS
         for number, line in enumerate(document.read_text().splitlines(), start=1)
-        if len(line) > LONGEST_LINE
+        if len(line) > LONGEST_LINE and not line.startswith("|")  # a row of a table cannot be broken
     ]
     assert not long
