@@ -25,6 +25,7 @@ _PATIENCE_S: Final = 60.0
 _ROOT: Final = os.geteuid() == 0
 _UMOUNT: Final = ("umount",) if _ROOT else ("fusermount3", "-u")
 _SEALED_S: Final = 600.0
+_GOING_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -108,8 +109,12 @@ class Bare(Place):
     def umount(self) -> None:
         if self._process is None:
             return
-        _take_away(self.root)
-        self._process.wait(_PATIENCE_S)
+        subprocess.run([*_UMOUNT, self.root], check=True, capture_output=True)
+        try:
+            self._process.wait(_GOING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # somebody's mount namespace has a copy of the mount
+            self._process.wait()
         self._process = None
 
     def remount(self) -> None:
@@ -215,7 +220,3 @@ def set_read_ahead(mountpoint: Path, kib: int) -> None:
     dev = mountpoint.stat().st_dev
     with suppress(PermissionError):
         Path(f"/sys/class/bdi/{os.major(dev)}:{os.minor(dev)}/read_ahead_kb").write_text(str(kib))
-
-
-def _take_away(mountpoint: Path) -> None:
-    subprocess.run([*_UMOUNT, mountpoint], check=True, capture_output=True)
