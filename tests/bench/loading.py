@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +17,15 @@ _READ_ROWS: Final = 1000
 
 
 def ready_transformers() -> None:
-    """Import all that loads a model, and load a small one; with one thread, so that no pool is forked."""
+    """Import all that loads a model, and no more: the first load of a process is what a worker waits for.
+
+    With one thread, so that no pool is forked.
+    """
     import torch
 
+    import_module("transformers.models.auto.modeling_auto")
+    import_module("transformers.models.llama.modeling_llama")
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as directory:
-        save_model(directory, 0)
-        load_model(directory)
 
 
 def ready_datasets() -> None:
@@ -42,7 +45,7 @@ def save_model(directory: str, layers: int) -> None:
     from transformers import AutoModel, LlamaConfig
 
     config = LlamaConfig(
-        vocab_size=35_500 if layers else 100,
+        vocab_size=35_500,
         hidden_size=1024,
         intermediate_size=4096,
         num_hidden_layers=layers,
@@ -54,14 +57,14 @@ def save_model(directory: str, layers: int) -> None:
         AutoModel.from_config(config, dtype=torch.bfloat16).save_pretrained(directory)
 
 
-def load_model(name: str = material.MODEL) -> Done:
+def load_model() -> Done:
     """from_pretrained, and a touch of every page of every weight."""
     import torch
     from transformers import AutoModel
 
     began = time.perf_counter()
     with torch.no_grad():
-        model = AutoModel.from_pretrained(name, local_files_only=True, dtype="auto")
+        model = AutoModel.from_pretrained(material.MODEL, local_files_only=True, dtype="auto")
         size = 0
         for weight in model.state_dict().values():
             weight.view(-1)[:: 4096 // weight.element_size()].sum()
