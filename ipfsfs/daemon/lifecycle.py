@@ -31,7 +31,7 @@ from ipfsfs.hubcache.classify import root_place
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.sealer.client import Sealer, open_sealer
-from ipfsfs.store import recovery
+from ipfsfs.store import quarantine, recovery
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
@@ -215,6 +215,8 @@ async def _follow_kernel(running: Running) -> None:
 def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
     """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
     ledger = recovery.open_ledger(store)
+    with suppress(StoreError):  # `fsck` and `status` look there as well
+        quarantine.tidy(store.quarantine_fd)
     try:
         index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
     except StoreError as error:

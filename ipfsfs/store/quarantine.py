@@ -21,6 +21,8 @@ from ipfsfs.store.ledger import Quarantined
 NOTE_SUFFIX: Final = ".json"
 
 _KEPT_OF_NAME: Final = 120
+_NOTE: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}-[0-9a-f]{64}" + re.escape(NOTE_SUFFIX))
+"""The name of a note, of which even an empty one is no content: what is put here has promised names."""
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
 
 
@@ -87,6 +89,13 @@ def remove(quarantine_fd: int, name: str) -> None:
             os.unlink(name + NOTE_SUFFIX, dir_fd=quarantine_fd)
     except OSError as error:
         raise StoreError(f"cannot remove {name} from the quarantine: {error.strerror}") from error
+
+
+def tidy(quarantine_fd: int) -> None:
+    """Remove notes about files that never came, since the daemon died in between. Raises StoreError."""
+    for item in kept(quarantine_fd):
+        if item.note is None and _NOTE.fullmatch(item.stored_as):
+            remove(quarantine_fd, item.stored_as)
 
 
 def _read_note(quarantine_fd: int, name: str) -> dict[str, str | int] | None:

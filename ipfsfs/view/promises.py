@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from ipfsfs.errors import IntegrityError, IpfsfsError, StoreError
+from ipfsfs.errors import IntegrityError, SealerLost, StoreError
 from ipfsfs.hubcache.classify import Kind, Place, kind, promise
 from ipfsfs.plain import entries, held, moving
 from ipfsfs.plain.identity import Identity
@@ -120,11 +120,8 @@ class Promises:
             return
         path = self._path(parent, name)
         outcome: object = None
-        try:
-            with trio.move_on_after(_WAIT_S):
-                outcome = await self.sealer.digest(path, st.st_ino, promised)
-        except IpfsfsError as error:
-            log.warning("%s: not checked at its rename (%s); sealing will", os.fsdecode(new_name), error)
+        with trio.move_on_after(_WAIT_S):
+            outcome = await self._digest(path, st.st_ino, promised)
         if not isinstance(outcome, Digest):
             self._open.add(st.st_ino)
             self.start_soon(self._check_late, new_parent, new_name, st.st_ino, promised)
@@ -139,13 +136,18 @@ class Promises:
                 hint="The file is in quarantine (see `ipfsfs status`). Download it again.",
             )
 
+    async def _digest(self, path: bytes, ino: int, promised: bytes) -> object:
+        """What the sealer says of a file; once more, if it dies with the question. None where it cannot be asked."""
+        for _ in range(2):
+            try:
+                return await self.sealer.digest(path, ino, promised)
+            except SealerLost as error:
+                log.warning("%s: %s", os.fsdecode(path), error)
+        return None
+
     async def _check_late(self, parent: Node, name: bytes, ino: int, promised: bytes) -> None:
         """Check what could not be checked before its rename. Where it cannot be now either, sealing will."""
-        try:
-            outcome = await self.sealer.digest(self._path(parent, name), ino, promised)
-        except IpfsfsError as error:
-            log.warning("%s: not checked after its rename (%s); sealing will", os.fsdecode(name), error)
-            return
+        outcome = await self._digest(self._path(parent, name), ino, promised)
         if not isinstance(outcome, Digest):
             return
         if outcome.sha256 == promised:

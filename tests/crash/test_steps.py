@@ -150,7 +150,7 @@ STEPS = [in_mounting, in_unmounting, in_sealing, in_a_promise_check, in_a_quaran
 
 def _repeat(step: Callable[..., None], mount: Mounted, times: int, seed: int) -> None:
     chance = random.Random(seed)
-    mount.expect_logged += ["not what the name promises", "the same bytes came again", "not checked at its rename"]
+    mount.expect_logged += ["not what the name promises", "the same bytes came again", "the sealer was ended"]
     mount.umount()
     files = _fill(mount.path)
     for _ in range(times):
