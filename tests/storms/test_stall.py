@@ -7,6 +7,7 @@ itself elsewhere (as NFS is) and knows no reads that do not wait.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ SOON_S = 2.0
 """How long somebody may wait who needs nothing of the disk."""
 AFTERWARDS_S = 60.0
 """How soon after the stall everybody must be done."""
+_MAP_LOCKED = 0x2000
+"""`MAP_LOCKED` of <asm-generic/mman.h>, which Python does not name."""
 
 
 @dataclass(slots=True)
@@ -117,10 +120,9 @@ def test_nobody_waits_for_a_stalled_disk_who_does_not_need_it(
 
 
 def _stall(disk: Disk, kind: str, seconds: float, view: Mounted, cache: Path, crew: Crew) -> dict[str, Any]:
-    crew.wait(AFTERWARDS_S, [crew.start("reader", cache / "cached", PAGES, 0, "once")])
     _forget_beneath(view, cache / "uncached")
     waiting: list[Worker] = []
-    with disk.stalled(kind, seconds):
+    with _kept_in_memory(view, cache / "cached"), disk.stalled(kind, seconds):
         if kind != "write":
             waiting.append(crew.start("reader", cache / "uncached", PAGES, 0, "once", name=f"stalled-{kind}"))
             time.sleep(seconds / 5)
@@ -137,8 +139,24 @@ def _stall(disk: Disk, kind: str, seconds: float, view: Mounted, cache: Path, cr
 
 
 def _forget_beneath(view: Mounted, path: Path) -> None:
-    """Have the kernel drop a file from the caches of the view and of the filesystem below: by the daemon's own way to
-    it, for there is no other while the view is mounted."""
+    """Have the kernel drop a file from the caches of the view and of the filesystem below."""
+    with _beneath(view, path) as below:
+        os.fsync(below)
+        os.posix_fadvise(below, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _kept_in_memory(view: Mounted, path: Path) -> Iterator[None]:
+    """Lock a file's pages in the cache of the filesystem below: some machines page out at any moment what nobody maps
+    (DAMON's proactive reclaim)."""
+    with _beneath(view, path) as below, mmap.mmap(below, 0, mmap.MAP_SHARED | _MAP_LOCKED, mmap.PROT_READ):
+        yield
+
+
+@contextmanager
+def _beneath(view: Mounted, path: Path) -> Iterator[int]:
+    """A file beneath, opened by the daemon's own way to it, for there is no other while the view is mounted. The view
+    forgets what it has cached of it."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         beneath = [
@@ -148,5 +166,4 @@ def _forget_beneath(view: Mounted, path: Path) -> None:
         ]
         assert len(beneath) == 1
         with beneath[0].open("rb") as below:
-            os.fsync(below.fileno())
-            os.posix_fadvise(below.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield below.fileno()
