@@ -11,7 +11,8 @@ from __future__ import annotations
 import select
 import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -41,11 +42,9 @@ class Turn:
 
     async def __aexit__(self, *_: object) -> None:
         self._taken = False
-        if _readiness.ended:
-            self._waiting.unpark_all()
 
     def pass_on(self) -> None:
-        """The task that had the turn is busy: let another read."""
+        """The task that had the turn is busy, or at its end: let another read."""
         if not self._taken:
             self._waiting.unpark()
 
@@ -54,7 +53,6 @@ class Turn:
 class Readiness:
     """Stands in for `trio.lowlevel` where pyfuse3 waits for the descriptor."""
 
-    ended: bool = False
     _polled: int = -1
     _poll: Any = None
     _in_a_row: int = 0
@@ -67,27 +65,47 @@ class Readiness:
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
         began = time.perf_counter()
-        events = self._look(fd)
-        while not events and self._soon and time.perf_counter() - began < _SOON_S:
-            events = self._look(fd)
-        if not events:
+        there = self._look(fd)
+        while not there and self._soon and time.perf_counter() - began < _SOON_S:
+            there = self._look(fd)
+        while not there:  # a request is gone again if who made it is killed, and reading would then stop everything
             self._in_a_row = 0
             await trio.lowlevel.wait_readable(fd)
-            events = self._look(fd)
+            there = self._look(fd)
         self._soon = time.perf_counter() - began < _SOON_S
-        if events and events[0][1] & (select.POLLERR | select.POLLHUP):
-            self.ended = True
 
-    def _look(self, fd: int) -> list[tuple[int, int]]:
+    def _look(self, fd: int) -> bool:
         if fd != self._polled:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLIN)
             self._polled = fd
-        found: list[tuple[int, int]] = self._poll.poll(0)
-        return found
+        return bool(self._poll.poll(0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
+
+
+@dataclass(slots=True)
+class Loops:
+    """Stands in for the nursery that pyfuse3 starts its loops in: one that ends lets the next read, or see that all is
+    over."""
+
+    _nursery: trio.Nursery
+
+    def start_soon(self, loop: Callable[..., Awaitable[None]], *arguments: object, name: str) -> None:
+        self._nursery.start_soon(self._run, loop, arguments, name=name)
+
+    async def _run(self, loop: Callable[..., Awaitable[None]], arguments: tuple[object, ...]) -> None:
+        try:
+            await loop(*arguments)
+        finally:
+            _turn.pass_on()
+
+
+@asynccontextmanager
+async def _open_nursery() -> AsyncIterator[Loops]:
+    async with trio.open_nursery() as nursery:
+        yield Loops(nursery)
 
 
 _readiness: Final = Readiness()
@@ -98,13 +116,12 @@ def install() -> None:
     """Have pyfuse3 wait by way of this module; before its loop is started."""
     global _turn
     _turn = Turn()
-    _readiness.ended = False
     _readiness._polled = -1
     parts = types.SimpleNamespace(
         Lock=lambda: _turn,
         lowlevel=_readiness,
         ClosedResourceError=trio.ClosedResourceError,
-        open_nursery=trio.open_nursery,
+        open_nursery=_open_nursery,
         from_thread=trio.from_thread,
     )
     pyfuse3.trio = parts  # type: ignore[attr-defined]
