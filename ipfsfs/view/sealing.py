@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 
 _QUIET_S: Final = 0.3
 """How long a file must have been left alone before it is sealed: longer than the clock's tick hides a change."""
+_BURST_S: Final = 5.0
+"""While files are made one after the other, as by tar, how long the first of them waits: sealing takes from whoever
+makes them a quarter of two cores."""
 _SETTLED_S: Final = 0.1
 """How long somebody who waits is kept waiting for a file to be old enough to be sealed at all."""
-_LOOK_S: Final = 0.05
-"""How often to look for what is due: thousands of small files may be made in a second."""
 _AGAIN_S: Final = 1.0
 _AGAIN_MOST_S: Final = 60.0
 _AT_ONCE: Final = 4
@@ -78,6 +79,7 @@ class Sealing:
     secret: set[int] = field(default_factory=set)
     """Inodes of files that are secret by their content."""
     _due: dict[int, tuple[Node, float, float]] = field(default_factory=dict)
+    _changed_at: float = -math.inf
     _at_work: set[Node] = field(default_factory=set)
     _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
@@ -91,6 +93,7 @@ class Sealing:
 
     def changed(self, node: Node) -> None:
         """A file was made, written, renamed or found changed: seal it when it has been left alone for a moment."""
+        self._changed_at = trio.current_time()
         self._later(node, _QUIET_S, _AGAIN_S)
 
     def _later(self, node: Node, wait_s: float, again_s: float) -> None:
@@ -122,11 +125,22 @@ class Sealing:
                     self._at_work.add(node)
                     await self._limiter.acquire_on_behalf_of(node)
                     nursery.start_soon(self._seal_node, node, again_s)
-                self._wake = trio.Event()
-                earliest = min((at for _, at, _ in self._due.values()), default=math.inf)
-                with trio.move_on_at(earliest):
-                    await self._wake.wait()
-                await trio.sleep(_LOOK_S)
+                await self._until_due()
+
+    async def _until_due(self) -> None:
+        """Wait until something is due and no more is being made, or the first of it has waited long enough."""
+        while True:
+            earliest = min((at for _, at, _ in self._due.values()), default=math.inf)
+            begin = min(max(earliest, self._changed_at + _QUIET_S), earliest + _BURST_S)
+            now = trio.current_time()
+            if begin <= now:
+                return
+            if begin <= now + _QUIET_S:  # nothing that is changed meanwhile can be due earlier
+                await trio.sleep_until(begin)
+                continue
+            self._wake = trio.Event()
+            with trio.move_on_at(begin):
+                await self._wake.wait()
 
     async def _seal_node(self, node: Node, again_s: float) -> None:
         try:
