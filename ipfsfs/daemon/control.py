@@ -32,13 +32,15 @@ _PATIENCE_S: Final = 3.0
 _PEER: Final = struct.Struct("=iII")
 
 
-async def listen(running: Running) -> None:
-    """Answer commands until cancelled. Where nobody can be listened to, the view goes on without."""
+async def listen(running: Running, *, task_status: trio.TaskStatus[None]) -> None:
+    """Answer commands until cancelled; started once they can be put. Where they cannot, the view goes on without."""
     try:
         listening = await _bind(running.store.fd)
     except OSError as error:
         log.error("no command can reach this daemon: control.sock: %s", error.strerror)
+        task_status.started()
         return
+    task_status.started()
     talkers = trio.Semaphore(_TALKERS)
     async with trio.open_nursery() as nursery:
         while True:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -94,12 +94,18 @@ class Running:
         self.over.set()
 
 
+class Control(Protocol):
+    """Answers the questions that are put to a view, until cancelled."""
+
+    def __call__(self, running: Running, *, task_status: trio.TaskStatus[None]) -> Awaitable[None]: ...
+
+
 async def serve(
     config: Config,
     plain: PlainDirectory,
     store: Store,
     ready: Callable[[Running], None],
-    control: Callable[[Running], Awaitable[None]],
+    control: Control,
 ) -> None:
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
@@ -160,14 +166,12 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-async def _run(
-    running: Running, ready: Callable[[Running], None], control: Callable[[Running], Awaitable[None]]
-) -> None:
+async def _run(running: Running, ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
-        nursery.start_soon(control, running)
-        nursery.start_soon(_obey_signals, running)
+        await nursery.start(control, running)
+        await nursery.start(_obey_signals, running)
         nursery.start_soon(_follow_kernel, running)
         _collect_seldom()
         ready(running)
@@ -195,9 +199,10 @@ async def _linger(running: Running) -> None:
         log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
 
 
-async def _obey_signals(running: Running) -> None:
+async def _obey_signals(running: Running, task_status: trio.TaskStatus[None]) -> None:
     """On SIGTERM and its kin: give the path back at once, serve what is open a little longer, and go."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        task_status.started()
         async for number in received:
             log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
             running.linger_s = _LINGER_S

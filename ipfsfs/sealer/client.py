@@ -130,6 +130,10 @@ class Sealer:
         """The file is of no more interest. Never waits."""
         self._prompt.end(ino)
 
+    def make_way(self, seconds: float) -> None:
+        """A worker is at work: rest for so long, with all but digests. Heeded for 5 s of 6 at most. Never waits."""
+        self._polite.hold(seconds)
+
     async def settle(self, path: bytes, identity: Identity) -> bool:
         """Have the file's bytes on disk; whether its identity is (still) this one, before and after."""
         header = {"do": "settle", "path": wire.text(path), "identity": astuple(identity)}

@@ -132,6 +132,11 @@ class Process:
         if waiting.number in self._waiting:
             self._post(wire.encode({"do": "more", "id": waiting.number}))
 
+    def hold(self, seconds: float) -> None:
+        """Whatever is being done, rest for a moment."""
+        if self.pid is not None and self._waiting:
+            self._post(wire.encode({"do": "hold", "seconds": seconds}))
+
     def grow(self, ino: int, path: bytes, prefix: int) -> None:
         """A followed file grew. Told when the pipe has room for it, and then only the last that was to be told."""
         if ino in self._growth or len(self._growth) < FOLLOWED_MAX:

@@ -7,6 +7,7 @@ Started as `python -m ipfsfs.sealer.worker ROOT REQUESTS RESULTS MANNERS`: three
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import signal
@@ -34,6 +35,9 @@ _FOLLOW_RANK: Final = 1
 _RANKS: Final = {"digest": 0, "seal": 2, "verify": 3, "settle": 5, "walk": 6}
 _IDLE_SEAL_RANK: Final = 4
 _IDLE: Final = 2
+_HELD_MOST_S: Final = 5.0
+_WORKS_S: Final = 1.0
+"""Held for so long at a time, and then at work for so long: who reads without a pause must not starve sealing."""
 _REPORT_S: Final = 0.2
 _READ: Final = 1 << 16
 
@@ -65,6 +69,8 @@ class Worker:
     _total: int = 0
     _told: int = 0
     _reported: float = 0.0
+    _held_since: float = -math.inf
+    _held_until: float = -math.inf
 
     def __post_init__(self) -> None:
         self._following = Following(self.root)
@@ -75,18 +81,21 @@ class Worker:
         poll.register(self.requests, select.POLLIN)
         busy = False
         while True:
-            if poll.poll(0 if busy else None):
+            held_s = self._held_until - time.monotonic()
+            if poll.poll((1 + held_s * 1000 if held_s > 0 else 0) if busy else None):
                 data = os.read(self.requests, _READ)
                 if not data:
                     return
                 for header, blob in self._decoder.feed(data):
                     self._take(header, blob)
-            busy = self._step()
+            busy = time.monotonic() < self._held_until or self._step()
 
     def _take(self, header: Header, blob: bytes) -> None:
         match header["do"]:
             case "follow":
                 self._follow(header)
+            case "hold":
+                self._hold(header["seconds"])
             case "cancel":
                 if (job := self._jobs.pop(header["id"], None)) is not None:
                     job.steps.close()
@@ -100,6 +109,12 @@ class Worker:
                 self._jobs[number] = _Job(
                     number, (rank, number), path, self._steps(what, number, path, header, blob), credit
                 )
+
+    def _hold(self, seconds: float) -> None:
+        now = time.monotonic()
+        if now > self._held_until + _WORKS_S:
+            self._held_since = now
+        self._held_until = min(now + seconds, self._held_since + _HELD_MOST_S)
 
     def _follow(self, header: Header) -> None:
         ino = header["ino"]

@@ -40,6 +40,8 @@ _BURST_S: Final = 5.0
 makes them a quarter of two cores."""
 _SETTLED_S: Final = 0.1
 """How long somebody who waits is kept waiting for a file to be old enough to be sealed at all."""
+_WAY_S: Final = 1.0
+"""How long sealing rests after a worker has opened a file to read."""
 _AGAIN_S: Final = 1.0
 _AGAIN_MOST_S: Final = 60.0
 _AT_ONCE: Final = 4
@@ -80,6 +82,7 @@ class Sealing:
     """Inodes of files that are secret by their content."""
     _due: dict[int, tuple[Node, float, float]] = field(default_factory=dict)
     _changed_at: float = -math.inf
+    _made_way: float = -math.inf
     _at_work: set[Node] = field(default_factory=set)
     _settle: list[tuple[float, int, bytes]] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
@@ -95,6 +98,13 @@ class Sealing:
         """A file was made, written, renamed or found changed: seal it when it has been left alone for a moment."""
         self._changed_at = trio.current_time()
         self._later(node, _QUIET_S, _AGAIN_S)
+
+    def make_way(self) -> None:
+        """A worker opens files, and is about to load them: two busy processors are each slower than one."""
+        now = trio.current_time()
+        if now > self._made_way + _WAY_S / 2:
+            self._made_way = now
+            self.sealer.make_way(_WAY_S)
 
     def _later(self, node: Node, wait_s: float, again_s: float) -> None:
         if node.dev != self.nodes.plain.dev or node.parent is None:

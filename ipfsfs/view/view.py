@@ -163,6 +163,7 @@ class View:
         else:
             node.told = mark
             count_as_access(fd, st)
+            self.sealing.make_way()
         if file.seal is None and not file.written and not file.breaking:
             seal = self.seals.agreeing(st)
             if seal is not None and seal.born_ns == syscalls.birth_time_ns(fd):

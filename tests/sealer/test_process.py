@@ -48,6 +48,33 @@ def test_h06_one_is_idle_and_the_other_is_not(tmp_path: Path) -> None:
     assert with_sealer(tmp_path, use) == [os.SCHED_IDLE, os.SCHED_OTHER]
 
 
+def test_h06_it_rests_while_a_worker_is_at_work_but_not_for_ever(tmp_path: Path) -> None:
+    """What workers are told: sealing takes at most 5 % from one that loads a model."""
+    sparse(tmp_path / "big", 1 << 40)
+
+    async def use(sealer: Sealer) -> list[int]:
+        at = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sealer.seal, b"big")
+            while not sealer.progress.hashed:  # noqa: ASYNC110  it is told in its own time
+                await trio.sleep(0.05)
+            sealer.make_way(1.0)
+            await trio.sleep(0.5)
+            for _ in range(2):
+                at.append(sealer.progress.hashed)
+                await trio.sleep(0.3)
+            for _ in range(7 * 4):  # longer than it may be held at a time
+                sealer.make_way(1.0)
+                await trio.sleep(0.25)
+            at.append(sealer.progress.hashed)
+            nursery.cancel_scope.cancel()
+        return at
+
+    resting, still_resting, later = with_sealer(tmp_path, use)
+    assert resting == still_resting
+    assert later > still_resting
+
+
 @pytest.fixture
 def leaky() -> Iterator[int]:
     """A descriptor that a careless fork would hand on."""
