@@ -81,6 +81,10 @@ class Model:
             return None
         return f"neither mounted nor killed meanwhile: {said}"
 
+    def known(self) -> str:
+        """What is sure of all files while every worker stands still."""
+        return "present" if self._made(inf, inf) else "gone" if self._removed() else "doubtful"
+
     def differences(self) -> list[str]:
         """How the directory differs from what it must hold, while every worker stands still."""
         found = [
@@ -91,7 +95,7 @@ class Model:
         ref = self.folder / "refs" / "main"
         if ref.exists() and ref.read_text() != self.commit:
             found.append(f"{self.folder.name}: refs/main holds {ref.read_text()!r}")
-        if self._made(inf, inf):
+        if self.known() == "present":
             # The client puts a link anew that it could not see, as while the daemon dies.
             linking = any(one.what in MAKES and one.ended == inf for one in self.operations)
             for name, data in self.files.items():
@@ -101,7 +105,7 @@ class Model:
                 if not there:
                     found.append(f"{self.folder.name}: {name}: lost")
                 found += [f"{self.folder.name}: {name}: other bytes" for read in there if read != data]
-        if self._removed() and self.folder.exists():
+        if self.known() == "gone" and self.folder.exists():
             found.append(f"{self.folder.name}: not gone, though its deletion was acknowledged")
         return found
 

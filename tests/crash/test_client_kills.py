@@ -127,6 +127,7 @@ class Crew:
     switches: list[tuple[float, float]] = field(default_factory=list)
     acknowledged: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    known: Counter[str] = field(default_factory=Counter)
     killed_in: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
 
@@ -169,6 +170,8 @@ class Crew:
         found = [said for model in self.models for said in model.differences()]
         found += [said for worker in self.workers for said in worker.derived.differences()]
         assert found == [], where
+        self.known.update(f"{model.folder.name} {model.known()}" for model in self.models)
+        self.known["Arrow files"] += sum(len(worker.derived.files) for worker in self.workers)
 
     def mount_again(self) -> None:
         """Mount, under workers that go on."""
@@ -206,7 +209,8 @@ def _rounds(crew: Crew, count: int, seed: int) -> None:
     crew.look("through the last view")
     print(
         f"{count} kills, 0 lost, 0 wrong, plain again within {slowest:.2f} s\nacknowledged: {dict(crew.acknowledged)}, "
-        f"killed in: {dict(crew.killed_in)}, failed: {dict(crew.failed)}, workers ended by SIGBUS: {crew.restarts}"
+        f"killed in: {dict(crew.killed_in)}, failed: {dict(crew.failed)}, workers ended by SIGBUS: {crew.restarts}, "
+        f"known when looked at: {dict(crew.known)}"
     )
     assert all(crew.acknowledged[what] for what in ("download", "load", "map", "delete"))
 
