@@ -1,9 +1,9 @@
 """The guardian: a small process beside the daemon that gives the path back when the daemon dies or hangs (H4, H5).
 
 It is started by exec with nothing of the FUSE connection open (H3), before there is anything to guard, and stays when
-the daemon is killed. It unmounts a view of this store at this path only, and only while it holds the store's lock:
-whoever else holds that is alive, so a successor's mount is never touched. It asks the view for a sign of life now and
-then, in a child, since the question itself may hang.
+the daemon is killed. It unmounts views of this store only, and only while it holds the store's lock: whoever else holds
+that is alive, so a successor's mount is never touched. It asks the view for a sign of life now and then, in a child,
+since the question itself may hang.
 
 It waits with poll(2) and nothing else, so that it stays as small as an interpreter can be.
 """
@@ -44,9 +44,11 @@ class Ward:
 
     @property
     def mount(self) -> mounts.Mount | None:
-        """The view that is to be guarded, if it is there."""
-        view = mounts.view_at(self.mountpoint)
-        return view if view is not None and view.store == self.store else None
+        """The view that is to be guarded, wherever it is by now (a directory above it may have another name), if it is
+        there and nothing is mounted over it."""
+        topmost = {mount.mountpoint: mount for mount in mounts.all_mounts()}
+        views = [mount for mount in topmost.values() if mount.is_view and mount.store == self.store]
+        return next((view for view in views if view.mountpoint == self.mountpoint), views[-1] if views else None)
 
 
 def guard(ward: Ward) -> None:
@@ -60,19 +62,19 @@ def guard(ward: Ward) -> None:
     gone.register(daemon, select.POLLIN)
     while not gone.poll(BEAT_S * 1000):
         view = ward.mount
-        if view is not None and not _sign_of_life(ward, gone):
+        if view is not None and not _sign_of_life(view, gone):
             _abort(ward, view)
             gone.poll(5000)
             break
     give_back(ward)
 
 
-def _sign_of_life(ward: Ward, gone: select.poll) -> bool:
+def _sign_of_life(view: mounts.Mount, gone: select.poll) -> bool:
     """Ask the view something that needs no disk. False when there is no answer in time."""
     child = os.fork()
     if child == 0:
         with suppress(OSError):
-            os.statvfs(ward.mountpoint)
+            os.statvfs(view.mountpoint)
         os._exit(0)
     asked = os.pidfd_open(child)
     try:
@@ -108,8 +110,8 @@ def give_back(ward: Ward) -> None:
             with suppress(FileNotFoundError):
                 lock = os.open(ward.store / "lock", os.O_RDWR | os.O_CLOEXEC)
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if ward.mount is not None:
-                mountpoint.unmount(ward.mountpoint, lazy=True)
+            if (view := ward.mount) is not None:
+                mountpoint.unmount(view.mountpoint, lazy=True)
         except (BlockingIOError, MountError):
             time.sleep(_POLL_S)
         finally:

@@ -56,13 +56,20 @@ class Model:
         return None if any(removed) else last
 
     def _removed(self) -> Operation | None:
-        """The operation that acknowledged that nothing is left, if nobody has begun to make it again."""
+        """The operation that acknowledged that nothing is left, if nobody has begun to make it again.
+
+        Nobody else may have been at it meanwhile: a deletion that meets another ends early, and says that it is done.
+        """
         removed = [one for one in self.operations if one.what in REMOVES and one.done]
         if not removed:
             return None
         last = max(removed, key=lambda one: one.begun)
-        made = (one for one in self.operations if one.what in MAKES and one.overlaps(last.begun, inf))
-        return None if any(made) else last
+        others = (
+            one
+            for one in self.operations
+            if one is not last and one.what in MAKES + REMOVES and one.overlaps(last.begun, inf)
+        )
+        return None if any(others) else last
 
     def unexplained(self, one: Operation, switches: list[tuple[float, float]], every: list[Operation]) -> str | None:
         """Why an operation must not have failed: nothing was switched meanwhile, and nobody was in its way.
@@ -106,7 +113,8 @@ class Model:
                     found.append(f"{self.folder.name}: {name}: lost")
                 found += [f"{self.folder.name}: {name}: other bytes" for read in there if read != data]
         if self.known() == "gone" and self.folder.exists():
-            found.append(f"{self.folder.name}: not gone, though its deletion was acknowledged")
+            left = sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+            found.append(f"{self.folder.name}: its deletion was acknowledged, and there is {left}")
         return found
 
     def forget(self) -> None:
@@ -142,7 +150,7 @@ class Derived:
 
         rows, found = repository.rows(self.repo_id), []
         if self.gone and self.folder.exists():
-            found.append(f"{self.folder.name}: not gone, though its deletion was acknowledged")
+            found.append(f"{self.folder.name}: there, though its deletion was acknowledged")
         for path, seed in self.files.items():
             if not path.exists():
                 found.append(f"{self.repo_id}: {path.name}: lost")

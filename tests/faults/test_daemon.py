@@ -69,6 +69,18 @@ def test_h04_a_guardian_leaves_a_successor_alone(mounted: Callable[..., Mounted]
         assert (mount.path / "model").read_bytes() == CONTENT
 
 
+def test_h04_the_path_comes_back_under_another_name_too(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    """Somebody renames a directory above the mount point, and then the daemon dies."""
+    above, renamed = tmp_path / "above", tmp_path / "renamed"
+    above.mkdir()
+    mount = filled(mounted(above / "cache"))
+    above.rename(renamed)
+    mount.path = renamed / "cache"
+    assert (mount.path / "model").read_bytes() == CONTENT
+    mount.kill()
+    assert (mount.path / "model").read_bytes() == CONTENT
+
+
 def test_h04_without_a_guardian_umount_and_mount_clear_what_is_left(mounted: Callable[..., Mounted]) -> None:
     """As when the whole control group is killed: by hand, or by the next mount, which says so."""
     mount = filled(mounted())
