@@ -33,11 +33,17 @@ def _daemons(path: Path) -> list[int]:
 
 def _kill(path: Path) -> None:
     """SIGKILL whatever daemon serves, or is about to serve, a path; it must be plain within 2 seconds."""
-    for pid in _daemons(path):
+    eventually(lambda: not _shot(path), "the daemon is gone", 5)
+    eventually(lambda: _is_plain(path), "the path is plain again", 2)
+
+
+def _shot(path: Path) -> list[int]:
+    """The daemons that were there, one that was only just started included."""
+    found = _daemons(path)
+    for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not _daemons(path), "the daemon is gone", 5)
-    eventually(lambda: _is_plain(path), "the path is plain again", 2)
+    return found
 
 
 def _is_plain(path: Path) -> bool:
