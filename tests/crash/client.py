@@ -4,13 +4,16 @@
 
 Each line is JSON: `["begin", TIME, WHAT]`, then `["done", TIME, FACTS]` or `["failed", TIME, MISSING, REASON]`, where
 `MISSING` says whether something was not there, and in between `["wrong", TIME, NAME]` should anything read as something
-else than was published. Times are those of CLOCK_MONOTONIC, which all processes share.
+else than was published, and `["replacing", TIME]` when `datasets` sets out to make all Arrow files of the dataset anew:
+it does so when it cannot see them at that moment, as while the daemon dies. Times are those of CLOCK_MONOTONIC, which
+all processes share.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import random
 import shutil
@@ -26,8 +29,8 @@ from safetensors import safe_open
 
 from tests.crash import repository
 
-# What to do next, more often where it is over sooner.
-CHOICES = {"download": 4, "load": 12, "map": 3, "delete": 6, "clear": 1}
+# What to do next: most of the time something is there, to be lost.
+CHOICES = {"download": 2, "load": 12, "map": 4, "delete": 2, "clear": 1}
 
 
 def say(word: str, *words: Any) -> None:
@@ -43,9 +46,15 @@ class Client:
         self.dataset = dataset
         self.snapshot: Path | None = None
         self.derived = False
+        self.clearing = False
 
     def next(self, chance: random.Random) -> str:
-        """What to do next: it must be there to be loaded or deleted, as far as this worker knows."""
+        """What to do next: it must be there to be loaded or deleted, as far as this worker knows.
+
+        A dataset that is deleted in part can never be loaded again: `datasets` looks at its `dataset_info.json` alone.
+        """
+        if self.clearing:
+            return "clear"
         (what,) = chance.choices(list(CHOICES), list(CHOICES.values()))
         if what in ("load", "delete") and self.snapshot is None:
             return "download"
@@ -85,26 +94,37 @@ class Client:
 
     def clear(self, seed: int) -> Any:
         """Delete the dataset: what was downloaded, and what was made of it."""
-        self._delete("dataset", self.dataset)
-        shutil.rmtree(Path(datasets.config.HF_DATASETS_CACHE) / self.dataset.replace("/", "___"))
-        self.derived = False
+        self.clearing = True
+        if self._folder("dataset", self.dataset).exists():
+            self._delete("dataset", self.dataset)
+        made = Path(datasets.config.HF_DATASETS_CACHE) / self.dataset.replace("/", "___")
+        if made.exists():
+            shutil.rmtree(made)
+        self.clearing = self.derived = False
+
+    def _folder(self, kind: str, repo_id: str) -> Path:
+        return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"{kind}s--{repo_id.replace('/', '--')}"
 
     def _delete(self, kind: str, repo_id: str) -> None:
         found = huggingface_hub.scan_cache_dir()
-        revisions = [
-            revision.commit_hash
-            for repo in found.repos
-            if (repo.repo_type, repo.repo_id) == (kind, repo_id)
-            for revision in repo.revisions
-        ]
+        folder = self._folder(kind, repo_id)
+        repos = [repo for repo in found.repos if repo.repo_path == folder]
+        if not repos and not any(str(folder) in str(warning) for warning in found.warnings):
+            raise FileNotFoundError(errno.ENOENT, f"the scan did not find it: {found.warnings}", repo_id)
+        revisions = [revision.commit_hash for repo in repos for revision in repo.revisions]
         if revisions:
             found.delete_revisions(*revisions).execute()
-            return
-        folder = found.cache_dir / f"{kind}s--{repo_id.replace('/', '--')}"
-        if not any(str(folder) in str(warning) for warning in found.warnings):
-            raise FileNotFoundError(errno.ENOENT, f"the scan did not find it: {found.warnings}", repo_id)
-        # What is left of a cut download may be nothing to the scan, for good; users then remove the folder.
-        shutil.rmtree(folder)
+        else:
+            # What is left of a cut download or deletion may be nothing to the scan, for good; users remove the folder.
+            shutil.rmtree(folder)
+
+
+class Replacing(logging.Handler):
+    """Hears it from `datasets`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Generating dataset"):
+            say("replacing")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -118,6 +138,9 @@ def main() -> None:
     """Work on, whatever fails."""
     model, dataset, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
     datasets.disable_progress_bars()
+    builder = logging.getLogger("datasets.builder")
+    builder.setLevel(logging.INFO)
+    builder.addHandler(Replacing())
     chance = random.Random(seed)
     client = Client(model, dataset)
     while True:
@@ -129,6 +152,7 @@ def main() -> None:
             # By the number alone: safetensors calls whatever keeps it from opening a file a FileNotFoundError.
             missing = any(isinstance(cause, OSError) and cause.errno == errno.ENOENT for cause in causes(error))
             say("failed", missing, " <- ".join(f"{type(cause).__name__}: {cause}"[:300] for cause in causes(error)))
+            time.sleep(0.01)
         else:
             say("done", facts)
 

@@ -40,6 +40,7 @@ class Worker:
     model: Model
     dataset: Model
     derived: Derived
+    transcript: Path
     start: Callable[[], subprocess.Popen[bytes]]
     process: subprocess.Popen[bytes] = field(init=False)
     under_way: Operation | None = None
@@ -71,14 +72,18 @@ class Worker:
         assert self.process.stdout is not None
         pipe = self.process.stdout.fileno()
         os.set_blocking(pipe, False)
-        while more := _read(pipe):
-            self.said += more
+        with self.transcript.open("ab") as transcript:
+            while more := _read(pipe):
+                self.said += more
+                transcript.write(more)
         *lines, self.said = self.said.split(b"\n")
         ended, wrong = [], []
         for line in lines:
             word, at, *words = json.loads(line)
             if word == "wrong":
                 wrong.append(words[0])
+            elif word == "replacing":
+                self.derived.files.clear()
             elif word == "begin":
                 self.under_way = Operation(self.number, words[0], at)
                 self.model_of(self.under_way).operations.append(self.under_way)
@@ -227,7 +232,7 @@ def crew(mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[Crew]:
         mount = mounted(home, "--force")
         clients = Clients(home, hub.url, scratch)
         workers = [
-            _worker(number, model, hub, clients, tmp_path / f"worker{number}.log")
+            _worker(number, model, hub, clients, tmp_path / f"worker{number}")
             for number, model in enumerate([alone, shared, shared])
         ]
         try:
@@ -249,14 +254,14 @@ def _publish(hub: LocalHub, home: Path, repo_id: str, kind: str) -> Model:
     return Model(home / "hub" / f"{kind}--{repo_id.replace('/', '--')}", commit, files, etags)
 
 
-def _worker(number: int, model: Model, hub: LocalHub, clients: Clients, log: Path) -> Worker:
+def _worker(number: int, model: Model, hub: LocalHub, clients: Clients, notes: Path) -> Worker:
     repo_id = f"tests/rows{number}"
     dataset = _publish(hub, clients.home, repo_id, "datasets")
     derived = Derived(clients.home / "datasets" / repo_id.replace("/", "___"), repo_id)
     model_id = model.folder.name.removeprefix("models--").replace("--", "/")
 
     def start() -> subprocess.Popen[bytes]:
-        with log.open("ab") as errors:
+        with notes.with_suffix(".log").open("ab") as errors:
             return subprocess.Popen(
                 [
                     "nice",
@@ -275,7 +280,7 @@ def _worker(number: int, model: Model, hub: LocalHub, clients: Clients, log: Pat
                 stderr=errors,
             )
 
-    return Worker(number, model, dataset, derived, start)
+    return Worker(number, model, dataset, derived, notes.with_suffix(".said"), start)
 
 
 def test_nothing_that_clients_acknowledged_is_lost(crew: Crew) -> None:
