@@ -59,6 +59,8 @@ class Worker:
     def stand_still(self) -> None:
         """Stop every thread of it, or find that it has ended."""
         self.process.send_signal(signal.SIGSTOP)
+        if self.process.returncode is not None:  # it has ended, and was waited for just now
+            return
         deadline = time.monotonic() + STANDS_STILL_S
         options = os.WSTOPPED | os.WEXITED | os.WNOHANG
         while (state := os.waitid(os.P_PID, self.process.pid, options | os.WNOWAIT)) is None:
