@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from ipfsfs.errors import UsageError
 from ipfsfs.unixfs.chunk import Chunker
+
+_CHUNKERS: Final[dict[str, Chunker]] = {"auto": "auto", "fixed": "fixed"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,7 +33,7 @@ class Config:
         """Raises UsageError where the text is no configuration."""
         try:
             read = json.loads(text)
-            chunker: Chunker = {"auto": "auto", "fixed": "fixed"}[read["chunker"]]  # type: ignore[assignment]
+            chunker = _CHUNKERS[read["chunker"]]
             paths = Path(read["mountpoint"]), Path(read["store"])
             return cls(*paths, bool(read["allow_other"]), chunker, bool(read["negotiate"]))
         except (ValueError, KeyError, TypeError) as error:
