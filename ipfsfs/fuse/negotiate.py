@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import MountError
+from ipfsfs.fuse.replies import Replies
 
 _OPCODE_INIT: Final = 26
 _LARGEST_REQUEST: Final = (1 << 20) + 4096
@@ -52,10 +53,10 @@ class Exchange:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST_REQUEST)
         return cls(device, theirs.detach(), ours)
 
-    async def run(self, mountpoint: Path) -> list[str]:
-        """Negotiate, while pyfuse3's loop runs, and hand the connection over to it. Returns the features won.
+    async def run(self, mountpoint: Path, replies: Replies) -> list[str]:
+        """Negotiate, while pyfuse3's loop runs, and hand the connection over to it and to `replies`.
 
-        Raises MountError where the kernel does not begin with INIT.
+        Returns the features won. Raises MountError where the kernel does not begin with INIT.
         """
         await trio.lowlevel.wait_readable(self.device)
         request = os.read(self.device, _LARGEST_REQUEST)
@@ -68,6 +69,7 @@ class Exchange:
         won = amend(reply, offered)
         os.write(self.device, reply)
         await self._hand_over(mountpoint)
+        replies.begin(self.stand_in, self.device)
         return won
 
     async def _hand_over(self, mountpoint: Path) -> None:
@@ -82,7 +84,6 @@ class Exchange:
             await trio.lowlevel.wait_readable(self.device)
             trio.lowlevel.notify_closing(self.device)
             os.dup2(self.device, self.stand_in, inheritable=False)
-            os.close(self.device)
             self._ours.send(b"\0")
         os.close(kept)
         self._ours.close()

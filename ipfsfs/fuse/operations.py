@@ -11,7 +11,9 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
-from ipfsfs.view.names import DOTS, Entry
+from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
+from ipfsfs.view.listings import DOTS
+from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
 
 
@@ -22,9 +24,10 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, view: View, *, acl: bool) -> None:
+    def __init__(self, view: View, replies: Replies, *, acl: bool) -> None:
         super().__init__()
         self.view = view
+        self.replies = replies
         self.enable_acl = acl
 
     @answered
@@ -41,8 +44,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        node = self.view.nodes[inode]
-        return attributes(node, self.view.nodes.stat(node))
+        return of_entry(self.view.names.known(self.view.nodes[inode]))
 
     @answered
     async def setattr(
@@ -149,11 +151,13 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        return self.view.handles.open_listing(self.view.nodes[inode])
+        opened = self.view.listings.open(self.view.nodes[inode])
+        self.replies.add(CACHE_DIR * opened.keep | KEEP_CACHE * opened.unchanged)
+        return opened.number
 
     @answered
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        for position, name, entry in self.view.names.list(fh, start_id):
+        for position, name, entry in self.view.listings.read(fh, start_id):
             if not pyfuse3.readdir_reply(token, name, of_entry(entry), position):
                 self.view.names.unlisted(entry)
                 return
@@ -162,7 +166,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def releasedir(self, fh: int) -> None:
-        self.view.handles.release_listing(fh)
+        self.view.listings.release(fh)
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:

@@ -18,6 +18,7 @@ from ipfsfs.fuse import turns
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
+from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,10 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     Yields the features won in the negotiation, or why there was none, and an event that is set when the kernel has
     ended the session, because somebody unmounted. Raises MountError where nothing can be mounted.
     """
-    operations = Operations(view, acl=where.acl)
+    replies = Replies()
+    operations = Operations(view, replies, acl=where.acl)
     ended = trio.Event()
-    turns.install()
+    turns.install(replies)
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
         try:
@@ -61,6 +63,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
             nursery.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
+            replies.close()
 
 
 async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event) -> list[str]:
@@ -73,7 +76,7 @@ async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, en
         pyfuse3.init(operations, f"/dev/fd/{exchange.stand_in}", set())
         nursery.start_soon(_serve, serving, ended)
         with trio.fail_after(_PATIENCE_S):
-            return await exchange.run(where.mountpoint)
+            return await exchange.run(where.mountpoint, operations.replies)
     except (MountError, OSError, RuntimeError, trio.TooSlowError) as error:
         log.warning("no negotiation of our own: %s; the view is served as pyfuse3 does it", error)
         serving.cancel()

@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar
 import pyfuse3
 import trio
 
+from ipfsfs.fuse.replies import Replies
+
 T = TypeVar("T")
 
 _SOON_S: Final = 0.0001
@@ -32,10 +34,12 @@ class Turn:
     """The right to read the next request. Stands in for `trio.Lock`; whoever leaves it usually comes back at once, so
     nobody is woken for it, except by `pass_on` when a handler has to wait."""
 
+    replies: Replies
     _taken: bool = False
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     async def __aenter__(self) -> None:
+        self.replies.send()
         while self._taken:
             await self._waiting.park()
         self._taken = True
@@ -99,6 +103,7 @@ class Loops:
         try:
             await loop(*arguments)
         finally:
+            _turn.replies.send()
             _turn.pass_on()
 
 
@@ -109,13 +114,13 @@ async def _open_nursery() -> AsyncIterator[Loops]:
 
 
 _readiness: Final = Readiness()
-_turn: Turn = Turn()
+_turn: Turn
 
 
-def install() -> None:
-    """Have pyfuse3 wait by way of this module; before its loop is started."""
+def install(replies: Replies) -> None:
+    """Have pyfuse3 wait by way of this module, and `replies` sent on; before its loop is started."""
     global _turn
-    _turn = Turn()
+    _turn = Turn(replies)
     _readiness._polled = -1
     parts = types.SimpleNamespace(
         Lock=lambda: _turn,

@@ -87,15 +87,6 @@ class Handle:
     gid: int
 
 
-@dataclass(slots=True, eq=False)
-class Listing:
-    """One open of a directory: the names as they were when reading began."""
-
-    node: Node
-    fd: int
-    names: list[bytes] | None = None
-
-
 def stamp(st: os.stat_result) -> int:
     """A number that changes with size or times of a file; never 0 or `WRITTEN`. mtime can be set back, ctime not."""
     return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
@@ -114,7 +105,6 @@ class Handles:
     nodes: NodeTable
     _next: int = 1
     _files: dict[int, Handle] = field(default_factory=dict)
-    _listings: dict[int, Listing] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -122,10 +112,6 @@ class Handles:
     def file(self, number: int) -> Handle:
         """The handle of an open file."""
         return self._files[number]
-
-    def listing(self, number: int) -> Listing:
-        """The handle of an open directory."""
-        return self._listings[number]
 
     def shared(self, node: Node) -> OpenFile:
         """What the handles of a node share, made with the first of them."""
@@ -212,22 +198,6 @@ class Handles:
                 if descriptor >= 0:
                     os.close(descriptor)
         return file if last_writer else None
-
-    def open_listing(self, node: Node) -> int:
-        """Open a directory for listing. Raises OSError."""
-        if node.parent is None or node.held >= 0:
-            fd = held.reopen(self.nodes.directory_fd(node), os.O_RDONLY | os.O_DIRECTORY)
-        else:
-            fd = entries.open_listing(self.nodes.directory_fd(node), b".")
-        self.nodes.for_worker(fd)
-        number = self._next
-        self._next += 1
-        self._listings[number] = Listing(node, fd)
-        return number
-
-    def release_listing(self, number: int) -> None:
-        """Close a directory."""
-        os.close(self._listings.pop(number).fd)
 
     def open_for_writing(self) -> list[Node]:
         """Files that somebody has open for writing now."""

@@ -6,7 +6,7 @@ import math
 import os
 import stat as stat_
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ import trio
 from ipfsfs.hubcache import classify
 from ipfsfs.plain import entries, syscalls
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, Listing, carry_stamp, stamp
+from ipfsfs.view.handles import WRITTEN, Caller, Handles, carry_stamp, stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.seals import Seals
@@ -25,8 +25,6 @@ LONG_S: Final = 86_400.0
 """How long the kernel may trust what is immutable (H22)."""
 SHORT_S: Final = 1.0
 """How long it may trust everything else, absence included: others may write beneath the view."""
-DOTS: Final = 2
-"""A listing begins with `.` and `..`."""
 _LARGE: Final = 64 * 1024 * 1024
 """Closing the last descriptor of a removed file frees its blocks; for one larger than this that is worth a thread."""
 
@@ -62,53 +60,33 @@ class Names:
             st = entries.stat(self.nodes.directory_fd(parent), name)
         except FileNotFoundError:
             return None
-        return self._found(parent, name, st)
+        return self.found(parent, name, st)
 
-    def _found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
-        nodes = self.nodes
-        node = nodes.adopt(parent, name, st)
-        if classify.immutable(nodes.place(parent), name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
+    def found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
+        """The entry of what was just seen under a name."""
+        return self._trusted(self.nodes.adopt(parent, name, st), parent, name, st)
+
+    def known(self, node: Node) -> Entry:
+        """The entry of a node, by the name it is known by. Raises OSError; ESTALE where that reaches another file."""
+        st = self.nodes.stat(node)
+        if node.parent is None or node.held >= 0:
+            return Entry(node, st, SHORT_S)
+        return self._trusted(node, node.parent, node.name, st)
+
+    def _trusted(self, node: Node, parent: Node, name: bytes, st: os.stat_result) -> Entry:
+        place = self.nodes.place(parent)
+        if classify.immutable(place, name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
             if node.told != WRITTEN:
                 node.told = stamp(st)
             return Entry(node, st, LONG_S)
         return Entry(node, st, SHORT_S)
-
-    def list(self, number: int, start: int) -> Iterator[tuple[int, bytes, Entry]]:
-        """The entries of an open directory from position `start` on, each with the position behind it.
-
-        Names that vanish meanwhile are left out.
-        """
-        listing = self.handles.listing(number)
-        if listing.names is None or start == 0:
-            listing.names = [b".", b"..", *entries.listing(listing.fd)]
-        for position in range(start, len(listing.names)):
-            name = listing.names[position]
-            if position < DOTS:
-                yield position + 1, name, self._dots(listing, name)
-                continue
-            try:
-                st = entries.stat(listing.fd, name)
-            except FileNotFoundError:
-                continue
-            yield position + 1, name, self._found(listing.node, name, st)
-
-    def _dots(self, listing: Listing, name: bytes) -> Entry:
-        """What `.` and `..` are, of which the kernel takes no reference and looks at type and number only.
-
-        They are never asked of the filesystem: `..` of a directory right below the root is the mount point, and the way
-        there leads through the view, to us (H7).
-        """
-        node = listing.node
-        if name == b".." and node.parent is not None:
-            node = node.parent
-        return Entry(node, os.fstat(listing.fd), SHORT_S)
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a directory. Raises OSError."""
         fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.mkdir(fd, name, stat_.S_IMODE(mode))
-        return self._found(parent, name, entries.stat(fd, name))
+        return self.found(parent, name, entries.stat(fd, name))
 
     def mknod(self, parent: Node, name: bytes, mode: int, device: int, caller: Caller) -> Entry:
         """Make a regular file, fifo, socket or device. Raises OSError."""
@@ -122,7 +100,7 @@ class Names:
         fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.symlink(target, fd, name)
-        return self._found(parent, name, entries.stat(fd, name))
+        return self.found(parent, name, entries.stat(fd, name))
 
     def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
         """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
@@ -133,7 +111,7 @@ class Names:
         return self._made(parent, name, os.fstat(fd)), fd
 
     def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
-        entry = self._found(parent, name, st)
+        entry = self.found(parent, name, st)
         entry.node.told = WRITTEN
         self.promises.made(entry.node, self.nodes.place(parent), name)
         self.on_changed(entry.node)
@@ -152,7 +130,7 @@ class Names:
             entries.link(src_fd, node.name, dst_fd, name)
         st = entries.stat(dst_fd, name)
         self._carry_over(before, st, parent, name)
-        return self._found(parent, name, st)
+        return self.found(parent, name, st)
 
     def _carry_over(self, before: os.stat_result, after: os.stat_result, parent: Node, name: bytes) -> None:
         """A file has a new name: its seal goes on holding, except where the name says that it is never sealed (H36)."""

@@ -49,6 +49,8 @@ class Node:
     file: OpenFile | None = None
     told: int = 0
     """What the kernel was last told of size and times, where it may trust that for long; 0 when it may not."""
+    listed: int = 0
+    """For a directory: what it was when the listing that the kernel keeps was made, as `told`; 0 when there is none."""
     place: Place | None = None
     epoch: int = -1
 

@@ -25,6 +25,7 @@ from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.attributes import Attributes
 from ipfsfs.view.handles import WRITTEN, Caller, Handles, OpenFile, count_as_access, stamp
+from ipfsfs.view.listings import Listings
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import Node, NodeTable, stale
 from ipfsfs.view.promises import Promises
@@ -69,6 +70,7 @@ class View:
     reader: Reader
     writer: Writer
     names: Names
+    listings: Listings
     attributes: Attributes
     trees: Trees
     plain: PlainDirectory
@@ -109,7 +111,19 @@ class View:
         trees = Trees(on.plain, on.place, seals, sealing.secret)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)
         view = cls(
-            nodes, handles, seals, promises, sealing, reader, writer, names, attributes, trees, on.plain, start_behind
+            nodes=nodes,
+            handles=handles,
+            seals=seals,
+            promises=promises,
+            sealing=sealing,
+            reader=reader,
+            writer=writer,
+            names=names,
+            listings=Listings(nodes, names),
+            attributes=attributes,
+            trees=trees,
+            plain=on.plain,
+            _start_soon=start_behind,
         )
         return view
 
@@ -202,7 +216,7 @@ class View:
 
     async def fsync_directory(self, number: int) -> None:
         """Have a directory's names on disk. Raises OSError."""
-        await trio.to_thread.run_sync(os.fsync, self.handles.listing(number).fd, limiter=self._fsync_limiter)
+        await trio.to_thread.run_sync(os.fsync, self.listings.descriptor(number), limiter=self._fsync_limiter)
 
     def rotten(self, file: OpenFile, seal: Seal, unit: int) -> None:
         """A unit of a sealed file is not what was written there, and nobody has written since: say so once."""

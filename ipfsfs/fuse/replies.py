@@ -1,0 +1,61 @@
+"""Replies to OPENDIR, with what pyfuse3 cannot say in them.
+
+As in the negotiation, a stand-in takes the place of pyfuse3's descriptor under its feet, here for one reply: handlers
+answer at once, and pyfuse3 sends the reply before any other task runs. Layouts are those of `linux/fuse.h`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Final
+
+KEEP_CACHE: Final = 1 << 1
+CACHE_DIR: Final = 1 << 3
+
+_ERROR: Final = 4
+_OPEN_FLAGS: Final = 24
+_OPEN_LENGTH: Final = 32
+
+
+class Replies:
+    """Adds to replies once `begin` was called; until then, and where it never is, replies stay as they are."""
+
+    __slots__ = ("_descriptor", "_device", "_flags", "_ours", "_theirs")
+
+    def __init__(self) -> None:
+        self._descriptor = self._device = -1
+        self._flags = 0
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+
+    def begin(self, descriptor: int, device: int) -> None:
+        """`descriptor` is where pyfuse3 speaks to the kernel, `device` another for the same connection, ours now."""
+        self._descriptor, self._device = descriptor, device
+
+    def add(self, open_flags: int) -> None:
+        """Add flags to the reply of the handler that calls this as the last thing it does."""
+        if self._device >= 0 and open_flags:
+            os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
+            self._flags = open_flags
+
+    def send(self) -> None:
+        """Send on the reply that flags were to be added to, if there is one; before anything else of pyfuse3's."""
+        if not self._flags:
+            return
+        os.dup2(self._device, self._descriptor, inheritable=False)
+        flags, self._flags = self._flags, 0
+        reply = bytearray(self._ours.recv(_OPEN_LENGTH))
+        if len(reply) == _OPEN_LENGTH and not struct.unpack_from("=i", reply, _ERROR)[0]:
+            (given,) = struct.unpack_from("=I", reply, _OPEN_FLAGS)
+            struct.pack_into("=I", reply, _OPEN_FLAGS, given | flags)
+        os.write(self._device, reply)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._ours.close()
+        self._theirs.close()
+        if self._device >= 0:
+            os.close(self._device)
+            self._device = -1

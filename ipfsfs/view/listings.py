@@ -1,0 +1,147 @@
+"""Listings of directories, and whether the kernel may go on with the one it keeps.
+
+Told so (FOPEN_CACHE_DIR), the kernel keeps what a listing brought, and serves later ones without asking. It may do so
+for as long as the directory's ctime is what it was then (H22). A reader that finds the kernel's listing gone halfway,
+because memory was short, goes on here by a position; so positions depend on the name and nothing else. One that began
+here must never go on in the kernel's, which knows the positions of what is in it only: of those who have a directory
+open, one at a time has the kernel keep what it reads, or reads what the kernel keeps.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ipfsfs.plain import entries, held
+from ipfsfs.view.handles import stamp
+from ipfsfs.view.names import SHORT_S, Entry, Names
+from ipfsfs.view.nodes import Node, NodeTable
+
+DOTS: Final = 2
+"""The positions behind `.` and `..`, with which a listing begins."""
+_POSITIONS: Final = (1 << 62) - 1
+"""They are file offsets, so that they must not be negative."""
+_SETTLED_NS: Final = 50_000_000
+"""A directory that changed this recently may change again within the same tick of the filesystem's clock."""
+_CHANGING: Final = 1
+"""`Node.listed` where nothing is known that could be compared: no stamp has this value."""
+
+
+class Opened(NamedTuple):
+    """A directory that was opened: the handle's number, whether the kernel is to keep its listing, and whether it may
+    go on with the one it has."""
+
+    number: int
+    keep: bool
+    unchanged: bool
+
+
+@dataclass(slots=True, eq=False)
+class Listing:
+    """One open of a directory. `names`, with the position behind each, are those of when reading began."""
+
+    node: Node
+    keep: bool
+    fd: int = -1
+    names: list[tuple[int, bytes]] | None = None
+
+
+@dataclass(slots=True)
+class Listings:
+    """All open directories, by the number the kernel knows them by."""
+
+    nodes: NodeTable
+    names: Names
+    _next: int = 1
+    _open: dict[int, Listing] = field(default_factory=dict)
+    _keeping: set[Node] = field(default_factory=set)
+
+    def open(self, node: Node) -> Opened:
+        """Open a directory for listing. Raises OSError."""
+        unchanged = node.listed == stamp(os.fstat(self.nodes.directory_fd(node)))
+        # Unchanged, it is not opened either: most likely nobody will ask.
+        listing = Listing(node, node not in self._keeping, -1 if unchanged else self._reach(node))
+        if not unchanged:
+            node.listed = 0
+        if listing.keep:
+            self._keeping.add(node)
+        number = self._next
+        self._next += 1
+        self._open[number] = listing
+        return Opened(number, listing.keep, unchanged)
+
+    def release(self, number: int) -> None:
+        """Close a directory."""
+        listing = self._open.pop(number)
+        if listing.fd >= 0:
+            os.close(listing.fd)
+        if listing.keep:
+            self._keeping.discard(listing.node)
+
+    def descriptor(self, number: int) -> int:
+        """The descriptor of an open directory, which stays ours. Raises OSError."""
+        return self._descriptor(self._open[number])
+
+    def read(self, number: int, start: int) -> Iterator[tuple[int, bytes, Entry]]:
+        """The entries of an open directory from position `start` on, each with the position behind it.
+
+        Names that vanish meanwhile are left out. Raises OSError.
+        """
+        listing = self._open[number]
+        fd = self._descriptor(listing)
+        names = listing.names
+        if names is None or start == 0:
+            names = self._look(listing, fd, keep=listing.keep and start == 0)
+        for at in range(bisect.bisect_left(names, (start + 1,)), len(names)):
+            position, name = names[at]
+            if position <= DOTS:
+                yield position, name, self._dots(listing, fd, name)
+                continue
+            try:
+                st = entries.stat(fd, name)
+            except FileNotFoundError:
+                continue
+            entry = self.names.found(listing.node, name, st)
+            if entry.node.number != st.st_ino:  # it may have another number once the kernel has forgotten it
+                listing.node.listed = _CHANGING
+            yield position, name, entry
+
+    def _look(self, listing: Listing, fd: int, *, keep: bool) -> list[tuple[int, bytes]]:
+        if keep:
+            st = os.fstat(fd)
+            settled = time.time_ns() - st.st_ctime_ns > _SETTLED_NS
+            listing.node.listed = stamp(st) if settled else _CHANGING
+        names = [(1, b"."), (DOTS, b"..")]
+        last = DOTS
+        for position, name in sorted((hash(name) & _POSITIONS, name) for name in entries.listing(fd)):
+            last = max(last + 1, position)
+            names.append((last, name))
+        listing.names = names
+        return names
+
+    def _dots(self, listing: Listing, fd: int, name: bytes) -> Entry:
+        """What `.` and `..` are, of which the kernel takes no reference and looks at type and number only.
+
+        They are never asked of the filesystem: `..` of a directory right below the root is the mount point, and the way
+        there leads through the view, to us (H7).
+        """
+        node = listing.node
+        if name == b".." and node.parent is not None:
+            node = node.parent
+        return Entry(node, os.fstat(fd), SHORT_S)
+
+    def _descriptor(self, listing: Listing) -> int:
+        if listing.fd < 0:
+            listing.fd = self._reach(listing.node)
+        return listing.fd
+
+    def _reach(self, node: Node) -> int:
+        if node.parent is None or node.held >= 0:
+            fd = held.reopen(self.nodes.directory_fd(node), os.O_RDONLY | os.O_DIRECTORY)
+        else:
+            fd = entries.open_listing(self.nodes.directory_fd(node), b".")
+        return self.nodes.for_worker(fd)
