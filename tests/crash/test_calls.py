@@ -188,7 +188,7 @@ def test_a_kill_at_each_call_of_a_mount(swept: Mounted) -> None:
         for number in range(1, MOST):
             step.ready()
             inject = ["strace", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
-            command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", swept.path]
+            command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", str(swept.path)]
             with subprocess.Popen(
                 [*inject, *command], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             ) as mounting:

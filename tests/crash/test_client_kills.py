@@ -54,6 +54,7 @@ class Worker:
 
     def wait_until_it_works(self) -> None:
         """It has begun with something."""
+        assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], STARTS_S)[0], f"worker {self.number} does not begin"
 
     def stand_still(self) -> None:

@@ -100,10 +100,10 @@ def test_who_asked_may_hang_up_at_any_moment(mounted: Callable[..., Mounted]) ->
                     time.sleep(wait_s)
                     hang_up(sock)
         assert heard(mount), command
-    command = subprocess.Popen([sys.executable, "-m", "ipfsfs", "verify", mount.path], stdout=subprocess.DEVNULL)
+    verify = subprocess.Popen([sys.executable, "-m", "ipfsfs", "verify", mount.path], stdout=subprocess.DEVNULL)
     time.sleep(0.3)
-    command.kill()
-    command.wait()
+    verify.kill()
+    verify.wait()
     assert heard(mount)
     assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
 
@@ -165,7 +165,7 @@ def test_another_user_is_not_even_let_in(mounted: Callable[..., Mounted]) -> Non
         except ConnectionError:
             sys.exit(0)
         """
-    talk = [sys.executable, "-c", speak, mount.store / "control.sock"]
+    talk = [sys.executable, "-c", speak, str(mount.store / "control.sock")]
     assert subprocess.run(talk, check=False).returncode == 13
     opened = [mount.store, *list(mount.store.parents)[:3]]
     modes = {path: path.stat().st_mode for path in opened}

@@ -56,11 +56,10 @@ def test_h04_a_guardian_leaves_a_successor_alone(mounted: Callable[..., Mounted]
     """It wakes late, and finds a view at its path: of the same store, which is locked, or of another."""
     mount = filled(mounted())
     for store in (mount.store, tmp_path / "other.ipfsfs"):
-        pid = mount.pid
-        guardians = guardians_of(pid)
+        guardians = guardians_of(mount.pid)
         with stopped(guardians):
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the daemon is gone")
+            os.kill(mount.pid, signal.SIGKILL)
+            eventually(lambda: not Path(f"/proc/{mount.pid}").exists(), "the daemon is gone")
             ipfsfs("mount", mount.path, "--store", store)
             mount.arguments = ("--store", str(store))
             mount.pid = mount.status()["pid"]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -177,7 +177,7 @@ def test_the_edges_of_rot(disk: Disk, mounted: Callable[..., Mounted]) -> None:
     assert mount.run("verify", mount.path).returncode == 0
 
 
-JUDGED: Final = {
+JUDGED: Final[dict[str, tuple[dict[str, Any], bool]]] = {
     "no-lease": ({"leased": False}, False),
     "other-boot": ({"boot": OTHER_BOOT, "settled": False}, False),
     "other-boot-settled": ({"boot": OTHER_BOOT, "settled": True}, True),

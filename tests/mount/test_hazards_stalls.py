@@ -113,7 +113,8 @@ def test_h12_a_number_that_ext4_gives_again_is_another_file_whatever_the_kernel_
 
         def forgotten() -> bool:
             Path("/proc/sys/vm/drop_caches").write_text("2")
-            return mount.status()["files_known_to_the_kernel"] < 40
+            known: int = mount.status()["files_known_to_the_kernel"]
+            return known < 40
 
         eventually(forgotten, "nothing is kept of files that are gone")
 

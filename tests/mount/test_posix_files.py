@@ -38,7 +38,9 @@ def test_writes_at_odd_offsets_read_back(twins: Twins) -> None:
         for at, length in itertools.product(edges, (1, 4_097, 200_000)):
             os.pwrite(fd, bytes([at % 251 + 1]) * length, at)
         os.ftruncate(fd, 1_200_000)
-        read = [os.pread(fd, length, at) for at, length in itertools.product(edges, (1, 4_097, 3_000_000))]
+        read: list[bytes | int] = [
+            os.pread(fd, length, at) for at, length in itertools.product(edges, (1, 4_097, 3_000_000))
+        ]
         os.lseek(fd, 100, os.SEEK_SET)
         buffers = [bytearray(10), bytearray(131_072), bytearray(2_000_000)]
         read.append(os.preadv(fd, buffers, 131_070))

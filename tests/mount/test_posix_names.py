@@ -119,8 +119,8 @@ def test_symlinks_relative_chained_dangling_looped_and_out_of_the_tree(twins: Tw
         }
         for name, target in links.items():
             os.symlink(target, root / name)
-        chain = [os.symlink(f"c{n}", root / f"c{n + 1}") for n in range(45)]
-        assert len(chain) == 45
+        for n in range(45):
+            os.symlink(f"c{n}", root / f"c{n + 1}")
         (root / "c0").write_bytes(b"end of the chain")
         found = []
         for name in [*links, "folder/three", "out-folder/file", *(f"c{n}" for n in (1, 39, 40, 41, 45))]:
@@ -146,7 +146,7 @@ def test_a_symlink_that_is_replaced_by_a_rename_is_followed_anew_at_once(twins: 
     def work(root: Path) -> Any:
         commit = root / "snapshots" / ("0" * 40)
         commit.mkdir(parents=True)
-        found = []
+        found: list[object] = []
         for step in range(20):
             (root / f"b{step}").write_bytes(b"%d" % step)
             os.symlink(f"../../b{step}", commit / "new")
@@ -184,7 +184,8 @@ def test_hard_links_are_one_file_whichever_goes_first(twins: Twins) -> None:
         (root / "a").write_bytes(b"content")
         os.link(root / "a", root / "d" / "b")
         os.link(root / "d" / "b", root / "c")
-        found = [len({(root / name).stat().st_ino for name in ("a", "d/b", "c")}), (root / "a").stat().st_nlink]
+        found: list[object] = [len({(root / name).stat().st_ino for name in ("a", "d/b", "c")})]
+        found.append((root / "a").stat().st_nlink)
         with (root / "d" / "b").open("r+b") as file:
             file.write(b"C")
         os.unlink(root / "d" / "b")

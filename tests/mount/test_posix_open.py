@@ -35,7 +35,7 @@ def test_open_flags(twins: Twins, access: str, flags: str) -> None:
     """On every kind of name, with what is read and written then, and the times that change."""
 
     def work(root: Path) -> Any:
-        came = []
+        came: list[object] = []
         for what in WHAT:
             here = root / what.replace("/", "-")
             here.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,13 +50,8 @@ def test_rename_of_all_kinds_over_all_kinds(twins: Twins, target: str, flags: in
             furnish(here)
             with os.scandir(here / "a") as _:
                 pass
-            came.append(
-                outcome(
-                    lambda here=here, kind=kind: renameat2(
-                        os.fsencode(here / "a" / kind), os.fsencode(here / "b" / target), flags
-                    )
-                )  # type: ignore[misc]
-            )
+            source, over = os.fsencode(here / "a" / kind), os.fsencode(here / "b" / target)
+            came.append(outcome(partial(renameat2, source, over, flags)))
             for side in ("a", "b"):
                 for name in KINDS:
                     came.append(outcome(lambda path=here / side / name: shown(path.lstat())))  # type: ignore[misc]  # noqa: PERF401

@@ -50,7 +50,7 @@ def test_a_prefix_that_was_written_again_is_hashed_again(tmp_path: Path) -> None
     ino = file.stat().st_ino
 
     async def use(sealer: Sealer) -> list[object]:
-        found = []
+        found: list[object] = []
         for byte in range(RESTARTS_MAX + 3):
             sealer.follow(ino, b"blob", len(_DATA))
             await trio.sleep(0.03)

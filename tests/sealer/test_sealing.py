@@ -8,7 +8,7 @@ import mmap
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -190,7 +190,7 @@ def test_what_is_no_file_of_that_name_and_inode_is_gone(tmp_path: Path) -> None:
     (root / "way out").symlink_to("..")
     file = write(root / "file", b"content")
 
-    async def use(sealer: Sealer) -> list[object]:
+    async def use(sealer: Sealer) -> Sequence[object]:
         names = [b"missing", b"directory", b"fifo", b"link", b"file/below", b"way out/outside"]
         return [await sealer.seal(name) for name in names] + [await sealer.seal(b"file", file.stat().st_ino + 1)]
 

@@ -253,4 +253,5 @@ def record_lock(side: Side, number: int, kind: int, start: int, length: int, ofd
 
 def who_locks(side: Side, number: int, kind: int, start: int, length: int) -> int:
     asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
-    return _FLOCK.unpack(fcntl.fcntl(side.fds[number], fcntl.F_GETLK, asked))[0]
+    found: int = _FLOCK.unpack(fcntl.fcntl(side.fds[number], fcntl.F_GETLK, asked))[0]
+    return found

@@ -50,7 +50,7 @@ class Actor:
         self._answers = select.poll()
         self._answers.register(self.process.stdout, select.POLLIN)  # type: ignore[arg-type]
 
-    def both(self, operation: str, *arguments: Any) -> tuple[Any, Any]:
+    def both(self, operation: str, *arguments: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
         """What came of an operation in the view, and on plain disk. Raises AssertionError where it hangs."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None

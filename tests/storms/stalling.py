@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pyfuse3
@@ -38,9 +39,10 @@ class Stalling(Passthrough):
         while self.said() in (kind, "all"):  # noqa: ASYNC110  another process turns the switch
             await trio.sleep(_LOOK_S)
 
-    async def open(self, inode: int, flags: int, ctx: Any) -> Any:
+    async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         await self.turn("other")
-        info = await super().open(inode, flags, ctx)
+        passed_on: Callable[[int, int, Any], Awaitable[pyfuse3.FileInfo]] = super().open
+        info = await passed_on(inode, flags, ctx)
         info.direct_io = self.direct
         return info
 

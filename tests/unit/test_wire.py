@@ -68,6 +68,6 @@ def test_outcomes_arrive_as_they_were(outcome: answers.Outcome) -> None:
 
 
 def test_found_files_arrive_as_they_were() -> None:
-    batch = [Found(b"a/\xff\xc3\xa9 \\n", 2**64 - 1, 2, 3, 4, 5), Unreadable(b"b", 13)]
+    batch: list[Found | Unreadable] = [Found(b"a/\xff\xc3\xa9 \\n", 2**64 - 1, 2, 3, 4, 5), Unreadable(b"b", 13)]
     ((header, _),) = wire.Decoder().feed(wire.encode({"found": answers.encode_batch(batch)}))
     assert answers.decode_batch(header["found"]) == batch

@@ -5,10 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfsfs.unixfs import chunk
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 torch = pytest.importorskip("torch", reason="needs the dependency group workers")
 safetensors_torch = pytest.importorskip("safetensors.torch", reason="needs the dependency group workers")
@@ -18,7 +22,7 @@ pytestmark = pytest.mark.workers
 
 
 @pytest.fixture(scope="module")
-def tensors() -> dict[str, torch.Tensor]:
+def tensors() -> dict[str, Tensor]:
     """21 MB of bf16 in 26 tensors, some of odd sizes."""
     torch.manual_seed(7)
     found = {"embed": torch.randn(3_001, 768)}
@@ -28,7 +32,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def base(tensors: dict[str, torch.Tensor]) -> dict[bytes, int]:
+def base(tensors: dict[str, Tensor]) -> dict[bytes, int]:
     return _leaves(safetensors_torch.save(tensors, {"format": "pt"}))
 
 
@@ -43,24 +47,24 @@ def _assert_shared(data: bytes, base: dict[bytes, int]) -> None:
     assert new < len(data) / 1000
 
 
-def test_torch_save(tensors: dict[str, torch.Tensor], base: dict[bytes, int], tmp_path: Path) -> None:
+def test_torch_save(tensors: dict[str, Tensor], base: dict[bytes, int], tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     _assert_shared((tmp_path / "pytorch_model.bin").read_bytes(), base)
 
 
-def test_torch_save_before_there_was_zip(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_torch_save_before_there_was_zip(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
     data = (tmp_path / "old.bin").read_bytes()
     lengths = list(chunk.plan(lambda offset, length: data[offset : offset + length], len(data), "auto"))
     assert lengths == list(chunk.fixed(len(data)))
 
 
-def test_safetensors_of_other_names(tensors: dict[str, torch.Tensor], base: dict[bytes, int]) -> None:
+def test_safetensors_of_other_names(tensors: dict[str, Tensor], base: dict[bytes, int]) -> None:
     renamed = {f"model.layers.{name}.weight": tensor for name, tensor in tensors.items()}
     _assert_shared(safetensors_torch.save(renamed, {"format": "pt", "from": "a merge"}), base)
 
 
-def test_gguf_writer(tensors: dict[str, torch.Tensor], base: dict[bytes, int], tmp_path: Path) -> None:
+def test_gguf_writer(tensors: dict[str, Tensor], base: dict[bytes, int], tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
     writer.add_token_list([f"token {i}" for i in range(500)])
     for name, tensor in tensors.items():

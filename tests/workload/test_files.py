@@ -22,7 +22,8 @@ def weights(size: int) -> bytes:
     random = numpy.random.default_rng(size)
     rows = size * 1_000_000 // 64 // 1024
     tensors = {f"layer.{i}": random.integers(0, 256, (rows, 1024), dtype=numpy.uint8) for i in range(64)}
-    return save(tensors, metadata={"format": "pt"})
+    saved: bytes = save(tensors, metadata={"format": "pt"})
+    return saved
 
 
 @pytest.mark.parametrize("threads", [24, pytest.param(128, marks=pytest.mark.campaign)])

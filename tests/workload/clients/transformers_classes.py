@@ -26,9 +26,9 @@ def main() -> None:
             "answer": run_once(model, tiny.inputs),
         }
         classes.add(auto.__name__)
-    for tiny in PROCESSORS:
-        auto = getattr(transformers, f"Auto{tiny.auto}")
-        processors[tiny.name] = try_processor(auto.from_pretrained(f"tiny/{tiny.name}"), tiny.tried_on)
+    for other in PROCESSORS:
+        auto = getattr(transformers, f"Auto{other.auto}")
+        processors[other.name] = try_processor(auto.from_pretrained(f"tiny/{other.name}"), other.tried_on)
         classes.add(auto.__name__)
     config = transformers.AutoConfig.from_pretrained(f"tiny/{MODELS[0].name}")
     classes.add(transformers.AutoConfig.__name__)
