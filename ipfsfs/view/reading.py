@@ -11,11 +11,13 @@ import errno
 import logging
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+import trio.lowlevel
 import xxhash
 
 from ipfsfs.errors import IntegrityError
@@ -45,9 +47,9 @@ class Reader:
     boot: str
     on_changed: Callable[[OpenFile], None]
     on_rot: Callable[[OpenFile, Seal, int], None]
-    start_soon: Callable[..., None]
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_LARGEST_READ + 2 * UNIT)))
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
+    _asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_THREADS))
 
     def now(self, handle: Handle, offset: int, size: int) -> memoryview | None:
         """What was asked for, if the page cache has it and it is what it should be; else None: `later` has to do it.
@@ -81,19 +83,28 @@ class Reader:
             return None
         file.next = offset + size
         if file.asked and file.asked - _AHEAD // 2 < file.next <= file.asked:
-            self.start_soon(self._ask_ahead, file, handle.fd)
+            self._ask_ahead(file, handle.fd)
         return buffer[offset - start : min(got, offset - start + size)]
 
-    async def _ask_ahead(self, file: OpenFile, fd: int) -> None:
-        """Have the disk read what a sequential reader comes to next, while it is served what is here."""
+    def _ask_ahead(self, file: OpenFile, fd: int) -> None:
+        """Have the disk read what a sequential reader comes to next, while it is served what is here.
+
+        A task would begin only when the loop has answered all that is there to answer, which is too late; and nobody
+        waits for this, at the end of the view neither.
+        """
         asked, file.asked = file.asked, file.asked + _AHEAD
+        if not self._asking.acquire(blocking=False):
+            return
         own = os.dup(fd)  # the reader may be gone by then
-        try:
-            await trio.to_thread.run_sync(
-                os.posix_fadvise, own, asked, _AHEAD, os.POSIX_FADV_WILLNEED, limiter=self._limiter
-            )
-        finally:
-            os.close(own)
+
+        def ask() -> None:
+            try:
+                os.posix_fadvise(own, asked, _AHEAD, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(own)
+                self._asking.release()
+
+        trio.lowlevel.start_thread_soon(ask, _pass_over, "ask-ahead")
 
     async def later(self, handle: Handle, offset: int, size: int) -> memoryview:
         """What was asked for, from the disk. Raises OSError, and IntegrityError where the bytes are rotten."""
@@ -174,6 +185,10 @@ def _in_memory(fd: int, offset: int, length: int) -> bool:
         return length <= 0 or 0 not in syscalls.resident_pages(fd, first, length)
     except OSError:
         return False
+
+
+def _pass_over(_: object) -> None:
+    """What came of asking ahead: whether or not the disk heard it, what it asked for is read when it is wanted."""
 
 
 def _read_whole(fd: int, start: int, want: int, ahead: int) -> bytes:

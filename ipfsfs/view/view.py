@@ -104,9 +104,7 @@ class View:
             return time.monotonic() - names.last_removal < _ROOM_S
 
         writer = Writer(seals, on.ownership, promises.written, promises.overwritten, room_to_come)
-        reader = Reader(
-            nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit), start_behind
-        )
+        reader = Reader(nodes, seals, on.boot, found_changed, lambda file, seal, unit: view.rotten(file, seal, unit))
         names = Names(nodes, handles, seals, promises, on.ownership, sealing.changed, directory_moved, file_gone)
         trees = Trees(on.plain, on.place, seals, sealing.secret)
         attributes = Attributes(nodes, handles, seals, promises, sealing, writer, trees)

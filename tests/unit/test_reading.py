@@ -31,7 +31,7 @@ def test_h09_a_filesystem_that_knows_no_nowait_takes_it_from_no_other(tmp_path: 
     ):
         plain, ledger = PlainDirectory.open(disk), Ledger.open(tmp_path / "ledger")
         nodes = NodeTable(plain, Place.OTHER)
-        reader = Reader(nodes, Seals(plain.dev, None, ledger), "", never, never, never)
+        reader = Reader(nodes, Seals(plain.dev, None, ledger), "", never, never)
         handles = {path.parent.name: _opened(nodes, path) for path in (memory / "file", disk / "file")}
         try:
             assert bytes(reader.now(handles["tmpfs"], 0, 4096) or b"") == b"content"
