@@ -153,16 +153,28 @@ class NodeTable:
 
     def directory_fd(self, node: Node) -> int:
         """A descriptor of a directory node to make calls by. Raises OSError; ESTALE where another stands there now."""
+        missing: list[Node] = []  # a tree may be deeper than Python's stack
+        at = node
+        while (fd := self._known_fd(at)) < 0:
+            missing.append(at)
+            if at.parent is None:
+                raise stale()
+            at = at.parent
+        for below in reversed(missing):
+            fd = self._look_directory(fd, below)
+        return fd
+
+    def _known_fd(self, node: Node) -> int:
         if node.held >= 0:
             return node.held
-        fd = self._descriptors.get(node)
-        if fd is not None:
+        fd = self._descriptors.get(node, -1)
+        if fd >= 0:
             self._descriptors.move_to_end(node)
-            return fd
-        if node.parent is None:
-            raise stale()
+        return fd
+
+    def _look_directory(self, parent_fd: int, node: Node) -> int:
         try:
-            fd = entries.look_directory(self.directory_fd(node.parent), node.name)
+            fd = entries.look_directory(parent_fd, node.name)
         except (FileNotFoundError, NotADirectoryError):
             raise stale() from None
         st = os.fstat(fd)
@@ -253,10 +265,16 @@ class NodeTable:
 
     def place(self, node: Node) -> Place:
         """What part of a Hugging Face cache a directory node is."""
-        if node.epoch == self._epoch and node.place is not None:
-            return node.place
-        place = self.root_place if node.parent is None else enter(self.place(node.parent), node.name)
-        node.place, node.epoch = place, self._epoch
+        unknown: list[Node] = []  # a tree may be deeper than Python's stack
+        at: Node | None = node
+        while at is not None and (at.epoch != self._epoch or at.place is None):
+            unknown.append(at)
+            at = at.parent
+        place = at.place if at is not None and at.place is not None else self.root_place
+        for below in reversed(unknown):
+            if below.parent is not None:
+                place = enter(place, below.name)
+            below.place, below.epoch = place, self._epoch
         return place
 
     def path(self, node: Node) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -54,3 +56,24 @@ def test_h14_two_directories_for_one_call_are_both_open(tmp_path: Path) -> None:
     finally:
         nodes.close()
         plain.close()
+
+
+def test_a_tree_deeper_than_the_stack_is_reached_from_above(tmp_path: Path) -> None:
+    """As after a rename near the root, or when its descriptors were closed to make room for others."""
+    plain = PlainDirectory.open(tmp_path)
+    nodes = NodeTable(plain, Place.OTHER)
+    try:
+        top = node = nodes.root
+        for level in range(2 * sys.getrecursionlimit()):
+            fd = nodes.directory_fd(node)
+            os.mkdir(b"deeper", dir_fd=fd)
+            node = nodes.adopt(node, b"deeper", os.stat(b"deeper", dir_fd=fd))
+            top = node if level == 0 else top
+        nodes.close()
+        nodes.moved(top, nodes.root, b"deeper", directory=True)
+        assert os.fstat(nodes.directory_fd(node)).st_ino == node.ino
+        assert nodes.place(node) is Place.OTHER
+    finally:
+        nodes.close()
+        plain.close()
+        subprocess.run(["rm", "-rf", tmp_path / "deeper"], check=True)  # Python's own way is too deep
