@@ -76,8 +76,11 @@ class Names:
     def _trusted(self, node: Node, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         place = self.nodes.place(parent)
         if classify.immutable(place, name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
+            mark = stamp(st)
+            if node.told not in (0, WRITTEN, mark) and stat_.S_ISREG(st.st_mode):
+                return Entry(node, st, SHORT_S)  # an open is still to see that it changed: the kernel has old pages
             if node.told != WRITTEN:
-                node.told = stamp(st)
+                node.told = mark
             return Entry(node, st, LONG_S)
         return Entry(node, st, SHORT_S)
 

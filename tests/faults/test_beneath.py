@@ -163,6 +163,30 @@ def test_h22_an_open_sees_a_change_at_once(beneath: Beneath) -> None:
             os.close(fd)
 
 
+@pytest.mark.parametrize("look", ["stat", "list"])
+def test_h22_looking_at_a_rewritten_blob_does_not_hide_it_from_an_open(beneath: Beneath, look: str) -> None:
+    """Its size and mtime are those of before, so the kernel alone would go on with the pages that it has."""
+    mount = beneath.mount
+    blobs = mount.path / "hub" / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True)
+    path = blobs / ("1" * 40)
+    path.write_bytes(content(1))
+    mount.seal()
+    for seed in range(2, 8):
+        assert len(path.read_bytes()) == SIZE
+        before = path.stat()
+        rest()
+        name = f"hub/models--a--b/blobs/{path.name}"
+        beneath.write(name, content(seed))
+        os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=beneath.plain)
+        if look == "stat":
+            path.stat()
+        else:
+            beneath.write(f"hub/models--a--b/blobs/new{seed}", b"", flags=os.O_WRONLY | os.O_CREAT)
+            assert len([entry.stat() for entry in os.scandir(blobs)]) == seed
+        assert path.read_bytes() == content(seed)
+
+
 def test_h16_nothing_is_sealed_that_somebody_can_write_to(beneath: Beneath) -> None:
     """A descriptor or a shared mapping from before, by a path of its own: stores into a dirty page change no time."""
     mount = beneath.mount
