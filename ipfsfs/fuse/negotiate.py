@@ -91,6 +91,7 @@ class Exchange:
     def close(self) -> None:
         """Give up before `run` has ended."""
         self._ours.close()
+        os.close(self.device)
 
 
 def amend(reply: bytearray, offered: int) -> list[str]:

@@ -6,10 +6,13 @@ answer at once, and pyfuse3 sends the reply before any other task runs. Layouts 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 KEEP_CACHE: Final = 1 << 1
 CACHE_DIR: Final = 1 << 3
@@ -46,11 +49,14 @@ class Replies:
             return
         os.dup2(self._device, self._descriptor, inheritable=False)
         flags, self._flags = self._flags, 0
-        reply = bytearray(self._ours.recv(_OPEN_LENGTH))
-        if len(reply) == _OPEN_LENGTH and not struct.unpack_from("=i", reply, _ERROR)[0]:
-            (given,) = struct.unpack_from("=I", reply, _OPEN_FLAGS)
-            struct.pack_into("=I", reply, _OPEN_FLAGS, given | flags)
-        os.write(self._device, reply)
+        try:
+            reply = bytearray(self._ours.recv(_OPEN_LENGTH))
+            if len(reply) == _OPEN_LENGTH and not struct.unpack_from("=i", reply, _ERROR)[0]:
+                (given,) = struct.unpack_from("=I", reply, _OPEN_FLAGS)
+                struct.pack_into("=I", reply, _OPEN_FLAGS, given | flags)
+            os.write(self._device, reply)
+        except OSError as error:  # the kernel has ended the connection, or the request: nobody waits for this
+            log.info("a reply to OPENDIR found nobody: %s", error.strerror)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -1,0 +1,53 @@
+"""Replies that flags are added to."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
+
+REFUSED = struct.pack("=IiQ", 16, -13, 7)
+
+
+def opened(flags: int) -> bytes:
+    return struct.pack("=IiQQII", 32, 0, 7, 5, flags, 0)
+
+
+@pytest.fixture
+def replies() -> Iterator[Replies]:
+    made = Replies()
+    yield made
+    made.close()
+
+
+def test_only_a_reply_that_opens_gets_the_flags(replies: Replies) -> None:
+    kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = os.dup(device.fileno())
+    replies.begin(descriptor, device.detach())
+    with kernel:
+        for sent, seen in ((opened(0), opened(CACHE_DIR | KEEP_CACHE)), (REFUSED, REFUSED)):
+            replies.add(CACHE_DIR | KEEP_CACHE)
+            os.write(descriptor, sent)
+            replies.send()
+            assert kernel.recv(100) == seen
+        os.write(descriptor, opened(0))
+        replies.send()
+        assert kernel.recv(100) == opened(0), "others go straight to the kernel"
+    os.close(descriptor)
+
+
+def test_a_connection_that_is_gone_ends_nothing(replies: Replies) -> None:
+    descriptor = os.open("/dev/full", os.O_RDWR)
+    replies.begin(descriptor, os.dup(descriptor))
+    for sent in (True, False):
+        replies.add(CACHE_DIR)
+        if sent:
+            os.write(descriptor, opened(0))
+        replies.send()
+        assert os.path.samestat(os.fstat(descriptor), os.stat("/dev/full"))
+    os.close(descriptor)
