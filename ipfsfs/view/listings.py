@@ -3,7 +3,7 @@
 Told so (FOPEN_CACHE_DIR), the kernel keeps what a listing brought, and serves later ones without asking. It may do so
 for as long as the directory's ctime is what it was then (H22). A reader that finds the kernel's listing gone halfway,
 because memory was short, goes on here by a position; so positions depend on the name and nothing else. One that began
-here must never go on in the kernel's, which knows the positions of what is in it only: of those who have a directory
+here does not go on in the kernel's, which knows the positions of what is in it only: of those who have a directory
 open, one at a time has the kernel keep what it reads, or reads what the kernel keeps.
 """
 

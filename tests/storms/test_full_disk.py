@@ -67,7 +67,7 @@ def test_a_full_disk_costs_only_what_it_costs_on_plain_disk(
     numbers: dict[str, Any] = {"rounds": 0, "files": 0, "degraded": 0}
     while not numbers["rounds"] or time.monotonic() < until:
         with crew_of(tmp_path / f"said-{numbers['rounds']}", view) as crew:
-            sealing = crew.start("busy", "seal", cache, 3, 1)
+            sealing = crew.start("busy", "seal-full", cache, 3, 1)
             done, error = _fill(blobs)
             assert error is not None
             assert error.errno == errno.ENOSPC, error
