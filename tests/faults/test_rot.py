@@ -216,3 +216,37 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         assert os.getxattr(path, "ipfs.cid"), "sealed again, as it is now"
         assert path.read_bytes() == found
     assert mount.status()["rot"] == []
+
+
+def test_h18_a_rotten_file_stays_as_it_is_until_its_user_does_something(
+    disk: Disk, mounted: Callable[..., Mounted]
+) -> None:
+    """Nothing heals it, over whatever was done to its inode; and what a user writes into it is not written over."""
+    mount = mounted(disk.cache)
+    path = mount.path / "model"
+    path.write_bytes(CONTENT)
+    mount.seal()
+    mount.expect_logged += ["(model|second): rot: "]
+    disk.rot("model", BAD * UNIT)
+    number = path.stat().st_ino
+    mount.run("verify", mount.path, check=False)
+    path.chmod(0o600)
+    os.setxattr(path, "user.tag", b"1")
+    os.link(path, mount.path / "second")
+    for _ in range(2):
+        by_pread(path)
+        assert path.stat().st_ino == number
+        assert mount.run("verify", mount.path, check=False).returncode == 1
+        mount.seal()
+        mount.remount()
+
+    with path.open("r+b") as file:
+        file.seek(BAD * UNIT)
+        file.write(b"a user's own")
+    mount.seal()
+    mount.remount()
+    assert path.stat().st_ino == number
+    expected = bytearray(CONTENT)
+    expected[BAD * UNIT : BAD * UNIT + 12] = b"a user's own"
+    assert path.read_bytes() == expected
+    assert mount.run("verify", mount.path).returncode == 0

@@ -6,13 +6,14 @@ import errno
 import fcntl
 import mmap
 import os
+import random
 import re
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon import mounts
+from ipfsfs.store.seal import UNIT
 from tests.support.calls import cid_of, plain_directory, refuses
 from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
 from tests.support.processes import eventually
@@ -244,6 +246,54 @@ def test_h14_few_descriptors_are_enough_for_many_readers(mounted: Callable[..., 
     assert os.pread(opened[-1], 10, 0) == b"299"
     for fd in opened:
         os.close(fd)
+
+
+def test_h19_reads_that_fit_no_unit_cost_little_more_than_the_file(mounted: Callable[..., Mounted]) -> None:
+    """Whole units are checked as they come; what was checked and is still cached is not read again."""
+    mount = mounted()
+    path = mount.path / "model.bin"
+    size = 32 * UNIT + 5000
+    path.write_bytes(random.Random(1).randbytes(size))
+    mount.seal()
+    mount.remount()
+
+    def read() -> int:
+        return int(Path(f"/proc/{mount.pid}/io").read_text().split()[1])
+
+    def cost(offsets: Iterable[int], length: int) -> float:
+        """How often the daemon reads the file while a worker reads at these offsets."""
+        before = read()
+        with path.open("rb", buffering=0) as file:
+            for offset in offsets:
+                os.pread(file.fileno(), length, offset)
+        return (read() - before) / size
+
+    unaligned = range(12_345, size, 100_001)
+    shuffled = random.Random(2).sample(range(0, size, mmap.PAGESIZE), k=500)
+    assert 0.9 < cost(unaligned, 100_001) < 1.5
+    assert cost(unaligned, 100_001) < 0.1
+    assert cost(shuffled, mmap.PAGESIZE) < 0.1
+
+
+def test_h20_a_file_takes_the_blocks_it_takes_on_disk(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    """By them `tar -S` tells holes from data: a sealed file must not look as if it were one hole."""
+    names = ("data", "sparse")
+    with plain_directory(tmp_path / "cache") as plain:
+        mount = mounted(tmp_path / "cache")
+        (mount.path / "data").write_bytes(random.Random(1).randbytes(300_001))
+        with (mount.path / "sparse").open("wb") as file:
+            file.seek(10 * 1024 * 1024)
+            file.write(b"end")
+        mount.seal()
+        mount.remount()
+        for name in names:
+            assert (mount.path / name).stat().st_blocks == os.stat(name, dir_fd=plain).st_blocks > 0
+    archive, out = tmp_path / "archive.tar", tmp_path / "out"
+    out.mkdir()
+    subprocess.run(["tar", "-C", mount.path, "-Scf", archive, *names], check=True)
+    subprocess.run(["tar", "-C", out, "-xf", archive], check=True)
+    for name in names:
+        assert (out / name).read_bytes() == (mount.path / name).read_bytes()
 
 
 def test_h21_an_open_through_the_view_counts_as_access(mounted: Callable[..., Mounted]) -> None:
