@@ -190,6 +190,7 @@ async def _linger(running: Running) -> None:
 
     The store is let go of, so that a new view can be mounted; what is still written is found and sealed by that one.
     """
+    await running.view.give_up_seals_of_writers()
     running.view.seals.retire()
     running.store.unlock()
     log.info("files are still open; they are served until they are closed")

@@ -33,7 +33,14 @@ def default_store(mountpoint: Path) -> Path:
 
 def refuse_what_cannot_be_covered(mountpoint: Path, store: Path) -> None:
     """Raises MountError where the mount would hide what the daemon itself needs, which would then wait for itself."""
+    for kernels in (Path("/proc"), Path("/sys")):
+        if kernels == mountpoint or kernels in mountpoint.parents:
+            raise MountError(
+                f"cannot mount over {mountpoint}: it is the kernel's, and the daemon itself asks the kernel there",
+                hint="Mount over a directory of files.",
+            )
     needed = {
+        "the kernel's device for this": Path("/dev/fuse"),
         "the store": store,
         "the Python environment": Path(sys.prefix),
         "the Python interpreter": Path(sys.executable).resolve(),

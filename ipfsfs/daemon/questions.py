@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from ipfsfs import __version__
 from ipfsfs.daemon.lifecycle import Running
 from ipfsfs.daemon.looking import explain, findings_as_facts
 from ipfsfs.daemon.verifying import verify
-from ipfsfs.errors import StoreError, UsageError
+from ipfsfs.errors import IpfsfsError, StoreError, UsageError
 from ipfsfs.store import quarantine
 from ipfsfs.unixfs import cid
 
@@ -128,7 +129,9 @@ async def name(running: Running, question: dict[str, Any], report: Report) -> di
             await view.sealing.seal_tree(path, background=False, report=lambda at: report(asdict(at)))
             root, unsealed = await view.trees.name(path)
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(path)}: {error.strerror}") from error
+        shown = running.config.mountpoint / os.fsdecode(path)
+        kind = UsageError if error.errno in (errno.ENOENT, errno.ENOTDIR) else IpfsfsError
+        raise kind(f"{shown}: {error.strerror}") from error
     return {
         "cid": cid.to_text(root) if root else None,
         "chunker": running.config.chunker,

@@ -13,6 +13,8 @@ SETTLE_NS: Final = 50_000_000
 """Two writes within one tick of the kernel's clock (4 ms, 10 ms at HZ=100) carry the same times: a file whose times
 are younger than this may change without showing it, so it is not sealed yet."""
 
+_NUMBERS_END: Final = 1 << 63
+
 
 @dataclass(slots=True, frozen=True)
 class Identity:
@@ -44,6 +46,10 @@ class Identity:
             and self.ino == st.st_ino
             and self.dev == st.st_dev
         )
+
+    def can_be_kept(self) -> bool:
+        """Whether all numbers fit the 63 bits that a database has for them; ext4 has times until the year 2446."""
+        return max(self.size, self.born_ns, self.mtime_ns, self.ctime_ns) < _NUMBERS_END
 
     def is_fresh(self) -> bool:
         """Whether a change made right now could go unnoticed (see `SETTLE_NS`): by ctime, which nobody can set."""

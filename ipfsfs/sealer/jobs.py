@@ -81,7 +81,7 @@ def seal(
 
 def _seal(
     fd: int, chunker: Chunker, buffer: memoryview, *, whole: bool
-) -> Generator[int, None, Sealed | Busy | Changed | Secret]:
+) -> Generator[int, None, Sealed | Busy | Changed | Secret | Failed]:
     # The lease comes before the identity at both ends (H16): who writes after the first was refused or has set a new
     # mtime; who began before the second is seen by it, who began after has not written what was hashed.
     before = writers_of(fd)
@@ -90,6 +90,8 @@ def _seal(
         return Busy("it is open for writing")
     if identity.is_fresh():
         return Busy("it was only just changed")
+    if not identity.can_be_kept():
+        return Failed(errno.EOVERFLOW, "one of its times lies beyond the year 2262, which no seal can hold")
     source = QuietFile(fd, identity.size)
     if identity.size <= SEARCH_MAX:
         view = memoryview(bytearray(identity.size))

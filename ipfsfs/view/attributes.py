@@ -12,7 +12,7 @@ from ipfsfs.hubcache.classify import Kind, kind
 from ipfsfs.plain import held
 from ipfsfs.plain.ownership import groups_of
 from ipfsfs.unixfs import cid
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, carry_stamp
+from ipfsfs.view.handles import Caller, Handles, carry_over, stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.sealing import Sealing
@@ -87,8 +87,14 @@ class Attributes:
         finally:
             os.close(fd)
         if changes.size is None:
-            self.seals.restamp(before, after)
-        node.told = WRITTEN
+            self._carry_over(node, before, after)
+        node.told = stamp(after)
+        node.renew = node.renew or changes.size is not None
+        if node.file is not None:
+            if (after.st_mode, after.st_uid, after.st_gid) != (before.st_mode, before.st_uid, before.st_gid):
+                node.file.guarded = True
+            if changes.mtime_ns is not None and node.file.writers:
+                node.file.written = True  # sealed anew when the last of them has gone
         if stat_.S_ISREG(after.st_mode) and (node.file is None or not node.file.writers):
             self.sealing.changed(node)
         return after
@@ -148,6 +154,8 @@ class Attributes:
             if name == held.ACL and before.st_mode & stat_.S_ISGID and not _in_group(caller, before.st_gid):
                 # The kernel clears it for whoever is not in the file's group; here it only sees root (fuse.md).
                 held.chmod(fd, stat_.S_IMODE(os.fstat(fd).st_mode) & ~stat_.S_ISGID)
+            if name == held.ACL and node.file is not None:
+                node.file.guarded = True
             self._carry_over(node, before, os.fstat(fd))
         finally:
             os.close(fd)
@@ -172,4 +180,4 @@ class Attributes:
 
     def _carry_over(self, node: Node, before: os.stat_result, after: os.stat_result) -> None:
         self.seals.restamp(before, after)
-        carry_stamp(node, before, after)
+        carry_over(node, before, after)

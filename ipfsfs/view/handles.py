@@ -10,7 +10,7 @@ import mmap
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import trio
@@ -19,13 +19,10 @@ from ipfsfs.plain import entries, held
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.nodes import Node, NodeTable, stale
 
-_PASSED_ON: Final = os.O_ACCMODE | os.O_TRUNC | os.O_SYNC | os.O_DSYNC
+PASSED_ON: Final = os.O_ACCMODE | os.O_TRUNC | os.O_SYNC | os.O_DSYNC
 """O_APPEND would send a shared mapping's page to the end of the file (H11); the kernel has dealt with the others."""
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
-
-WRITTEN: Final = 1
-"""`Node.told` of a file that was written through the view: no stamp has this value."""
 
 
 class Caller(Protocol):
@@ -68,6 +65,8 @@ class OpenFile:
     """Set while a seal is being broken: nobody may write before that is on disk."""
     who: int = 0
     """The process that wrote last."""
+    guarded: bool = False
+    """Its mode or its owner was changed since: who opens it is to be judged by the filesystem again."""
 
     @property
     def own(self) -> int:
@@ -88,14 +87,20 @@ class Handle:
 
 
 def stamp(st: os.stat_result) -> int:
-    """A number that changes with size or times of a file; never 0 or `WRITTEN`. mtime can be set back, ctime not."""
+    """A number that changes with size or times of a file; never 0 or 1. mtime can be set back, ctime not."""
     return hash((st.st_mtime_ns, st.st_size, st.st_ctime_ns)) | 2
 
 
-def carry_stamp(node: Node, before: os.stat_result, after: os.stat_result) -> None:
-    """A call through the view changed a file's ctime and not its content: what the kernel has cached is still right."""
+def carry_over(node: Node, before: os.stat_result, after: os.stat_result) -> None:
+    """A call through the view changed a file's ctime and not its content: what the kernel has cached is still right,
+    and so is the seal that reads are checked against."""
+    if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+        return
     if node.told == stamp(before):
         node.told = stamp(after)
+    file = node.file
+    if file is not None and file.seal is not None and file.seal.agrees(before):
+        file.seal = replace(file.seal, ctime_ns=after.st_ctime_ns)
 
 
 @dataclass(slots=True)
@@ -132,7 +137,7 @@ class Handles:
 
     def descriptor_now(self, node: Node, flags: int) -> int:
         """The same without waiting. Raises BlockingIOError where that would be needed."""
-        flags &= _PASSED_ON
+        flags &= PASSED_ON
         if node.withdrawn:
             raise stale()
         if flags & os.O_TRUNC or node.held >= 0:

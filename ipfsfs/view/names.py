@@ -16,7 +16,7 @@ import trio
 from ipfsfs.hubcache import classify
 from ipfsfs.plain import entries, syscalls
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, carry_stamp, stamp
+from ipfsfs.view.handles import PASSED_ON, Caller, Handles, carry_over, stamp
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.promises import Promises
 from ipfsfs.view.seals import Seals
@@ -25,6 +25,8 @@ LONG_S: Final = 86_400.0
 """How long the kernel may trust what is immutable (H22)."""
 SHORT_S: Final = 1.0
 """How long it may trust everything else, absence included: others may write beneath the view."""
+_UNTOLD: Final = 1
+"""`Node.told` where an open has to have the kernel look again: no stamp has this value."""
 _LARGE: Final = 64 * 1024 * 1024
 """Closing the last descriptor of a removed file frees its blocks; for one larger than this that is worth a thread."""
 
@@ -74,13 +76,12 @@ class Names:
         return self._trusted(node, node.parent, node.name, st)
 
     def _trusted(self, node: Node, parent: Node, name: bytes, st: os.stat_result) -> Entry:
+        mark = stamp(st)
+        if node.told not in (0, mark):
+            node.renew = True
+        node.told = mark
         place = self.nodes.place(parent)
         if classify.immutable(place, name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
-            mark = stamp(st)
-            if node.told not in (0, WRITTEN, mark) and stat_.S_ISREG(st.st_mode):
-                return Entry(node, st, SHORT_S)  # an open is still to see that it changed: the kernel has old pages
-            if node.told != WRITTEN:
-                node.told = mark
             return Entry(node, st, LONG_S)
         return Entry(node, st, SHORT_S)
 
@@ -107,15 +108,15 @@ class Names:
 
     def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
         """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
+        # Asked for with another descriptor: once the file is made, it is too late to refuse it one.
+        os.close(self.nodes.for_worker(os.dup(self.nodes.root.held)))
         dir_fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            fd = entries.create(dir_fd, name, flags, stat_.S_IMODE(mode))
-        self.nodes.make_room(fd)
+            fd = entries.create(dir_fd, name, flags & PASSED_ON, stat_.S_IMODE(mode))
         return self._made(parent, name, os.fstat(fd)), fd
 
     def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         entry = self.found(parent, name, st)
-        entry.node.told = WRITTEN
         self.promises.made(entry.node, self.nodes.place(parent), name)
         self.on_changed(entry.node)
         # Whatever its name is: it is being written, and may have to go when a promise proves broken.
@@ -133,6 +134,7 @@ class Names:
             entries.link(src_fd, node.name, dst_fd, name)
         st = entries.stat(dst_fd, name)
         self._carry_over(before, st, parent, name)
+        self.promises.named(parent, name, st)
         return self.found(parent, name, st)
 
     def _carry_over(self, before: os.stat_result, after: os.stat_result, parent: Node, name: bytes) -> None:
@@ -144,7 +146,7 @@ class Names:
             self.seals.restamp(before, after)
         node = self.nodes.find(after.st_dev, after.st_ino)
         if node is not None:
-            carry_stamp(node, before, after)
+            carry_over(node, before, after)
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
@@ -158,19 +160,23 @@ class Names:
         dir_fd = self.nodes.directory_fd(parent)
         fd = entries.look(dir_fd, name)
         try:
+            before = os.fstat(fd)
             remove(dir_fd, name)
-            fd = self._unnamed(parent, name, fd)
+            fd = self._unnamed(parent, name, fd, before)
         finally:
             if fd >= 0:
                 os.close(fd)
 
-    def _unnamed(self, parent: Node, name: bytes, fd: int) -> int:
+    def _unnamed(self, parent: Node, name: bytes, fd: int, before: os.stat_result) -> int:
         """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""
         self._gone(parent, name)
         st = os.fstat(fd)
         node = self.nodes.find(st.st_dev, st.st_ino)
+        if st.st_nlink:
+            self.seals.restamp(before, st)
         if node is None:
             return fd
+        carry_over(node, before, st)
         if node.parent is parent and node.name == name:
             self.nodes.unnamed(node, fd)
             fd = -1
@@ -207,9 +213,10 @@ class Names:
             if target is not None and (target.st_dev, target.st_ino) == (before.st_dev, before.st_ino):
                 return  # two names of one file: rename(2) does nothing
             if flags & syscalls.RENAME_EXCHANGE:
-                self._exchanged(target, parent, name)
-            elif replaced >= 0:
-                replaced = self._unnamed(new_parent, new_name, replaced)
+                self._exchanged(target, parent, name, src_fd)
+                self._gone(new_parent, new_name)
+            elif replaced >= 0 and target is not None:
+                replaced = self._unnamed(new_parent, new_name, replaced, target)
         finally:
             if replaced >= 0:
                 os.close(replaced)
@@ -218,15 +225,25 @@ class Names:
             return
         self._gone(parent, name)
         self._carry_over(before, after, new_parent, new_name)
+        if flags & syscalls.RENAME_EXCHANGE:
+            self.promises.named(new_parent, new_name, after)
         if node is not None:
             directory = stat_.S_ISDIR(after.st_mode)
             self.nodes.moved(node, new_parent, new_name, directory=directory)
             (self.on_moved if directory else self.on_changed)(node)
 
-    def _exchanged(self, st: os.stat_result | None, parent: Node, name: bytes) -> None:
-        node = self.nodes.find(st.st_dev, st.st_ino) if st is not None else None
-        if node is not None and st is not None:
-            self.nodes.moved(node, parent, name, directory=stat_.S_ISDIR(st.st_mode))
+    def _exchanged(self, before: os.stat_result | None, parent: Node, name: bytes, dir_fd: int) -> None:
+        """What stood at the other name has got this one."""
+        after = entries.stat(dir_fd, name)
+        if before is None or (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
+            return
+        self._carry_over(before, after, parent, name)
+        self.promises.named(parent, name, after)
+        node = self.nodes.find(after.st_dev, after.st_ino)
+        if node is not None:
+            directory = stat_.S_ISDIR(after.st_mode)
+            self.nodes.moved(node, parent, name, directory=directory)
+            (self.on_moved if directory else self.on_changed)(node)
 
     def readlink(self, node: Node) -> bytes:
         """The target of a symlink. Raises OSError."""
@@ -236,7 +253,8 @@ class Names:
         return entries.readlink(self.nodes.directory_fd(node.parent), node.name)
 
     def unlisted(self, entry: Entry) -> None:
-        """An entry did not fit into the answer: the kernel has no reference to it."""
+        """An entry did not fit into the answer: the kernel has no reference to it, and was told nothing."""
+        entry.node.told = _UNTOLD
         fd = self.nodes.forget(entry.node.number, 0)
         if fd >= 0:
             os.close(fd)

@@ -48,7 +48,11 @@ class Node:
     """Moved to quarantine: nobody may open it by a name that the kernel has not forgotten yet (H23)."""
     file: OpenFile | None = None
     told: int = 0
-    """What the kernel was last told of size and times, where it may trust that for long; 0 when it may not."""
+    """What the kernel knows of size and times, as a `stamp`; 0 where it knows nothing, or nobody knows what."""
+    renew: bool = False
+    """What the kernel has cached of the content may be old, and is not to be kept by the next open."""
+    refused: bool = False
+    """The last open was answered ESTALE, at which the kernel looks once more, and no more than once."""
     listed: int = 0
     """For a directory: what it was when the listing that the kernel keeps was made, as `told`; 0 when there is none."""
     place: Place | None = None
@@ -107,6 +111,7 @@ class NodeTable:
                 return node
             node.parent, node.name = parent, name
             node.epoch = -1
+            node.withdrawn = False
         if node.held >= 0 and node is not self.root:
             os.close(node.held)
             node.held = -1

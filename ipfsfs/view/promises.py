@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat as stat_
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -136,6 +137,16 @@ class Promises:
                 hint="The file is in quarantine (see `ipfsfs status`). Download it again.",
             )
 
+    def named(self, parent: Node, name: bytes, st: os.stat_result) -> None:
+        """A file has got a name by a link or an exchange, which wait for nothing: checked as soon as may be."""
+        promised = promise(self.nodes.place(parent), name)
+        if promised is None or st.st_dev != self.nodes.plain.dev or not stat_.S_ISREG(st.st_mode):
+            return
+        seal = self.seals.agreeing(st)
+        if seal is None or seal.sha256 != promised:
+            self._open.add(st.st_ino)
+            self.start_soon(self._check_late, parent, name, st.st_ino, promised)
+
     async def _digest(self, path: bytes, ino: int, promised: bytes) -> object:
         """What the sealer says of a file; once more, if it dies with the question. None where it cannot be asked."""
         for _ in range(2):
@@ -188,7 +199,8 @@ class Promises:
             await self.seals.mended(path, "broken_promise")
             return True
         node = self.nodes.find(self.nodes.plain.dev, seal.ino)
-        if node is not None and node.parent is not None and (seal.ino in self._in_place or seal.ino in self._open):
+        unchecked = seal.ino in self._in_place or seal.ino in self._open
+        if unchecked and node is not None and node.parent is not None and self.nodes.path(node) == path:
             above, name = node.parent, node.name
             try:
                 return not await self._condemn(above, name, above, name, seal.ino, promised, seal.sha256)

@@ -147,8 +147,9 @@ class Reader:
     def _judge(self, handle: Handle, seal: Seal, unit: int) -> None:
         """Bytes differ from what was sealed: has somebody written, or did the disk forget? Raises IntegrityError."""
         file = handle.file
-        if file.seal is not seal:
-            return
+        if file.seal is None or file.seal.seal_id != seal.seal_id:
+            return  # somebody has written while this was read
+        seal = file.seal  # with the ctime of now
         if not seal.agrees(os.fstat(handle.fd)):
             file.seal = file.sums = None
             self.seals.drop(seal.ino)

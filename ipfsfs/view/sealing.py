@@ -163,7 +163,8 @@ class Sealing:
 
     async def _seal_one(self, node: Node, again_s: float) -> None:
         if node.file is not None and node.file.writers:
-            return  # its last writer's going makes it due again
+            node.file.written = True  # its last writer's going makes it due again
+            return
         try:
             st = self.nodes.stat(node)
         except OSError:
@@ -174,10 +175,7 @@ class Sealing:
         outcome = await self._hash(path, ino, background=False)
         match outcome:
             case Sealed():
-                seal = await self._enter(path, outcome)
-                file = node.file
-                if seal is not None and file is not None and not file.writers and seal.agrees(os.fstat(file.fd)):
-                    attach(file, seal)
+                await self._enter(path, outcome)
             case Busy() | Changed() | None:
                 self._later(node, again_s, min(2 * again_s, _AGAIN_MOST_S))
             case Gone() | Secret() | Failed():
@@ -210,12 +208,13 @@ class Sealing:
             log.warning("%s: not sealed: %s", os.fsdecode(path), outcome.message)
         return outcome
 
-    async def _enter(self, path: bytes, sealed: Sealed) -> Seal | None:
-        """Enter a sealed file. None where it broke a promise, and was withdrawn, or has become a secret meanwhile."""
+    async def _enter(self, path: bytes, sealed: Sealed) -> None:
+        """Enter a sealed file, unless it broke a promise, and was withdrawn, has become a secret meanwhile, or is open
+        for writing: a write looks for the seal to break where the file is open, and finds none there."""
         identity = sealed.identity
         node = self.nodes.find(self.nodes.plain.dev, identity.ino)
         if node is not None and not self._wanted(node):
-            return None
+            return
         seal = Seal(
             ino=identity.ino,
             born_ns=identity.born_ns,
@@ -234,16 +233,24 @@ class Sealing:
         )
         place, name_kind = locate(path, self.nodes.root_place)
         if name_kind is Kind.PROMISE and not await self.promises.sealed(path, place, seal):
-            return None
+            return
+        node = self.nodes.find(self.nodes.plain.dev, seal.ino)
+        if node is not None and not self._wanted(node):
+            return
+        file = node.file if node is not None else None
+        if file is not None and file.writers:
+            file.written = True  # its last writer's going makes it due again
+            return
         self.promises.finished(seal.ino)
         self.seals.put(seal)
+        if file is not None and seal.agrees(os.fstat(file.fd)):
+            attach(file, seal)
         await self.seals.mended(path, "rot")
         quiet_s = min(_SETTLE_S, _SETTLE_S - (time.time_ns() - seal.ctime_ns) / 1e9)
         if quiet_s > 0:
             self._settle_later(quiet_s, seal.ino, path)
         else:  # of what was there before there may be a million: they are not to wait in memory
             await self._settle_now(seal, path)
-        return seal
 
     def _settle_later(self, wait_s: float, ino: int, path: bytes) -> None:
         heapq.heappush(self._settle, (trio.current_time() + wait_s, ino, path))
@@ -288,6 +295,7 @@ class Sealing:
                 async for batch in batches:
                     for found in batch:
                         if not self._wants(found):
+                            await self._hold_to_its_name(found)
                             continue
                         progress.files += 1
                         progress.bytes += found.size
@@ -302,15 +310,25 @@ class Sealing:
         return progress
 
     def _wants(self, found: Found) -> bool:
-        if locate(found.path, self.nodes.root_place)[1] not in _SEALED:
+        name_kind = locate(found.path, self.nodes.root_place)[1]
+        if name_kind not in _SEALED:
             self.seals.drop(found.ino)  # it was content, until somebody gave it this name
             return False
         seal = self.seals.get(found.ino)
         return found.ino not in self.secret and (
             seal is None
+            or (name_kind is Kind.PROMISE and not seal.sha256)  # it came here with its directory
             or (seal.size, seal.mtime_ns, seal.ctime_ns, seal.born_ns)
             != (found.size, found.mtime_ns, found.ctime_ns, found.born_ns)
         )
+
+    async def _hold_to_its_name(self, found: Found) -> None:
+        """A sealed file may have come to a name that promises something else with its directory."""
+        place, name_kind = locate(found.path, self.nodes.root_place)
+        if name_kind is Kind.PROMISE and not self.seals.is_found(found.path):
+            seal = self.seals.get(found.ino)
+            if seal is not None:
+                await self.promises.sealed(found.path, place, seal)
 
     async def _seal_found(
         self,

@@ -211,7 +211,10 @@ class Seals:
             reason = await trio.to_thread.run_sync(partial(_write, index, puts, drops), limiter=self._limiter)
             if reason:
                 raise StoreError(reason, hint=_ANEW)
-        except StoreError as error:
+        except Exception as error:  # whatever it is, it must not end the view
+            if not isinstance(error, StoreError):
+                log.exception("a bug in writing the index")
+                error = StoreError(f"the index could not be written: {error}", hint=_ANEW)
             self.fail(error)
             return
         for ino, seal in batch.items():

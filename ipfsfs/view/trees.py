@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as stat_
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 import trio.lowlevel
@@ -14,6 +16,9 @@ from ipfsfs.plain import entries, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.unixfs import cid, directory, file
 from ipfsfs.view.seals import Seals
+
+_DEEPEST: Final = 256
+"""Each level takes two descriptors and a piece of Python's stack while what is below it is named."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,11 @@ class Trees:
         finally:
             os.close(fd)
 
-    async def _directory(self, fd: int, path: bytes, place: Place, unsealed: list[bytes]) -> tuple[bytes, int]:
+    async def _directory(
+        self, fd: int, path: bytes, place: Place, unsealed: list[bytes], level: int = 0
+    ) -> tuple[bytes, int]:
+        if level == _DEEPEST:
+            raise OSError(errno.ENAMETOOLONG, f"a tree of more than {_DEEPEST} levels gets no CID", os.fsdecode(path))
         await trio.lowlevel.checkpoint()  # a tree may be large, and others wait for the loop
         found: list[directory.Entry] = []
         listing_fd = entries.open_listing(fd, b".")
@@ -59,7 +68,7 @@ class Trees:
                 if stat_.S_ISDIR(st.st_mode):
                     child = entries.look_directory(listing_fd, name)
                     try:
-                        root, tsize = await self._directory(child, below, enter(place, name), unsealed)
+                        root, tsize = await self._directory(child, below, enter(place, name), unsealed, level + 1)
                     finally:
                         os.close(child)
                 elif kind(place, name) in (Kind.SECRET, Kind.SCRATCH) or not _has_content(st) or self._is_secret(st):

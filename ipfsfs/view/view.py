@@ -24,7 +24,7 @@ from ipfsfs.store.ledger import Finding, Ledger
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.attributes import Attributes
-from ipfsfs.view.handles import WRITTEN, Caller, Handles, OpenFile, count_as_access, stamp
+from ipfsfs.view.handles import Caller, Handles, OpenFile, count_as_access, stamp
 from ipfsfs.view.listings import Listings
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import Node, NodeTable, stale
@@ -129,7 +129,8 @@ class View:
         """Open a file for reading as `open` does; None where that is not all, or could wait."""
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             return None
-        fd = node.file.fd if node.file is not None and not node.withdrawn else -1
+        file = node.file
+        fd = file.fd if file is not None and not node.withdrawn and not file.guarded else -1
         if fd < 0:
             try:
                 fd = self.handles.descriptor_now(node, flags)
@@ -158,11 +159,12 @@ class View:
         truncated = flags & os.O_TRUNC
         st = os.fstat(fd)
         mark = stamp(st)
-        keep = node.told in (0, mark)
-        if not truncated and node.told not in (0, WRITTEN, mark):
-            node.told = WRITTEN  # whatever of it is cached is not to be kept
+        if not truncated and not node.refused and node.told not in (0, mark):
+            node.refused = node.renew = True
             if node.file is None or fd != node.file.fd:
                 os.close(fd)
+            if node.file is not None:
+                node.file.guarded = True
             raise stale()
         number = self.handles.add(node, fd, flags, caller)
         file = self.handles.file(number).file
@@ -171,15 +173,18 @@ class View:
                 self.promises.reopened(node, self.nodes.place(node.parent), st.st_size)
             if truncated:
                 file.written = True
-                node.told = WRITTEN
+        elif truncated:
+            self.sealing.changed(node)
         else:
-            node.told = mark
             count_as_access(fd, st)
             self.sealing.make_way()
         if file.seal is None and not file.written and not file.breaking:
             seal = self.seals.agreeing(st)
             if seal is not None and seal.born_ns == syscalls.birth_time_ns(fd):
                 attach(file, seal)
+        keep = not (node.renew or truncated)
+        node.told = mark
+        node.renew = node.refused = False
         return number, keep
 
     async def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
@@ -215,6 +220,13 @@ class View:
     async def fsync_directory(self, number: int) -> None:
         """Have a directory's names on disk. Raises OSError."""
         await trio.to_thread.run_sync(os.fsync, self.listings.descriptor(number), limiter=self._fsync_limiter)
+
+    async def give_up_seals_of_writers(self) -> None:
+        """Before the store is let go of while files are open: what may be written is vouched for no more (H17)."""
+        for node in set(self.handles.open_for_writing()):
+            seal = self.seals.get(node.ino) if node.dev == self.seals.dev else None
+            if seal is not None:
+                await self.seals.unseal(seal, durably=True)
 
     def rotten(self, file: OpenFile, seal: Seal, unit: int) -> None:
         """A unit of a sealed file is not what was written there, and nobody has written since: say so once."""

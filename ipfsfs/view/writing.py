@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import trio
 
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.seal import Seal
-from ipfsfs.view.handles import WRITTEN, Handle, OpenFile
+from ipfsfs.view.handles import Handle, OpenFile, stamp
 from ipfsfs.view.nodes import Node
 from ipfsfs.view.reading import attach
 from ipfsfs.view.seals import Seals
@@ -102,5 +103,6 @@ class Writer:
         file = handle.file
         file.written = True
         file.who = handle.pid
-        file.node.told = WRITTEN
+        file.node.told = stamp(os.fstat(handle.fd))
+        file.node.renew = True
         self.on_written(file, offset, written)

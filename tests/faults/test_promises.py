@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from ipfsfs.daemon.client import ask
+from tests.support.calls import exchange
 from tests.support.filesystems import mounted_tmpfs
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually, sealers_of, stopped, wait_for_guardian
@@ -186,3 +187,50 @@ def _is_sealed(path: Path) -> bool:
         return bool(os.getxattr(path, "ipfs.cid"))
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("way", ["link", "exchange", "exchange-back"])
+def test_what_gets_a_promised_name_by_a_link_or_an_exchange_loses_it(mounted: Callable[..., Mounted], way: str) -> None:
+    """The other name, by which it may be right, is left alone."""
+    mount = mounted()
+    mount.expect_logged += ["moved to quarantine"]
+    directory = blobs(mount)
+    other = mount.path / "other"
+    other.write_bytes(WRONG)
+    mount.seal()
+    if way == "link":
+        os.link(other, directory / NAME)
+    else:
+        download(directory, RIGHT)
+        mount.seal()
+        exchange(*((other, directory / NAME) if way == "exchange" else (directory / NAME, other)))
+    eventually(lambda: len(quarantined(mount)) == 1, "it is in quarantine")
+    eventually(lambda: not (directory / NAME).exists(), "and the kernel has forgotten the name")
+    assert other.read_bytes() == (WRONG if way == "link" else RIGHT)
+
+
+def test_what_comes_to_a_promised_name_with_its_directory_is_named_when_it_is_wrong(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    mount.expect_logged += ["broken promise"]
+    (mount.path / "downloads").mkdir()
+    (mount.path / "downloads" / NAME).write_bytes(WRONG)
+    mount.seal()
+    directory = blobs(mount)
+    directory.rmdir()
+    (mount.path / "downloads").rename(directory)
+    eventually(lambda: status(mount)["broken_promises"], "it is named")
+    assert (directory / NAME).read_bytes() == WRONG
+
+
+def test_another_name_of_what_was_withdrawn_can_be_opened(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    mount.expect_logged += ["moved to quarantine"]
+    directory = blobs(mount)
+    (directory / "x.incomplete").write_bytes(WRONG)
+    os.link(directory / "x.incomplete", mount.path / "kept")
+    (directory / "x.incomplete").stat()
+    with pytest.raises(OSError, match="Input/output error"):
+        (directory / "x.incomplete").rename(directory / NAME)
+    assert (mount.path / "kept").read_bytes() == WRONG

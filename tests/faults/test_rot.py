@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ from typing import Any, Final
 import pytest
 
 from ipfsfs.store.seal import UNIT
+from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
 from tests.support.rot import Disk, spoilable_disk
+from tests.support.sealers import rest
 from tests.support.stores import amend_seals
 
 pytestmark = pytest.mark.root
@@ -216,6 +219,87 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         assert os.getxattr(path, "ipfs.cid"), "sealed again, as it is now"
         assert path.read_bytes() == found
     assert mount.status()["rot"] == []
+
+
+def chmod(path: Path) -> Path:
+    path.chmod(0o600)
+    return path
+
+
+def chown(path: Path) -> Path:
+    os.chown(path, 1001, 1001)
+    return path
+
+
+def set_xattr(path: Path) -> Path:
+    os.setxattr(path, "user.tag", b"1")
+    return path
+
+
+def link(path: Path) -> Path:
+    os.link(path, path.with_name("link.of"))
+    return path
+
+
+def link_and_unlink(path: Path) -> Path:
+    os.link(path, path.with_name("other"))
+    path.unlink()
+    return path.with_name("other")
+
+
+def rename(path: Path) -> Path:
+    return path.rename(path.with_name("renamed"))
+
+
+@pytest.mark.parametrize("change", [chmod, chown, set_xattr, link, link_and_unlink, rename])
+@pytest.mark.parametrize("when", ["open", "closed"])
+def test_rot_is_found_whatever_is_done_to_the_inode(
+    disk: Disk, mounted: Callable[..., Mounted], change: Callable[[Path], Path], when: str
+) -> None:
+    """What sets a file's ctime alone leaves it sealed, for those who have it open too."""
+    mount = mounted(disk.cache)
+    path = mount.path / "model"
+    path.write_bytes(CONTENT)
+    mount.seal()
+    mount.expect_logged += [": rot: "]
+    fd = os.open(path, os.O_RDONLY)
+    if when == "closed":
+        os.close(fd)
+    path = change(path)
+    assert cid_of(path)
+    disk.rot(path.name, BAD * UNIT)
+    if when == "open":
+        assert os.pread(fd, PAGE, 0) == CONTENT[:PAGE]
+        with pytest.raises(OSError, match="Input/output error"):
+            os.pread(fd, PAGE, BAD * UNIT)
+        os.close(fd)
+    by_pread(path)
+    mount.seal()
+    by_pread(path)
+    assert {found["path"] for found in mount.status()["rot"]} <= {path.name, "link.of"} != set()
+    shutil.rmtree(mount.path, ignore_errors=True)
+
+
+def test_rot_is_found_by_who_opened_a_file_before_it_was_sealed(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    """As a worker does that opens its model right after mounting; and one whose file has lost its name."""
+    mount = mounted(disk.cache)
+    for name in ("walked", "removed"):
+        fd = disk.beneath(name, os.O_WRONLY | os.O_CREAT)
+        os.write(fd, CONTENT)
+        os.close(fd)
+    opened = {name: os.open(mount.path / name, os.O_RDONLY) for name in ("walked", "removed")}
+    rest()
+    mount.seal()
+    assert cid_of(mount.path / "walked")
+    mount.expect_logged += ["(walked|removed): rot: "]
+    for name in opened:
+        disk.rot(name, BAD * UNIT)
+    (mount.path / "removed").unlink()
+    for fd in opened.values():
+        with pytest.raises(OSError, match="Input/output error"):
+            os.pread(fd, PAGE, BAD * UNIT)
+        os.close(fd)
+    (mount.path / "walked").unlink()
 
 
 def test_h18_a_rotten_file_stays_as_it_is_until_its_user_does_something(

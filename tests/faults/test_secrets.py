@@ -11,6 +11,7 @@ from typing import Final
 
 from ipfsfs.daemon.client import ask
 from ipfsfs.unixfs import cid, file
+from tests.support.calls import exchange
 from tests.support.mounted import Mounted
 
 BY_NAME: Final = (
@@ -112,13 +113,15 @@ def test_h36_nothing_of_a_secret_is_kept_whatever_is_asked(mounted: Callable[...
 def test_h36_what_becomes_a_secret_loses_its_seal_and_every_trace_of_it(mounted: Callable[..., Mounted]) -> None:
     """By a rename, by its directory's new name, by a change beneath, by its content."""
     mount = mounted()
-    contents = {name: canary(name).encode() for name in ("renamed", "pools/inside", "beneath")}
+    contents = {name: canary(name).encode() for name in ("renamed", "exchanged", "pools/inside", "beneath")}
     write(mount.path, contents)
     write(mount.path, {"content": canary("content").encode()})
     ask(mount.store, {"command": "seal", "path": ""})
     assert all(_cid_of(mount.path / name) for name in contents), "until then it is content"
 
     (mount.path / "renamed").rename(mount.path / "token")
+    (mount.path / ".netrc").write_bytes(b"")
+    exchange(mount.path / ".netrc", mount.path / "exchanged")
     (mount.path / "sandbox").mkdir()
     (mount.path / "pools").rename(mount.path / "sandbox" / "pools")
     with (mount.path / "content").open("ab") as file:

@@ -154,6 +154,18 @@ def test_h07_what_the_daemon_needs_cannot_be_covered(tmp_path: Path, mounted: Ca
     assert listed.stdout == b".\n..\n", "`..` of a directory right below the root is the mount point itself"
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("kernels", ["/proc", "/sys", "/dev", "/proc/1", "/sys/kernel"])
+def test_h07_what_is_the_kernels_cannot_be_covered(tmp_path: Path, kernels: str) -> None:
+    """Without /proc not even the way back would be found."""
+    done = subprocess.run(  # in a namespace of its own, for a mount that succeeded would be hard to get rid of
+        ["unshare", "-m", sys.executable, "-m", "ipfsfs", "mount", "--force", kernels, "--store", tmp_path / "store"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert f"cannot mount over {kernels}: " in done.stderr
+
+
 def test_h08_the_kernel_is_never_notified() -> None:
     sources = "".join(path.read_text() for path in (TREE / "ipfsfs").rglob("*.py"))
     assert not re.search(r"pyfuse3\.(invalidate_\w+|notify_\w+)|trio_token|invalidate_(inode|entry)", sources)
@@ -201,6 +213,32 @@ def test_h11_a_mapped_page_of_a_file_open_for_appending_goes_where_it_belongs(
     os.write(fd, b"end")
     os.close(fd)
     assert path.read_bytes() == bytes(5_000) + b"new" + bytes(4_997) + b"end"
+
+
+def test_h11_so_it_does_in_a_file_that_was_made_for_appending(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    with plain_directory(tmp_path / "cache") as beneath:
+        path = mounted(tmp_path / "cache").path / "file"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        os.write(fd, bytes(4096))
+        with mmap.mmap(fd, 4096) as mapped:
+            mapped[:3] = b"new"
+            mapped.flush()
+        os.write(fd, b"end")
+        os.close(fd)
+        plain = os.open("file", os.O_RDONLY, dir_fd=beneath)
+        assert os.read(plain, 10_000) == b"new" + bytes(4093) + b"end"
+        os.close(plain)
+
+
+def test_h11_a_new_file_may_be_written_past_the_page_cache(mounted: Callable[..., Mounted]) -> None:
+    """As by `dd oflag=direct`: our buffers are not aligned as such a descriptor of the plain file would need them."""
+    path = mounted().path / "file"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
+    with mmap.mmap(-1, 4096) as aligned:
+        aligned[:] = b"d" * 4096
+        assert os.write(fd, aligned) == 4096
+    os.close(fd)
+    assert path.read_bytes() == b"d" * 4096
 
 
 def test_h12_inode_numbers_are_the_files_own_and_outlive_names_and_mounts(
@@ -294,6 +332,30 @@ def test_h20_a_file_takes_the_blocks_it_takes_on_disk(tmp_path: Path, mounted: C
     subprocess.run(["tar", "-C", out, "-xf", archive], check=True)
     for name in names:
         assert (out / name).read_bytes() == (mount.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("in_blobs", [False, True])
+def test_h22_what_was_appended_beneath_is_read_by_the_next_open(
+    tmp_path: Path, mounted: Callable[..., Mounted], in_blobs: bool
+) -> None:
+    """The kernel knows the size from a look before, and reads no further than that."""
+    name = f"models--a--b/blobs/{'c' * 40}" if in_blobs else "file"
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        path = mount.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for size, look in (
+            (4000, path.stat),
+            (5000, lambda: path.chmod(0o600)),
+            (6000, lambda: os.listdir(path.parent)),
+        ):
+            path.write_bytes(bytes(size))
+            look()
+            path.stat()
+            plain = os.open(name, os.O_WRONLY | os.O_APPEND, dir_fd=beneath)
+            os.write(plain, b"appended")
+            os.close(plain)
+            assert path.read_bytes() == bytes(size) + b"appended"
 
 
 def test_h21_an_open_through_the_view_counts_as_access(mounted: Callable[..., Mounted]) -> None:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
+from tests.support.calls import renameat2
 from tests.support.twins import Twins, outcome, shown
-
-_RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276}[os.uname().machine]
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def renameat2(source: bytes, target: bytes, flags: int) -> None:
-    if _libc.syscall(_RENAMEAT2, -100, source, -100, target, flags) != 0:
-        raise OSError(ctypes.get_errno(), "renameat2")
-
 
 KINDS = ["file", "empty", "link", "link-to-folder", "dangling", "folder", "full", "fifo", "missing"]
 

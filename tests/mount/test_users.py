@@ -263,9 +263,14 @@ do(lambda: open("link", "rb").read() == b"content" * 1000)
 do(lambda: os.chown("file", 0, -1))
 do(lambda: os.chmod("file", 0o4755))
 do(lambda: os.mknod("null", stat.S_IFCHR | 0o666, os.makedev(1, 3)))
+opened = open("file")
+os.chmod("file", 0)
+do(lambda: open("file"))
+os.chmod("file", 0o644)
+do(lambda: open("file").close())
 """
             came = NOBODY.run(script, cache)
-            assert came == [("0o100644", NOBODY.uid, NOBODY.uid, 1), True, "EPERM", None, "EPERM"]
+            assert came == [("0o100644", NOBODY.uid, NOBODY.uid, 1), True, "EPERM", None, "EPERM", "EACCES", None]
             assert ipfsfs("seal", cache).returncode == 0
             status = json.loads(ipfsfs("status", cache, "--json").stdout)
             assert (status["sealed"], status["degraded"]) == (1, "")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.calls import refuses
 from tests.support.mounted import Mounted, clear, ipfsfs
 from tests.support.processes import eventually
 
@@ -112,3 +113,26 @@ def test_h14_a_worker_that_opens_too_much_is_told_so_and_others_go_on(limited: M
         assert path.read_bytes() == _content(number)
     assert limited.seal()["failed"] == 0
     print(f"\ndescriptors: {json.dumps({'opened': len(opened), 'told EMFILE': len(told)})}")
+
+
+@pytest.mark.timeout(900)
+def test_h14_a_worker_that_makes_too_many_is_told_so_and_others_go_on(limited: Mounted) -> None:
+    """And of what it was refused nothing is there."""
+    (limited.path / "file").write_bytes(b"content")
+    made: list[int] = []
+
+    def make() -> None:
+        made.append(os.open(limited.path / f"made{len(made)}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+
+    with suppress(OSError):
+        while len(made) < 2_000:
+            make()
+    refuses(errno.EMFILE, make)
+    assert len(made) > FILES
+    assert len(os.listdir(limited.path)) == len(made) + 1
+    assert limited.status()["open_files"] == len(made)
+    (limited.path / "file").rename(limited.path / "renamed")
+    (limited.path / "made0").unlink()
+    for fd in made:
+        os.close(fd)
+    assert (limited.path / "renamed").read_bytes() == b"content"

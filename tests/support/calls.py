@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.support.mounted import Mounted
+
+_RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276}[os.uname().machine]
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def renameat2(source: bytes | Path, target: bytes | Path, flags: int) -> None:
+    """The system call, which Python has not, from the working directory. Raises OSError."""
+    if _libc.syscall(_RENAMEAT2, -100, os.fsencode(source), -100, os.fsencode(target), flags) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Have two names change places, at once. Raises OSError."""
+    renameat2(one, other, 2)
 
 
 def refuses(code: int, call: Callable[[], object]) -> None:

@@ -39,7 +39,7 @@ class Disk:
 
     def beneath(self, name: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a file by the plain path."""
-        return os.open(name, flags, dir_fd=self.plain)
+        return os.open(name, flags, 0o644, dir_fd=self.plain)
 
     def forget(self, name: str) -> None:
         """Have a file on the disk, and nothing of it in the caches of the view or of the filesystem."""

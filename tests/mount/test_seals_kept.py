@@ -1,0 +1,161 @@
+"""Which changes leave a file sealed, which have it sealed again, and what no seal can hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ipfsfs.store import database
+from tests.support.calls import cid_of, exchange, refuses
+from tests.support.mounted import Mounted, ipfsfs
+from tests.support.processes import eventually
+
+CONTENT: Final = b"content" * 1000
+
+
+def touch(path: Path) -> None:
+    """As touch(1): by a descriptor that is open for writing, and writes nothing."""
+    fd = os.open(path, os.O_WRONLY)
+    os.utime(fd)
+    os.close(fd)
+
+
+def truncate_unwritten(path: Path) -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
+
+
+def open_for_writing(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR))
+
+
+def link_and_unlink(path: Path) -> None:
+    os.link(path, path.with_name("second"))
+    path.unlink()
+    path.with_name("second").rename(path)
+
+
+def replace_a_link(path: Path) -> None:
+    os.link(path, path.with_name("second"))
+    path.with_name("new").write_bytes(b"new")
+    path.with_name("new").rename(path)
+    exchange(path, path.with_name("second"))
+
+
+@pytest.mark.parametrize("change", [open_for_writing, link_and_unlink, replace_a_link])
+def test_it_stays_sealed(mounted: Callable[..., Mounted], change: Callable[[Path], None]) -> None:
+    mount = mounted()
+    path = mount.path / "file"
+    path.write_bytes(CONTENT)
+    mount.seal()
+    sealed = cid_of(path)
+    assert sealed
+    change(path)
+    assert cid_of(path) == sealed
+
+
+@pytest.mark.parametrize("change", [touch, truncate_unwritten])
+def test_it_is_sealed_again(mounted: Callable[..., Mounted], change: Callable[[Path], None]) -> None:
+    mount = mounted()
+    path = mount.path / "file"
+    path.write_bytes(CONTENT)
+    mount.seal()
+    change(path)
+    assert cid_of(path) is None
+    eventually(lambda: cid_of(path), "sealed")
+
+
+def test_two_files_that_change_places_keep_their_seals(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    one, other = mount.path / "one", mount.path / "other"
+    one.write_bytes(CONTENT)
+    other.write_bytes(CONTENT[::-1])
+    mount.seal()
+    before = cid_of(one), cid_of(other)
+    assert all(before)
+    exchange(one, other)
+    assert (cid_of(other), cid_of(one)) == before
+
+
+def test_a_file_that_somebody_opened_for_writing_in_time_is_sealed_when_he_has_gone(
+    mounted: Callable[..., Mounted],
+) -> None:
+    """Also where he wrote nothing: nobody else would remember that it is still to be sealed."""
+    path = mounted().path / "file"
+    path.write_bytes(CONTENT)
+    with path.open("r+b"):
+        time.sleep(1.5)
+        assert cid_of(path) is None
+    eventually(lambda: cid_of(path), "sealed")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_file_of_the_far_future_is_served_and_not_sealed(
+    tmp_path: Path, mounted: Callable[..., Mounted], before: bool
+) -> None:
+    """ext4 has times until the year 2446, a database numbers for those until 2262."""
+    far = tmp_path / "cache" / "far"
+    far.parent.mkdir()
+    far_ns = 13_000_000_000 * 10**9
+    if before:
+        far.write_bytes(CONTENT)
+        os.utime(far, ns=(far_ns, far_ns))
+    mount = mounted(far.parent)
+    mount.expect_logged += ["far: not sealed: one of its times lies beyond the year 2262"]
+    (mount.path / "near").write_bytes(CONTENT)
+    if not before:
+        far.write_bytes(CONTENT)
+        os.utime(far, ns=(far_ns, far_ns))
+    eventually(lambda: cid_of(mount.path / "near"), "sealed")
+    mount.seal()
+    assert (far.read_bytes(), far.stat().st_mtime_ns, cid_of(far)) == (CONTENT, far_ns, None)
+    assert mount.status()["degraded"] == ""
+    far.unlink()
+    mount.seal()
+
+
+def test_a_tree_that_is_too_deep_gets_no_cid_and_says_so(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    at = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    refuses(errno.ENAMETOOLONG, lambda: os.getxattr(mount.path, "ipfs.cid"))
+    done = mount.run("cid", mount.path, check=False)
+    assert done.returncode == 1
+    assert "more than 256 levels" in done.stderr
+
+
+def test_h17_what_is_open_for_writing_when_the_path_is_given_back_is_vouched_for_no_longer(
+    mounted: Callable[..., Mounted],
+) -> None:
+    """It is written to by a view that has let go of the store: a power cut could keep the bytes and lose the times."""
+    mount = mounted()
+    path = mount.path / "file"
+    path.write_bytes(CONTENT)
+    (mount.path / "other").write_bytes(CONTENT)
+    mount.seal()
+    number = path.stat().st_ino
+    fd = os.open(path, os.O_RDWR)
+    mount.umount("--lazy")
+    connection = database.connect(mount.store / "ledger", synchronous="OFF", busy_ms=1000)
+    try:
+        eventually(
+            lambda: [ino for (ino,) in connection.execute("SELECT ino FROM unsealed")] == [number],
+            "it is in the ledger",
+        )
+    finally:
+        connection.close()
+    assert os.pwrite(fd, b"later", 0) == 5
+    os.close(fd)
+    mount.mount()
+    assert (mount.path / "file").read_bytes() == b"later" + CONTENT[5:]
+    assert ipfsfs("verify", mount.path).returncode == 0
