@@ -40,6 +40,8 @@ from ipfsfs.view.view import Foundation, View
 
 log = logging.getLogger(__name__)
 
+_GUARDIAN_AGAIN_S: Final = 1.0
+"""How often a guardian is started, at most."""
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _LINGER_S: Final = 5.0
@@ -114,7 +116,7 @@ async def serve(
     ownership = Ownership.prepare()
     os.chdir("/")
     mount: mounts.Mount | None = None
-    _start_guardian(config, store)
+    guardian = _start_guardian(config, store)
     try:
         async with open_sealer(plain.fd) as sealer, trio.open_nursery() as behind:
             foundation = Foundation(
@@ -145,7 +147,8 @@ async def serve(
                     raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                await _run(Running(config, store, view, sealer, mount, features, ended), ready, control)
+                running = Running(config, store, view, sealer, mount, features, ended)
+                await _run(running, guardian, ready, control)
             behind.cancel_scope.cancel()
         view.close()
     finally:
@@ -166,13 +169,16 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-async def _run(running: Running, ready: Callable[[Running], None], control: Control) -> None:
+async def _run(
+    running: Running, guardian: subprocess.Popen[bytes], ready: Callable[[Running], None], control: Control
+) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
         await nursery.start(control, running)
         await nursery.start(_obey_signals, running)
         nursery.start_soon(_follow_kernel, running)
+        nursery.start_soon(_keep_guardian, running, guardian)
         _collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
@@ -270,13 +276,32 @@ def _has_acl(plain: PlainDirectory) -> bool:
     return True
 
 
-def _start_guardian(config: Config, store: Store) -> None:
+async def _keep_guardian(running: Running, guardian: subprocess.Popen[bytes]) -> None:
+    """Have another guardian when the one there is ends: while there is a daemon, none does by itself."""
+    while True:
+        fd = os.pidfd_open(guardian.pid)
+        try:
+            await trio.lowlevel.wait_readable(fd)
+        finally:
+            os.close(fd)
+        log.warning("the guardian was ended (exit code %d): another is started", guardian.wait())
+        while True:
+            try:
+                guardian = _start_guardian(running.config, running.store)
+                break
+            except OSError as error:
+                log.warning("no guardian can be started: %s", error)
+                await trio.sleep(_GUARDIAN_AGAIN_S)
+        await trio.sleep(_GUARDIAN_AGAIN_S)
+
+
+def _start_guardian(config: Config, store: Store) -> subprocess.Popen[bytes]:
     """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard.
 
     What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
     """
     with store.log_path.open("ab") as said:
-        subprocess.Popen(  # the arguments are ours
+        return subprocess.Popen(  # the arguments are ours
             [
                 sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
                 str(os.getpid()), str(config.mountpoint), str(config.store),

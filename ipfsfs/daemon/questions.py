@@ -130,7 +130,7 @@ async def name(running: Running, question: dict[str, Any], report: Report) -> di
             root, unsealed = await view.trees.name(path)
     except OSError as error:
         shown = running.config.mountpoint / os.fsdecode(path)
-        kind = UsageError if error.errno in (errno.ENOENT, errno.ENOTDIR) else IpfsfsError
+        kind = UsageError if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else IpfsfsError
         raise kind(f"{shown}: {error.strerror}") from error
     return {
         "cid": cid.to_text(root) if root else None,

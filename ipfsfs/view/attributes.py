@@ -102,19 +102,13 @@ class Attributes:
     async def _truncate(
         self, node: Node, fd: int, before: os.stat_result, size: int, handle: int | None, caller: Caller
     ) -> None:
-        file = node.file
-        if file is not None:
-            await self.writer.unseal(file, caller.pid, below=size)
-        seal = self.seals.agreeing(before)
-        if seal is not None:
-            if size < seal.size:
-                await self.promises.overwritten(node, seal, caller.pid)
-            await self.seals.unseal(seal, durably=size < seal.size)
+        with self.handles.shared_for_now(node) as file:
+            await self.writer.unseal_to_truncate(file, before, caller.pid, below=size)
         if handle is not None:
             os.ftruncate(self.handles.file(handle).fd, size)
         else:
             held.truncate(fd, size)
-        if file is not None and file.writers:
+        if file.writers:
             file.written = True
         self.promises.truncated(node.ino, size)
 

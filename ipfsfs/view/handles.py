@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -123,6 +124,16 @@ class Handles:
         if node.file is None:
             node.file = OpenFile(node)
         return node.file
+
+    @contextmanager
+    def shared_for_now(self, node: Node) -> Iterator[OpenFile]:
+        """The same for as long as the block runs, where there are no handles: who opens it meanwhile finds it."""
+        file = self.shared(node)
+        try:
+            yield file
+        finally:
+            if node.file is file and not file.readers and not file.writers:
+                node.file = None
 
     async def descriptor(self, node: Node, flags: int) -> int:
         """A descriptor of a node's own file, opened as `flags` ask. Raises OSError; ESTALE where its name is another's.

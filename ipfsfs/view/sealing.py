@@ -243,7 +243,7 @@ class Sealing:
             return
         self.promises.finished(seal.ino)
         self.seals.put(seal)
-        if file is not None and seal.agrees(os.fstat(file.fd)):
+        if file is not None and file.fd >= 0 and seal.agrees(os.fstat(file.fd)):
             attach(file, seal)
         await self.seals.mended(path, "rot")
         quiet_s = min(_SETTLE_S, _SETTLE_S - (time.time_ns() - seal.ctime_ns) / 1e9)

@@ -144,13 +144,8 @@ class View:
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
         if flags & os.O_TRUNC:
-            before = self.nodes.stat(node)
-            if node.file is not None:
-                await self.writer.unseal(node.file, caller.pid, below=0)
-            seal = self.seals.agreeing(before)
-            if seal is not None and seal.size:
-                await self.promises.overwritten(node, seal, caller.pid)
-                await self.seals.unseal(seal, durably=True)
+            with self.handles.shared_for_now(node) as file:
+                await self.writer.unseal_to_truncate(file, self.nodes.stat(node), caller.pid, below=0)
             self.promises.truncated(node.ino, 0)
         return self._opened(node, await self.handles.descriptor(node, flags), flags, caller)
 

@@ -99,6 +99,12 @@ class Writer:
             file.breaking.set()
             file.breaking = None
 
+    async def unseal_to_truncate(self, file: OpenFile, before: os.stat_result, pid: int, *, below: int) -> None:
+        """The same for a file that is truncated, by whoever may not even have it open: `before` is what it is now."""
+        if file.seal is None and file.breaking is None:
+            attach(file, self.seals.agreeing(before))
+        await self.unseal(file, pid, below=below)
+
     def _note(self, handle: Handle, offset: int, written: int) -> None:
         file = handle.file
         file.written = True

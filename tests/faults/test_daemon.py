@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -84,8 +85,9 @@ def test_h04_without_a_guardian_umount_and_mount_clear_what_is_left(mounted: Cal
     """As when the whole control group is killed: by hand, or by the next mount, which says so."""
     mount = filled(mounted())
     for command in ("umount", "mount"):
-        for pid in (*guardians_of(mount.pid), mount.pid):
-            os.kill(pid, signal.SIGKILL)
+        with stopped([mount.pid]):  # it cannot start another
+            for pid in (*guardians_of(mount.pid), mount.pid):
+                os.kill(pid, signal.SIGKILL)
         eventually(lambda: _is_dead(mount.path), "the view is dead")
         said = ipfsfs(command, mount.path).stdout
         assert "died" in said
@@ -94,6 +96,21 @@ def test_h04_without_a_guardian_umount_and_mount_clear_what_is_left(mounted: Cal
             mount.mount()
         assert (mount.path / "model").read_bytes() == CONTENT
         mount.pid = mount.status()["pid"]
+
+
+def test_h04_a_guardian_that_is_ended_is_replaced(mounted: Callable[..., Mounted]) -> None:
+    mount = filled(mounted())
+    mount.expect_logged += ["the guardian was ended"]
+    for _ in range(2):
+        ended = guardians_of(mount.pid)
+        os.kill(ended[0], signal.SIGKILL)
+        eventually(partial(_is_replaced, mount, ended), "there is another")
+    mount.kill()
+    assert (mount.path / "model").read_bytes() == CONTENT
+
+
+def _is_replaced(mount: Mounted, ended: list[int]) -> bool:
+    return guardians_of(mount.pid) not in ([], ended)
 
 
 def test_h05_commands_do_not_hang_with_the_daemon(mounted: Callable[..., Mounted]) -> None:
