@@ -124,15 +124,17 @@ def test_h14_a_worker_that_makes_too_many_is_told_so_and_others_go_on(limited: M
     def make() -> None:
         made.append(os.open(limited.path / f"made{len(made)}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
-    with suppress(OSError):
-        while len(made) < 2_000:
-            make()
-    refuses(errno.EMFILE, make)
-    assert len(made) > FILES
-    assert len(os.listdir(limited.path)) == len(made) + 1
-    assert limited.status()["open_files"] == len(made)
-    (limited.path / "file").rename(limited.path / "renamed")
-    (limited.path / "made0").unlink()
-    for fd in made:
-        os.close(fd)
+    try:
+        with suppress(OSError):
+            while len(made) < 2_000:
+                make()
+        refuses(errno.EMFILE, make)
+        assert len(made) > FILES
+        assert limited.status()["open_files"] == len(made)
+        (limited.path / "file").rename(limited.path / "renamed")
+        (limited.path / "made0").unlink()
+    finally:
+        for fd in made:
+            os.close(fd)
+    assert len(os.listdir(limited.path)) == len(made)
     assert (limited.path / "renamed").read_bytes() == b"content"
