@@ -57,7 +57,7 @@ class Trees:
         self, fd: int, path: bytes, place: Place, unsealed: list[bytes], level: int = 0
     ) -> tuple[bytes, int]:
         if level == _DEEPEST:
-            raise OSError(errno.ENAMETOOLONG, f"a tree of more than {_DEEPEST} levels gets no CID", os.fsdecode(path))
+            raise OSError(errno.EOVERFLOW, f"a tree of more than {_DEEPEST} levels gets no CID", os.fsdecode(path))
         await trio.lowlevel.checkpoint()  # a tree may be large, and others wait for the loop
         found: list[directory.Entry] = []
         listing_fd = entries.open_listing(fd, b".")
