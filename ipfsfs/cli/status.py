@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,17 +28,11 @@ def status(path: Path | None, as_json: bool) -> None:
         found = _of(mountpoint(path))
         render.facts(found if as_json else _shown(found), as_json)
         return
-    mine = [view for view in mounts.views() if _is_mine(view)]
-    all_found = [_of(view.mountpoint) for view in mine]
+    all_found = [_of(view.mountpoint) for view in mounts.our_views()]
     if not all_found and not as_json:
         click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
         return
     render.facts([found if as_json else _shown(found) for found in all_found], as_json)
-
-
-def _is_mine(view: mounts.Mount) -> bool:
-    """Whether a view's store is ours to ask; root may ask all."""
-    return os.geteuid() == 0 or os.access(view.store, os.R_OK | os.X_OK)
 
 
 def _of(at: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import select
 import signal
@@ -26,6 +27,8 @@ class Mount:
     mountpoint: Path
     filesystem: str
     source: str
+    options: tuple[str, ...]
+    """What the filesystem itself was given: for FUSE, whose it is and whom it lets in."""
 
     @property
     def is_view(self) -> bool:
@@ -36,6 +39,25 @@ class Mount:
     def store(self) -> Path:
         """The store of a view."""
         return Path(self.source)
+
+    @property
+    def owner(self) -> int | None:
+        """The user whose view this is, by the kernel's word; None where it tells none."""
+        given = [option.removeprefix("user_id=") for option in self.options if option.startswith("user_id=")]
+        return int(given[0]) if given else None
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether its daemon would not answer us: it answers its own user and root."""
+        return os.geteuid() not in (0, self.owner)
+
+    @property
+    def owner_name(self) -> str:
+        """Its user in words: by name where there is an account, and by number."""
+        try:
+            return f"{pwd.getpwuid(self.owner or 0).pw_name} (uid {self.owner or 0})"
+        except KeyError:
+            return f"uid {self.owner}"
 
 
 def all_mounts() -> list[Mount]:
@@ -56,6 +78,7 @@ def parse(line: bytes) -> Mount:
         Path(os.fsdecode(_plain(fields[4]))),
         _plain(fields[dash + 1]).decode(),
         os.fsdecode(_plain(fields[dash + 2])),
+        tuple(os.fsdecode(_plain(option)) for option in fields[dash + 3].split(b",")),
     )
 
 
@@ -86,6 +109,11 @@ def view_over(path: Path) -> Mount | None:
 def views() -> list[Mount]:
     """All views, of every user."""
     return [mount for mount in all_mounts() if mount.is_view]
+
+
+def our_views() -> list[Mount]:
+    """The views whose daemons answer this user: its own, and for root all."""
+    return [mount for mount in views() if not mount.is_anothers]
 
 
 def answers(mount: Mount) -> bool:

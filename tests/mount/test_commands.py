@@ -1,0 +1,89 @@
+"""What the commands say where something stands in their way: each in words that name the path, and what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Final
+
+import pytest
+
+from ipfsfs.daemon import mounts
+from tests.support.mounted import Mounted, environment
+from tests.support.processes import stopped
+from tests.support.users import User, program_within_reach
+
+BEN: Final = User(4_002)
+
+
+def alone(with_: list[Path], *arguments: str) -> CompletedProcess[str]:
+    """Run ipfsfs where these views are mounted and no others, whoever else uses this machine meanwhile."""
+    others = [view.mountpoint for view in mounts.views() if view.mountpoint not in with_]
+    script = 'while [ "$1" != -- ]; do umount -l "$1"; shift; done; shift; exec "$@"'
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *others, "--", sys.executable, "-m", "ipfsfs", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.root
+def test_verifying_all_views_names_the_one_that_cannot_be_asked_and_verifies_the_others(
+    mounted: Callable[..., Mounted],
+) -> None:
+    deaf, other = mounted(), mounted()
+    views = [deaf.path, other.path]
+    (other.path / "file").write_bytes(b"content")
+    other.seal()
+    aside = deaf.store.with_name("aside")
+    deaf.store.rename(aside)
+    try:
+        done = alone(views, "verify")
+        facts = json.loads(alone(views, "verify", "--json").stdout)
+    finally:
+        aside.rename(deaf.store)
+    assert done.returncode == 1
+    assert f"not verified: {deaf.path}: cannot open the store" in done.stdout
+    assert facts["files"] == 1
+    assert [item["path"] for item in facts["not_verified"]] == [str(deaf.path)]
+    with stopped([deaf.pid]):
+        time.sleep(1.1)  # what the kernel has cached of the root
+        done = alone(views, "verify")
+    assert done.returncode == 1
+    assert f"the daemon behind {deaf.path} does not answer" in done.stdout
+    assert "1 files" in done.stdout
+
+
+@pytest.fixture
+def as_ben(open_to_all: Path) -> Iterator[Callable[..., CompletedProcess[str]]]:
+    """Runs ipfsfs as another user."""
+    with program_within_reach(open_to_all) as program:
+
+        def run(*arguments: str | Path) -> CompletedProcess[str]:
+            return BEN.command(
+                [program["python"], "-m", "ipfsfs", *arguments],
+                HOME=str(open_to_all),
+                PYTHONPATH=program["PYTHONPATH"],
+            )
+
+        yield run
+
+
+@pytest.mark.root
+def test_anothers_view_is_left_out_unless_it_is_named(
+    open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]], mounted: Callable[..., Mounted]
+) -> None:
+    (open_to_all / "cache").mkdir(mode=0o755)
+    mounted(open_to_all / "cache")
+    done = as_ben("verify")
+    assert "nothing is mounted" in done.stderr
+    assert done.returncode == 1
+    assert "Nothing is mounted" in as_ben("status").stdout
