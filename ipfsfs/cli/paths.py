@@ -17,7 +17,10 @@ class _NotLookedAt(click.Path):
     """A path that is not looked at: in a view whose daemon hangs, that would not come back."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(os.fsdecode(value))
+        path = os.fsdecode(value)
+        if not path:  # as from a script whose variable is not set: it must not mean the current directory
+            self.fail("an empty path names nothing", param, ctx)
+        return Path(path)
 
 
 PATH = _NotLookedAt()

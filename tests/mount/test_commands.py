@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon import mounts
-from tests.support.mounted import Mounted, environment
+from tests.support.mounted import Mounted, clear, environment, ipfsfs
 from tests.support.processes import stopped
 from tests.support.users import User, program_within_reach
 
@@ -87,3 +87,11 @@ def test_anothers_view_is_left_out_unless_it_is_named(
     assert "nothing is mounted" in done.stderr
     assert done.returncode == 1
     assert "Nothing is mounted" in as_ben("status").stdout
+
+
+@pytest.mark.parametrize("command", ["mount", "umount", "status", "seal", "cid", "verify", "fsck", "why"])
+def test_an_empty_path_is_not_the_current_directory(command: str, tmp_path: Path) -> None:
+    done = ipfsfs(command, "", check=False, cwd=tmp_path)
+    assert mounts.view_at(tmp_path) is None
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "an empty path names nothing" in done.stderr
