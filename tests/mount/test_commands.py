@@ -95,3 +95,35 @@ def test_an_empty_path_is_not_the_current_directory(command: str, tmp_path: Path
     assert mounts.view_at(tmp_path) is None
     assert (done.returncode, done.stdout) == (2, "")
     assert "an empty path names nothing" in done.stderr
+
+
+@pytest.mark.parametrize("length", [248, 249, 255])
+@pytest.mark.parametrize("letter", ["n", "\N{SNOWMAN}"])
+def test_h39_a_name_that_leaves_no_room_for_that_of_a_store_beside_it(tmp_path: Path, letter: str, length: int) -> None:
+    name = letter * (length // len(letter.encode()))
+    cache = tmp_path / (name + "n" * (length - len(name.encode())))
+    _mounts_and_verifies(cache, tmp_path / "state")
+    beside = [path.name for path in tmp_path.iterdir() if path.name.endswith(".ipfsfs")]
+    assert beside == ([f"{cache.name}.ipfsfs"] if length <= 248 else [])
+
+
+@pytest.mark.parametrize("length", [490, 491, 4090])
+def test_h39_a_path_that_leaves_no_room_for_that_of_a_store_below_it(tmp_path: Path, length: int) -> None:
+    above = tmp_path
+    while len(str(above)) < length - 300:
+        above /= "n" * 200
+    _mounts_and_verifies(above / ("n" * (length - len(str(above)) - 1)), tmp_path / "state")
+
+
+def _mounts_and_verifies(cache: Path, state: Path) -> None:
+    env = environment(XDG_STATE_HOME=str(state))
+    try:
+        ipfsfs("mount", cache, env=env)
+        (cache / "f").write_bytes(b"content")
+        ipfsfs("seal", cache, env=env)
+        ipfsfs("umount", cache, env=env)
+        assert json.loads(ipfsfs("status", cache, "--json", env=env).stdout)["store"]
+        assert json.loads(ipfsfs("verify", cache, "--json", env=env).stdout)["unsealed"] == 0
+        ipfsfs("fsck", cache, env=env)
+    finally:
+        clear(cache)
