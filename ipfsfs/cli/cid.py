@@ -14,6 +14,7 @@ from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, mountpoint
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.looking import unreachable
 from ipfsfs.errors import IpfsfsError, StoreError, UsageError
 from ipfsfs.hubcache.classify import Kind, Place, enter, kind, root_place
 from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
@@ -54,7 +55,7 @@ def cid(paths: tuple[Path, ...], chunker: str | None, as_json: bool) -> None:
 
 def _name(path: Path, chunker: Chunker | None) -> tuple[str, int]:
     """The CID of a path as text, and how many names in it were left out."""
-    absolute = Path(os.path.realpath(path.parent)) / path.name if path.is_symlink() else mountpoint(path)
+    absolute = Path(os.path.realpath(path.parent)) / path.name if os.path.islink(path) else mountpoint(path)
     view = mounts.view_over(absolute)
     if view is not None:
         status = ask(view.store, {"command": "status"})
@@ -67,7 +68,7 @@ def _name(path: Path, chunker: Chunker | None) -> tuple[str, int]:
                 hasher.done += done
                 bar.update(files=hasher.files, done_bytes=hasher.done)
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(error.filename or path)}: {error.strerror}") from error
+        raise unreachable(Path(os.fsdecode(error.filename or absolute)), error) from error
     return cids.to_text(hasher.root), hasher.left_out
 
 
@@ -76,9 +77,10 @@ def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
     with render.bar("Sealing") as bar:
         answer = ask(view.store, {"command": "cid", "path": "" if relative == "." else relative}, bar.sealing)
     if answer["cid"] is None:
+        lacking = view.mountpoint / answer["unsealed"][0]
         raise StoreError(
-            f"{path} has no CID yet: {answer['unsealed'][0]} is being written, or is a secret or scratch",
-            hint=f"See why with: ipfsfs why {view.mountpoint / answer['unsealed'][0]}",
+            f"{path} has no CID yet: {lacking} is being written, or is a secret or scratch",
+            hint=f"See why with: ipfsfs why {lacking}",
         )
     return answer["cid"], 0
 

@@ -10,7 +10,7 @@ import click
 
 from ipfsfs.cli import render
 from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import PATH, Target, mountpoint
+from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_there
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.hubcache.classify import Kind, Place, locate
@@ -82,6 +82,7 @@ def _target(path: Path | None, store: Path | None) -> Target:
             f"{root} is mounted, and its store is in use",
             hint=f"Unmount it first: ipfsfs umount {root}. To check the files of a mounted view: ipfsfs verify {root}",
         )
+    must_be_there(root)
     return Target(root, "", mountpoint(store) if store is not None else placing.default_store(root), None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ipfsfs.daemon import mounts, placing
+from ipfsfs.daemon.looking import unreachable
 from ipfsfs.errors import MountError
 
 
@@ -62,10 +63,22 @@ def target(path: Path) -> Target:
         store = placing.default_store(root)
         if (store / "format").is_file():
             return Target(root, _below(absolute, root), store, None)
+    must_be_there(absolute)
     raise MountError(
         f"{path} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount it first: ipfsfs mount {path if path.is_dir() else path.parent}",
+        hint=f"Mount it first: ipfsfs mount {absolute if absolute.is_dir() else absolute.parent}",
     )
+
+
+def must_be_there(path: Path) -> None:
+    """Raises UsageError where nothing is at a path, and IpfsfsError where it is out of reach.
+
+    For what is known to lie in no view: a daemon that hangs would never answer this.
+    """
+    try:
+        path.lstat()
+    except OSError as error:
+        raise unreachable(path, error) from error
 
 
 def _below(path: Path, root: Path) -> str:

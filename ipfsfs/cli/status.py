@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_there
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import IpfsfsError
@@ -25,7 +25,10 @@ def status(path: Path | None, as_json: bool) -> None:
     By the word of the kernel's mount table and of the daemon; without PATH, of every view of this user.
     """
     if path is not None:
-        found = _of(mountpoint(path))
+        at = mountpoint(path)
+        if mounts.view_over(at) is None:
+            must_be_there(at)
+        found = _of(at)
         render.facts(found if as_json else _shown(found), as_json)
         return
     all_found = [_of(view.mountpoint) for view in mounts.our_views()]

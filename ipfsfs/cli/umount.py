@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_there
 from ipfsfs.cli.render import printable
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -33,6 +33,8 @@ def umount(path: Path, lazy: bool) -> None:
     at = mountpoint(path)
     view = mounts.view_at(at)
     if view is None:
+        if mounts.view_over(at) is None:
+            must_be_there(at)
         click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")
         return
     if not lazy and not mounts.answers(view):

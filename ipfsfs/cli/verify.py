@@ -15,6 +15,7 @@ from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import PATH, Target, target
 from ipfsfs.daemon import mounts, verifying
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.looking import see
 from ipfsfs.errors import IpfsfsError, MountError
 from ipfsfs.sealer.client import open_sealer
 
@@ -86,6 +87,7 @@ def _ask(view: mounts.Mount, at: Target, show: Callable[[dict[str, Any]], None])
 def _do(at: Target, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Without a daemon: with a sealer of our own, on the plain directory."""
     with Opened.at(at) as opened:
+        os.close(see(opened.plain, at.root, os.fsencode(at.relative)))
 
         async def run() -> verifying.Verification:
             async with open_sealer(opened.plain.fd) as sealer:

@@ -23,7 +23,7 @@ from ipfsfs.daemon.looking import explain
 def why(path: Path, as_json: bool) -> None:
     """Say what PATH is (secret, scratch, promise, content), whether it is sealed and why not, its CID and leaves."""
     named = Path(os.path.realpath(path.parent)) / path.name
-    at = target(path.parent) if named != path and path.is_symlink() else target(path)
+    at = target(path.parent) if named != path and os.path.islink(path) else target(path)
     render.facts(_ask(at) if at.mount is not None else _look(at), as_json)
 
 
@@ -34,4 +34,4 @@ def _ask(at: Target) -> dict[str, render.Fact]:
 def _look(at: Target) -> dict[str, render.Fact]:
     """Without a daemon: from the plain directory and the store."""
     with Opened.at(at) as opened:
-        return explain(opened.plain, opened.index, opened.place, os.fsencode(at.relative), "")
+        return explain(opened.plain, opened.index, at.root, os.fsencode(at.relative), "")

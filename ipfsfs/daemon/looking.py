@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as stat_
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from ipfsfs.errors import StoreError, UsageError
-from ipfsfs.hubcache.classify import Kind, Place, locate, promise
+from ipfsfs.errors import IpfsfsError, StoreError, UsageError
+from ipfsfs.hubcache.classify import Kind, locate, promise, root_place
 from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
 from ipfsfs.plain import quiet, syscalls
 from ipfsfs.plain.directory import PlainDirectory
@@ -18,6 +20,7 @@ from ipfsfs.store.seal import Seal
 from ipfsfs.unixfs import cid
 
 _LEAVES_SHOWN: Final = 16
+_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG)
 
 _WORDS: Final = {
     Kind.SECRET: "a secret: it never gets a CID and never leaves this machine",
@@ -27,17 +30,30 @@ _WORDS: Final = {
 }
 
 
-def explain(
-    plain: PlainDirectory, index: Index | None, root_place: Place, path: bytes, degraded: str
-) -> dict[str, Any]:
-    """What a path below the plain root is, whether it is sealed or why not, its identity, CID and leaves.
+def unreachable(path: Path, error: OSError) -> IpfsfsError:
+    """What to tell who named a path that cannot be had: wrong usage where nothing is there, else a failure."""
+    kind = UsageError if error.errno in _NOT_THERE else IpfsfsError
+    return kind(f"{path}: {error.strerror}")
 
-    Raises UsageError where nothing is there, or a symlink on the way leads elsewhere.
+
+def see(plain: PlainDirectory, root: Path, path: bytes) -> int:
+    """A descriptor (O_PATH) of what is at a path below the plain root, which users know as `root`.
+
+    Raises UsageError where nothing is there, or a symlink on the way leads elsewhere; IpfsfsError where it is out of
+    reach.
     """
     try:
-        fd = syscalls.open_beneath(plain.fd, path, os.O_PATH | os.O_NOFOLLOW)
+        return syscalls.open_beneath(plain.fd, path, os.O_PATH | os.O_NOFOLLOW)
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(path)}: {error.strerror}") from error
+        raise unreachable(root / os.fsdecode(path), error) from error
+
+
+def explain(plain: PlainDirectory, index: Index | None, root: Path, path: bytes, degraded: str) -> dict[str, Any]:
+    """What a path below the plain root is, whether it is sealed or why not, its identity, CID and leaves.
+
+    Raises as `see` does.
+    """
+    fd = see(plain, root, path)
     try:
         st = os.fstat(fd)
         born_ns = syscalls.birth_time_ns(fd)
@@ -48,7 +64,7 @@ def explain(
         os.close(fd)
     if stat_.S_ISDIR(st.st_mode):
         return {"path": os.fsdecode(path), "what": "a directory: its files are sealed one by one", "sealed": False}
-    place, kind = locate(path, root_place)
+    place, kind = locate(path, root_place(os.fsencode(root)))
     if _gives_a_secret_away(plain, path, st):
         kind = Kind.SECRET
     facts: dict[str, Any] = {"path": os.fsdecode(path), "kind": kind.value, "what": _WORDS[kind]}

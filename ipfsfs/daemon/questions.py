@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -13,9 +12,9 @@ import trio
 
 from ipfsfs import __version__
 from ipfsfs.daemon.lifecycle import Running
-from ipfsfs.daemon.looking import explain, findings_as_facts
+from ipfsfs.daemon.looking import explain, findings_as_facts, see, unreachable
 from ipfsfs.daemon.verifying import verify
-from ipfsfs.errors import IpfsfsError, StoreError, UsageError
+from ipfsfs.errors import StoreError, UsageError
 from ipfsfs.store import quarantine
 from ipfsfs.unixfs import cid
 
@@ -74,6 +73,7 @@ async def status(running: Running, question: dict[str, Any], report: Report) -> 
 async def seal(running: Running, question: dict[str, Any], report: Report) -> dict[str, Any]:
     """Seal what has no seal below a path, and wait for it."""
     prefix = _path(question)
+    os.close(see(running.view.plain, running.config.mountpoint, prefix))
     began = trio.current_time()
     progress = await running.view.sealing.seal_tree(prefix, background=False, report=lambda at: report(asdict(at)))
     await running.view.seals.flush()
@@ -99,6 +99,8 @@ async def check(running: Running, question: dict[str, Any], report: Report) -> d
     paths = question.get("paths", [""])
     if not isinstance(paths, list):
         raise UsageError("paths must be a list of texts")
+    for path in paths:
+        os.close(see(running.view.plain, running.config.mountpoint, _encoded(path)))
     result = await verify(
         running.sealer,
         seals.index,
@@ -117,7 +119,7 @@ async def why(running: Running, question: dict[str, Any], report: Report) -> dic
     """What a path is, and what is known of it."""
     view = running.view
     await view.seals.flush()
-    return explain(view.plain, view.seals.index, view.nodes.root_place, _path(question), view.seals.degraded)
+    return explain(view.plain, view.seals.index, running.config.mountpoint, _path(question), view.seals.degraded)
 
 
 async def name(running: Running, question: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -129,9 +131,7 @@ async def name(running: Running, question: dict[str, Any], report: Report) -> di
             await view.sealing.seal_tree(path, background=False, report=lambda at: report(asdict(at)))
             root, unsealed = await view.trees.name(path)
     except OSError as error:
-        shown = running.config.mountpoint / os.fsdecode(path)
-        kind = UsageError if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else IpfsfsError
-        raise kind(f"{shown}: {error.strerror}") from error
+        raise unreachable(running.config.mountpoint / os.fsdecode(path), error) from error
     return {
         "cid": cid.to_text(root) if root else None,
         "chunker": running.config.chunker,

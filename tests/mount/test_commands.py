@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon import mounts
+from ipfsfs.fuse import mountpoint
 from tests.support.mounted import Mounted, clear, environment, ipfsfs
 from tests.support.processes import stopped
 from tests.support.users import User, program_within_reach
@@ -127,3 +129,62 @@ def _mounts_and_verifies(cache: Path, state: Path) -> None:
         ipfsfs("fsck", cache, env=env)
     finally:
         clear(cache)
+
+
+@pytest.mark.parametrize("command", ["mount", "umount", "status", "seal", "cid", "verify", "fsck", "why"])
+def test_a_path_that_is_too_long_is_named_in_words(command: str, tmp_path: Path) -> None:
+    for path in (tmp_path / ("n" * 256), tmp_path / "/".join(["n" * 200] * 21)):
+        done = ipfsfs(command, path, check=False)
+        assert done.returncode in (1, 2), done.stdout
+        assert "Traceback" not in done.stderr
+        assert str(path) in done.stderr
+        assert "File name too long" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["umount", "status", "seal", "cid", "verify", "fsck", "why"])
+def test_a_path_where_nothing_is_is_wrong_usage_mounted_or_not(
+    command: str, tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    def refused(path: Path) -> None:
+        # As a user names it: with the whole path, it must be said of which directory.
+        done = ipfsfs(command, path.name, check=False, cwd=path.parent)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{path}: No such file or directory" in done.stderr
+
+    refused(tmp_path / "nowhere")
+    if command in ("umount", "status", "fsck"):
+        return
+    mount = mounted()
+    refused(mount.path / "nothere")
+    mount.umount()
+    if command != "seal":
+        refused(mount.path / "nothere")
+
+
+@pytest.mark.root
+def test_a_path_out_of_reach_is_named_in_words(open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]]) -> None:
+    private = open_to_all / "private"
+    (private / "below").mkdir(parents=True)
+    private.chmod(0o700)
+    for command in ("umount", "status", "seal", "cid", "verify", "fsck", "why", "mount"):
+        done = as_ben(command, private / "below")
+        assert done.returncode in (1, 2), command
+        assert str(private / "below") in done.stderr
+        assert "Permission denied" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_commands_in_a_view_whose_daemon_died_say_so(tmp_path: Path) -> None:
+    view = tmp_path / "view"
+    view.mkdir()
+    device = mountpoint.mount(view, f"{view}.ipfsfs", allow_other=False, read_only=False)
+    os.close(device)
+    try:
+        for command in ("seal", "cid", "verify", "why"):
+            for path in (view, view / "below"):
+                done = ipfsfs(command, path, check=False)
+                assert done.returncode == 1
+                assert str(view) in done.stderr
+                assert "Traceback" not in done.stderr
+    finally:
+        clear(view)

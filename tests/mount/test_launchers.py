@@ -138,7 +138,7 @@ class TestUnits:
 def command_of(unit: str, setting: str, view: Path) -> list[str]:
     """The command that systemd would run, with the tests' own ipfsfs."""
     (line,) = [line for line in (SCRIPTS / "systemd" / unit).read_text().splitlines() if line.startswith(f"{setting}=")]
-    words = shlex.split(line.removeprefix(f"{setting}=").replace("$$", "$"))
+    words = shlex.split(line.removeprefix(f"{setting}=").removeprefix("-").replace("$$", "$"))
     here = {
         "%h/.cache/huggingface": [str(view)],
         "%f": [str(view)],
