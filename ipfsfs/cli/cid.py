@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.looking import unreachable
@@ -57,7 +57,8 @@ def _name(path: Path, chunker: Chunker | None) -> tuple[str, int]:
     """The CID of a path as text, and how many names in it were left out."""
     absolute = Path(os.path.realpath(path.parent)) / path.name if os.path.islink(path) else mountpoint(path)
     view = mounts.view_over(absolute)
-    if view is not None:
+    if view is not None and not (view.is_anothers and chunker is not None):
+        must_be_ours(view)
         status = ask(view.store, {"command": "status"})
         if chunker in (None, status["chunker"]):
             return _ask(view, absolute)

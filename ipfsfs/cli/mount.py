@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.render import printable
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.config import Config
@@ -52,9 +52,12 @@ def mount(
         return
     at = mountpoint(path)
     view = mounts.view_at(at)
+    if view is not None and not view.lets_us_in:
+        must_be_ours(view)
     if view is not None and mounts.answers(view):
         _nothing_to_do(foreground)
-        click.echo(f"{printable(str(at))} is mounted already, with the store {printable(view.source)}.")
+        whose = f" by another user ({view.owner_in_words})" if view.is_anothers else ""
+        click.echo(f"{printable(str(at))} is mounted already{whose}, with the store {printable(view.source)}.")
         return
     if view is None:
         _prepare(at, force)

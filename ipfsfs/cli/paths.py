@@ -58,16 +58,26 @@ def target(path: Path) -> Target:
     absolute = mountpoint(path)
     view = mounts.view_over(absolute)
     if view is not None:
+        must_be_ours(view)
         return Target(view.mountpoint, _below(absolute, view.mountpoint), view.store, view)
     for root in (absolute, *absolute.parents)[:-1]:
         store = placing.default_store(root)
-        if (store / "format").is_file():
+        if os.path.isfile(store / "format"):
             return Target(root, _below(absolute, root), store, None)
     must_be_there(absolute)
     raise MountError(
         f"{path} is in no mounted view, and no directory above it has a store",
         hint=f"Mount it first: ipfsfs mount {absolute if absolute.is_dir() else absolute.parent}",
     )
+
+
+def must_be_ours(view: mounts.Mount) -> None:
+    """Raises MountError for another user's view, whose daemon would not answer us."""
+    if view.is_anothers:
+        raise MountError(
+            f"{view.mountpoint} is another user's view ({view.owner_in_words})",
+            hint="Its daemon answers that user and root.",
+        )
 
 
 def must_be_there(path: Path) -> None:

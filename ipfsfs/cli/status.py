@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, mountpoint, must_be_there
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import IpfsfsError
@@ -26,9 +27,12 @@ def status(path: Path | None, as_json: bool) -> None:
     """
     if path is not None:
         at = mountpoint(path)
-        if mounts.view_over(at) is None:
+        view = mounts.view_over(at)
+        if view is None:
             must_be_there(at)
-        found = _of(at)
+        elif view.mountpoint != at and not as_json:
+            click.echo(render.printable(f"{at} lies in the view of {view.mountpoint}."))
+        found = _of(view.mountpoint if view is not None else at)
         render.facts(found if as_json else _shown(found), as_json)
         return
     all_found = [_of(view.mountpoint) for view in mounts.our_views()]
@@ -43,15 +47,17 @@ def _of(at: Path) -> dict[str, Any]:
     if view is None:
         store = placing.default_store(at)
         return {
-            "mountpoint": str(at), "mounted": False, "pid": None, "store": str(store) if store.is_dir() else None,
+            "mountpoint": str(at), "mounted": False, "pid": None, "store": str(store) if os.path.isdir(store) else None,
             "sealed": None, "unsealed": None, "rot": [], "broken_promises": [], "degraded": "",
         }  # fmt: skip
     try:
+        must_be_ours(view)
         return ask(view.store, {"command": "status"}, patience_s=_PATIENCE_S)
     except IpfsfsError as error:
         return {
             "mountpoint": str(at), "mounted": True, "pid": None, "store": view.source,
             "sealed": None, "unsealed": None, "rot": [], "broken_promises": [], "degraded": str(error),
+            "what_to_do": error.hint or f"ipfsfs umount --lazy {at}, then mount it again",
         }  # fmt: skip
 
 
@@ -64,7 +70,7 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         return {
             "path": at,
             "state": f"mounted, but {found['degraded']}",
-            "what to do": f"ipfsfs umount --lazy {at}, then mount it again",
+            "what to do": found["what_to_do"],
         }
     if found["unsealed"]:
         sealing = f", {found['unsealed']:,} to go" + (f", now {found['sealing']}" if found["sealing"] else "")

@@ -10,11 +10,11 @@ from typing import Final
 
 import click
 
-from ipfsfs.cli.paths import PATH, mountpoint, must_be_there
+from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
 from ipfsfs.cli.render import printable
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.errors import MountError
+from ipfsfs.errors import MountError, UsageError
 from ipfsfs.fuse import mountpoint as kernel
 
 _GONE_S: Final = 10.0
@@ -33,10 +33,16 @@ def umount(path: Path, lazy: bool) -> None:
     at = mountpoint(path)
     view = mounts.view_at(at)
     if view is None:
-        if mounts.view_over(at) is None:
-            must_be_there(at)
+        around = mounts.view_over(at)
+        if around is not None:
+            raise UsageError(
+                f"{at} lies in the view of {around.mountpoint}",
+                hint=f"To take that away: ipfsfs umount {around.mountpoint}",
+            )
+        must_be_there(at)
         click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")
         return
+    must_be_ours(view)
     if not lazy and not mounts.answers(view):
         kernel.unmount(at, lazy=True)
         click.echo(f"{printable(str(at))} is the plain directory again; the daemon behind its view had died.")

@@ -52,10 +52,17 @@ class Mount:
         return os.geteuid() not in (0, self.owner)
 
     @property
-    def owner_name(self) -> str:
-        """Its user in words: by name where there is an account, and by number."""
+    def lets_us_in(self) -> bool:
+        """Whether we may use it at all: its own user may, others with allow_other only, be they root."""
+        return "allow_other" in self.options or self.owner == os.geteuid()
+
+    @property
+    def owner_in_words(self) -> str:
+        """Its user by name, where there is an account, and by number."""
+        if self.owner is None:
+            return "unknown"
         try:
-            return f"{pwd.getpwuid(self.owner or 0).pw_name} (uid {self.owner or 0})"
+            return f"{pwd.getpwuid(self.owner).pw_name}, uid {self.owner}"
         except KeyError:
             return f"uid {self.owner}"
 

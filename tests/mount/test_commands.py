@@ -188,3 +188,48 @@ def test_commands_in_a_view_whose_daemon_died_say_so(tmp_path: Path) -> None:
                 assert "Traceback" not in done.stderr
     finally:
         clear(view)
+
+
+def test_a_path_inside_a_view_is_known_to_lie_in_it(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "hub").mkdir()
+    done = ipfsfs("umount", mount.path / "hub", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{mount.path}/hub lies in the view of {mount.path}\n" in done.stderr
+    assert mount.mounted
+    assert json.loads(ipfsfs("status", mount.path / "hub", "--json").stdout)["pid"] == mount.pid
+    said = ipfsfs("status", mount.path / "hub").stdout
+    assert f"{mount.path}/hub lies in the view of {mount.path}.\n" in said
+    assert f"mounted by process {mount.pid}" in said
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("lets_in", [(), ("--allow-other",)])
+def test_anothers_view_is_called_that(
+    open_to_all: Path,
+    as_ben: Callable[..., CompletedProcess[str]],
+    mounted: Callable[..., Mounted],
+    lets_in: tuple[str, ...],
+) -> None:
+    (open_to_all / "cache").mkdir(mode=0o755)
+    mount = mounted(open_to_all / "cache", *lets_in)
+    said = f"{mount.path} is another user's view (root, uid 0)"
+    for command in ("umount", "seal", "cid", "verify", "why"):
+        done = as_ben(command, mount.path)
+        assert done.returncode == 1, command
+        assert said in done.stderr, command
+    assert said in as_ben("status", mount.path).stdout
+    done = as_ben("mount", mount.path)
+    if lets_in:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "is mounted already by another user (root, uid 0)" in done.stdout
+        done = as_ben("cid", "--chunker", "fixed", mount.path)
+        assert (done.returncode, done.stdout[:3]) == (0, "baf")
+    else:
+        assert done.returncode == 1
+        assert said in done.stderr
+    mount.umount()
+    for command in ("seal", "verify", "why"):  # the store is there, and out of reach
+        done = as_ben(command, mount.path)
+        assert done.returncode == 1, command
+        assert "Traceback" not in done.stderr, command
