@@ -81,7 +81,7 @@ def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
         lacking = view.mountpoint / answer["unsealed"][0]
         raise StoreError(
             f"{path} has no CID yet: {lacking} is being written, or is a secret or scratch",
-            hint=f"See why with: ipfsfs why {lacking}",
+            hint=f"See why with: ipfsfs why {render.shell(lacking)}",
         )
     return answer["cid"], 0
 

@@ -78,9 +78,10 @@ def _target(path: Path | None, store: Path | None) -> Target:
     root = mountpoint(path)
     view = mounts.view_at(root)
     if view is not None:
+        word = render.shell(root)
         raise MountError(
             f"{root} is mounted, and its store is in use",
-            hint=f"Unmount it first: ipfsfs umount {root}. To check the files of a mounted view: ipfsfs verify {root}",
+            hint=f"Unmount it first: ipfsfs umount {word}. To check the files of a mounted view: ipfsfs verify {word}",
         )
     must_be_there(root)
     return Target(root, "", mountpoint(store) if store is not None else placing.default_store(root), None)

@@ -12,7 +12,7 @@ from ipfsfs.cli.cid import cid
 from ipfsfs.cli.doctor import doctor
 from ipfsfs.cli.fsck import fsck
 from ipfsfs.cli.mount import mount
-from ipfsfs.cli.render import printable
+from ipfsfs.cli.render import message
 from ipfsfs.cli.seal import seal
 from ipfsfs.cli.status import status
 from ipfsfs.cli.umount import umount
@@ -32,8 +32,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except IpfsfsError as error:
-            lines = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
-            click.echo("\n".join(printable(line) for text in lines for line in text.split("\n")), err=True)
+            texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
+            click.echo("\n".join(line for text in texts for line in message(text)), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("ipfsfs: interrupted", err=True)

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
-from ipfsfs.cli.render import printable
+from ipfsfs.cli.render import printable, shell
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.notify import tell_systemd
@@ -110,6 +110,7 @@ def _serve_here(config: Config) -> None:
 
 def _welcome(config: Config, started: Started, *, stale: bool) -> str:
     at = printable(str(config.mountpoint))
+    word = shell(config.mountpoint)
     lines = [f"{at} is mounted."]
     if stale:
         lines.append("(What a daemon that died had left there was cleared away first.)")
@@ -125,8 +126,8 @@ def _welcome(config: Config, started: Started, *, stale: bool) -> str:
         f"  Underneath, {at} stays an ordinary, complete directory:",
         "  after `umount`, or if the daemon dies, everything is there.",
         "",
-        f"  ipfsfs status {at}   how far it is, and whether anything is wrong",
-        f"  ipfsfs umount {at}   take the view away",
+        f"  ipfsfs status {word}   how far it is, and whether anything is wrong",
+        f"  ipfsfs umount {word}   take the view away",
         "",
         f"Store: {printable(str(config.store))}   Daemon: process {started.pid}",
     ]

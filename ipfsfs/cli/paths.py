@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ipfsfs.cli.render import shell
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.daemon.looking import unreachable
 from ipfsfs.errors import MountError
@@ -67,7 +68,7 @@ def target(path: Path) -> Target:
     must_be_there(absolute)
     raise MountError(
         f"{path} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount it first: ipfsfs mount {absolute if absolute.is_dir() else absolute.parent}",
+        hint=f"Mount it first: ipfsfs mount {shell(absolute if absolute.is_dir() else absolute.parent)}",
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +48,7 @@ def _lines(value: Fact) -> list[str]:
         case bool():
             return ["yes" if value else "no"]
         case str():
-            return [printable(line) for line in value.split("\n")]
+            return [printable(value)]
         case int() | float():
             return [str(value)]
         case Mapping():
@@ -57,6 +60,24 @@ def _lines(value: Fact) -> list[str]:
 def printable(text: str) -> str:
     """The text with all that is not printable escaped: names of files can hold anything, terminal commands included."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def message(text: str) -> list[str]:
+    """The lines of an error's words, printable. A list in them has its lines indented: any other end of a line is part
+    of somebody's name, and escaped like the rest."""
+    return [printable(line) for line in re.split(r"\n(?=  )", text)]
+
+
+def shell(path: str | os.PathLike[str]) -> str:
+    """A path as a word for a shell that is printable: with what is not printable as bash, zsh and POSIX.1-2024 quote
+    it."""
+    text = os.fspath(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    quoted = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f"$'{quoted}'"
 
 
 def size(count: int) -> str:

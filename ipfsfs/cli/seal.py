@@ -25,7 +25,7 @@ def seal(path: Path, as_json: bool) -> None:
     """
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {at.root}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {render.shell(at.root)}")
     with render.bar("Sealing") as bar:
         result = ask(at.store, {"command": "seal", "path": at.relative}, bar.sealing)
         bar.sealing(result)

@@ -57,7 +57,7 @@ def _of(at: Path) -> dict[str, Any]:
         return {
             "mountpoint": str(at), "mounted": True, "pid": None, "store": view.source,
             "sealed": None, "unsealed": None, "rot": [], "broken_promises": [], "degraded": str(error),
-            "what_to_do": error.hint or f"ipfsfs umount --lazy {at}, then mount it again",
+            "what_to_do": error.hint or f"ipfsfs umount --lazy {render.shell(at)}, then mount it again",
         }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
-from ipfsfs.cli.render import printable
+from ipfsfs.cli.render import printable, shell
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.errors import MountError, UsageError
@@ -37,7 +37,7 @@ def umount(path: Path, lazy: bool) -> None:
         if around is not None:
             raise UsageError(
                 f"{at} lies in the view of {around.mountpoint}",
-                hint=f"To take that away: ipfsfs umount {around.mountpoint}",
+                hint=f"To take that away: ipfsfs umount {shell(around.mountpoint)}",
             )
         must_be_there(at)
         click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")

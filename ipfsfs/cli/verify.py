@@ -52,7 +52,10 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
     facts = {
         **{name: sum(result[name] for _, result in results) for name in ("files", "bytes", "unsealed", "changed")},
         "wrong": [
-            {**wrong, "path": str(at.root / wrong["path"])} for at, result in results for wrong in result["wrong"]
+            {**wrong, "path": str(path), "fix": f"Remove it and download it again: rm {render.shell(path)}"}
+            for at, result in results
+            for wrong in result["wrong"]
+            for path in [at.root / wrong["path"]]
         ],
         "not_verified": [{"path": str(path), "why": str(error), "hint": error.hint} for path, error in unasked],
     }

@@ -9,6 +9,7 @@ import select
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from ipfsfs.errors import MountError
@@ -148,7 +149,8 @@ def answers(mount: Mount) -> bool:
         os.close(asked)
     raise MountError(
         f"the daemon behind {mount.mountpoint} does not answer",
-        hint=f"It may wait for a disk. To have the plain directory back: ipfsfs umount --lazy {mount.mountpoint}",
+        hint="It may wait for a disk. To have the plain directory back: "
+        f"ipfsfs umount --lazy {quote(str(mount.mountpoint))}",
     )
 
 

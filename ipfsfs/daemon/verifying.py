@@ -23,7 +23,7 @@ from ipfsfs.store.seal import Seal, boot_id
 
 @dataclass(slots=True)
 class Verification:
-    """What came of it. `wrong`: facts about each file that is not as it should be, with what to do."""
+    """What came of it. `wrong`: facts about each file that is not as it should be."""
 
     files: int = 0
     bytes: int = 0
@@ -144,9 +144,7 @@ async def _enter(
             "rot" if kind == "rot" else "broken_promise", found.path, found.ino, detail, "", time.time_ns()
         )
         await trio.to_thread.run_sync(ledger.add_finding, finding)
-        result.wrong.append(
-            {"path": path, "kind": kind, "detail": detail, "fix": f"Remove it and download it again: rm {path!r}"}
-        )
+        result.wrong.append({"path": path, "kind": kind, "detail": detail})
 
 
 def _same(seal: Seal, found: Found) -> bool:

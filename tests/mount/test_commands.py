@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from ipfsfs.fuse import mountpoint
+from tests.support.calls import download
 from tests.support.mounted import Mounted, clear, environment, ipfsfs
 from tests.support.processes import stopped
 from tests.support.users import User, program_within_reach
@@ -233,3 +236,61 @@ def test_anothers_view_is_called_that(
         done = as_ben(command, mount.path)
         assert done.returncode == 1, command
         assert "Traceback" not in done.stderr, command
+
+
+def test_a_name_cannot_make_a_line_of_what_is_said(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    name = "a\nb \x1b[31m'c\udcff"
+    (tmp_path / name).mkdir()
+    mount = mounted(tmp_path / name)
+    blob = download(mount, f"models--{name}", hashlib.sha256(b"as downloaded").hexdigest(), b"as downloaded")
+    link = mount.path / "link"
+    link.symlink_to(name)
+    mount.seal()
+    mount.expect_logged.append("broken promise")
+    with blob.open("r+b") as file:
+        file.write(b"AS")
+    mount.seal()
+    verified = mount.run("verify", mount.path, check=False)
+    said = [
+        verified,
+        *(
+            mount.run(*command, check=False)
+            for command in (
+                ("mount", mount.path),
+                ("status", mount.path),
+                ("why", blob),
+                ("why", mount.path / "no\nne"),
+                ("why", link),
+                ("umount", mount.path / "hub"),
+                ("fsck", mount.path),
+            )
+        ),
+    ]
+    for done in said:
+        for line in (done.stdout + done.stderr).splitlines():
+            assert not line.startswith(("b ", "ne"))
+            assert "\x1b" not in line
+    (advice,) = [line for line in verified.stdout.splitlines() if "rm " in line]
+    command = advice.partition(": ")[2].replace("rm ", "stat -c %i ")
+    for shell in ("bash", "zsh"):
+        if shutil.which(shell):
+            did = subprocess.run([shell, "-c", command], cwd="/", capture_output=True, text=True, check=False)
+            assert did.stdout == f"{blob.stat().st_ino}\n", did.stderr
+
+
+def test_what_to_remove_is_named_by_its_whole_path(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    (tmp_path / "a b").mkdir()
+    mount = mounted(tmp_path / "a b")
+    path = download(mount, "models--a--b", hashlib.sha256(b"as downloaded").hexdigest(), b"as downloaded")
+    mount.seal()
+    mount.expect_logged.append("broken promise")
+    with path.open("r+b") as file:
+        file.write(b"AS")
+    mount.seal()
+    wanted = f"Remove it and download it again: rm '{path}'"
+    done = mount.run("verify", mount.path, check=False)
+    assert f"  {wanted}\n" in done.stdout
+    (wrong,) = json.loads(mount.run("verify", mount.path, "--json", check=False).stdout)["wrong"]
+    assert wrong["fix"] == wanted
+    mount.umount()
+    assert f"  {wanted}\n" in mount.run("verify", mount.path, check=False).stdout
