@@ -6,6 +6,7 @@ import errno
 import os
 import stat as stat_
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
 from ipfsfs.plain import quiet, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.index import Index
-from ipfsfs.store.ledger import Finding
+from ipfsfs.store.ledger import Finding, Ledger
 from ipfsfs.store.seal import Seal
 from ipfsfs.unixfs import cid
 
@@ -48,11 +49,26 @@ def see(plain: PlainDirectory, root: Path, path: bytes) -> int:
         raise unreachable(root / os.fsdecode(path), error) from error
 
 
-def explain(plain: PlainDirectory, index: Index | None, root: Path, path: bytes, degraded: str) -> dict[str, Any]:
-    """What a path below the plain root is, whether it is sealed or why not, its identity, CID and leaves.
+@dataclass(slots=True, frozen=True)
+class Known:
+    """Where to look up what is known of a path. `unsealed` and `changed` say what becomes of a file without a seal."""
 
-    Raises as `see` does.
+    plain: PlainDirectory
+    root: Path
+    index: Index | None
+    ledger: Ledger
+    degraded: str = ""
+    unsealed: str = "not yet: it is being written, was changed just now, or its turn has not come"
+    changed: str = "it was changed since it was sealed; it will be sealed again"
+
+
+def explain(known: Known, path: bytes) -> dict[str, Any]:
+    """What a path below the plain root is, whether it is sealed or why not, what was found wrong with it, its identity,
+    CID and leaves.
+
+    Raises as `see` does, and StoreError where the ledger cannot be read.
     """
+    plain, root = known.plain, known.root
     fd = see(plain, root, path)
     try:
         st = os.fstat(fd)
@@ -71,9 +87,10 @@ def explain(plain: PlainDirectory, index: Index | None, root: Path, path: bytes,
     promised = promise(place, path.rpartition(b"/")[2])
     if promised is not None:
         facts["promised_sha256"] = promised.hex()
-    seal, reason = _seal_of(index, kind, st, plain, degraded)
+    seal, reason = _seal_of(known, kind, st)
     facts["sealed"] = seal is not None
     facts["why"] = reason
+    facts["wrong"] = findings_as_facts([found for found in known.ledger.findings() if found.path == path])
     facts["identity"] = {
         "inode": st.st_ino,
         "born_ns": born_ns,
@@ -86,25 +103,23 @@ def explain(plain: PlainDirectory, index: Index | None, root: Path, path: bytes,
     return facts
 
 
-def _seal_of(
-    index: Index | None, kind: Kind, st: os.stat_result, plain: PlainDirectory, degraded: str
-) -> tuple[Seal | None, str]:
+def _seal_of(known: Known, kind: Kind, st: os.stat_result) -> tuple[Seal | None, str]:
     if kind in (Kind.SECRET, Kind.SCRATCH):
         return None, f"{kind.value} is never sealed"
     if not stat_.S_ISREG(st.st_mode):
         return None, "only regular files are sealed"
-    if st.st_dev != plain.dev:
+    if st.st_dev != known.plain.dev:
         return None, "it lies on another filesystem than the directory's own"
-    if index is None:
-        return None, degraded or "there is no index"
+    if known.index is None:
+        return None, known.degraded or "there is no index"
     try:
-        seal = index.get(st.st_ino)
+        seal = known.index.get(st.st_ino)
     except StoreError as error:
         return None, str(error)
     if seal is None:
-        return None, "not yet: it is being written, was changed just now, or its turn has not come"
+        return None, known.unsealed
     if not seal.agrees(st):
-        return None, "it was changed since it was sealed; it will be sealed again"
+        return None, known.changed
     return seal, "sealed" if seal.leased else "sealed, though nobody could tell whether it was being written meanwhile"
 
 

@@ -12,7 +12,7 @@ import trio
 
 from ipfsfs import __version__
 from ipfsfs.daemon.lifecycle import Running
-from ipfsfs.daemon.looking import explain, findings_as_facts, see, unreachable
+from ipfsfs.daemon.looking import Known, explain, findings_as_facts, see, unreachable
 from ipfsfs.daemon.verifying import verify
 from ipfsfs.errors import StoreError, UsageError
 from ipfsfs.store import quarantine
@@ -119,7 +119,9 @@ async def why(running: Running, question: dict[str, Any], report: Report) -> dic
     """What a path is, and what is known of it."""
     view = running.view
     await view.seals.flush()
-    return explain(view.plain, view.seals.index, running.config.mountpoint, _path(question), view.seals.degraded)
+    seals = view.seals
+    known = Known(view.plain, running.config.mountpoint, seals.index, seals.ledger, seals.degraded)
+    return await trio.to_thread.run_sync(explain, known, _path(question))
 
 
 async def name(running: Running, question: dict[str, Any], report: Report) -> dict[str, Any]:

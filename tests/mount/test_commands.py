@@ -294,3 +294,36 @@ def test_what_to_remove_is_named_by_its_whole_path(tmp_path: Path, mounted: Call
     assert wrong["fix"] == wanted
     mount.umount()
     assert f"  {wanted}\n" in mount.run("verify", mount.path, check=False).stdout
+
+
+def test_why_says_what_is_wrong_with_a_file(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    path = download(mount, "models--a--b", hashlib.sha256(b"as downloaded").hexdigest(), b"as downloaded")
+    mount.seal()
+    assert json.loads(mount.run("why", path, "--json").stdout)["wrong"] == []
+    assert "wrong" not in mount.run("why", path).stdout
+    mount.expect_logged.append("broken promise")
+    with path.open("r+b") as file:
+        file.write(b"AS")
+    mount.seal()
+    (found,) = mount.status()["broken_promises"]
+    for _ in range(2):
+        assert json.loads(mount.run("why", path, "--json").stdout)["wrong"] == [found]
+        said = mount.run("why", path).stdout
+        assert f" broken promise: {found['detail']}, by {found['who']}\n" in said
+        assert f"rm {path}\n" in said
+        if mount.mounted:
+            mount.umount()
+
+
+def test_why_says_that_nothing_is_mounted_to_seal_a_file(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "sealed").write_bytes(b"content")
+    mount.seal()
+    mount.umount()
+    (mount.path / "sealed").write_bytes(b"changed")
+    (mount.path / "unsealed").write_bytes(b"content")
+    for name in ("sealed", "unsealed"):
+        facts = json.loads(mount.run("why", mount.path / name, "--json").stdout)
+        assert not facts["sealed"]
+        assert "nothing is mounted that would seal it" in facts["why"]
