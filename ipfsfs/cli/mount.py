@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,7 @@ from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.errors import IpfsfsError, MountError, UsageError
 
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
@@ -59,19 +61,20 @@ def mount(
         whose = f" by another user ({view.owner_in_words})" if view.is_anothers else ""
         click.echo(f"{printable(str(at))} is mounted already{whose}, with the store {printable(view.source)}.")
         return
-    if view is None:
-        _prepare(at, force)
-    config = Config(
-        mountpoint=at,
-        store=mountpoint(store) if store is not None else placing.default_store(at),
-        allow_other=allow_other,
-        chunker="fixed" if chunker == "fixed" else "auto",
-        negotiate=not stock_init,
-    )
-    if foreground:
-        _serve_here(config)
-    else:
-        click.echo(_welcome(config, start(config), stale=view is not None))
+    with _made(at) if view is None else nullcontext():
+        if view is None:
+            _refuse_while_in_use(at, force)
+        config = Config(
+            mountpoint=at,
+            store=mountpoint(store) if store is not None else placing.default_store(at),
+            allow_other=allow_other,
+            chunker="fixed" if chunker == "fixed" else "auto",
+            negotiate=not stock_init,
+        )
+        if foreground:
+            _serve_here(config)
+        else:
+            click.echo(_welcome(config, start(config), stale=view is not None))
 
 
 def _nothing_to_do(foreground: bool) -> None:
@@ -80,15 +83,36 @@ def _nothing_to_do(foreground: bool) -> None:
         tell_systemd("READY=1")
 
 
-def _prepare(at: Path, force: bool) -> None:
-    """See that there is a directory to mount over, and that nobody works on it from beneath."""
-    try:
-        at.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{at} is no directory, and cannot be made one: {error.strerror}") from error
+@contextmanager
+def _made(at: Path) -> Iterator[None]:
+    """See that there is a directory to mount over; what was made for that goes again where the mount is refused."""
     around = mounts.view_over(at)
     if around is not None:
         raise MountError(f"{at} lies in the view of {around.mountpoint} already")
+    missing = [path for path in (at, *at.parents) if not os.path.lexists(path)]
+    try:
+        at.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _remove_empty(missing)
+        if os.path.islink(at) and not os.path.exists(at):
+            raise UsageError(f"{at} is a link to nothing: {os.readlink(at)} is not there") from error
+        raise UsageError(f"{at} is no directory, and cannot be made one: {error.strerror}") from error
+    try:
+        yield
+    except IpfsfsError:
+        _remove_empty(missing)
+        raise
+
+
+def _remove_empty(directories: list[Path]) -> None:
+    """Remove directories, the deepest first, as far as they are there and empty."""
+    for directory in directories:
+        with suppress(OSError):
+            directory.rmdir()
+
+
+def _refuse_while_in_use(at: Path, force: bool) -> None:
+    """See that nobody works on the directory from beneath."""
     others = outsiders.writers_and_locks(at)
     if others and not force:
         lines = "\n".join(f"  {other}" for other in others[:_NAMED_MOST])

@@ -327,3 +327,42 @@ def test_why_says_that_nothing_is_mounted_to_seal_a_file(mounted: Callable[..., 
         facts = json.loads(mount.run("why", mount.path / name, "--json").stdout)
         assert not facts["sealed"]
         assert "nothing is mounted that would seal it" in facts["why"]
+
+
+@pytest.mark.parametrize("way", ["in the background", "--foreground"])
+def test_a_mount_that_is_refused_leaves_no_directory_behind(tmp_path: Path, way: str) -> None:
+    arguments = [way] if way.startswith("--") else []
+    cache = tmp_path / "above" / "cache"
+    in_itself = ("--store", cache / "store")  # which is refused by the daemon
+    done = ipfsfs("mount", *arguments, cache, *in_itself, check=False)
+    assert done.returncode == 1
+    assert "the store lies in it" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+    cache.parent.mkdir()
+    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 1
+    assert list(tmp_path.iterdir()) == [cache.parent]
+    assert list(cache.parent.iterdir()) == []
+
+    cache.mkdir()
+    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 1
+    assert cache.is_dir(), "it was there before"
+
+    assert ipfsfs("mount", *arguments, tmp_path / "new" / ("n" * 256), check=False).returncode == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_mount_inside_a_view_makes_no_directory_in_it(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    done = ipfsfs("mount", mount.path / "hub", check=False)
+    assert done.returncode == 1
+    assert f"lies in the view of {mount.path} already" in done.stderr
+    assert list(mount.path.iterdir()) == []
+
+
+def test_a_mount_over_a_link_to_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    done = ipfsfs("mount", tmp_path / "link", check=False)
+    assert done.returncode == 2
+    assert f"{tmp_path}/link is a link to nothing: nothing is not there" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
