@@ -112,6 +112,9 @@ async def check(running: Running, question: dict[str, Any], report: Report) -> d
     )
     for ino in result.changed_inodes:
         seals.drop(ino)
+        node = running.view.nodes.find(seals.dev, ino)
+        if node is not None:
+            running.view.sealing.changed(node)
     return result.as_facts()
 
 

@@ -174,9 +174,11 @@ class View:
             count_as_access(fd, st)
             self.sealing.make_way()
         if file.seal is None and not file.written and not file.breaking:
-            seal = self.seals.agreeing(st)
-            if seal is not None and seal.born_ns == syscalls.birth_time_ns(fd):
+            seal = self.seals.get(st.st_ino) if st.st_dev == self.seals.dev else None
+            if seal is not None and seal.agrees(st) and seal.born_ns == syscalls.birth_time_ns(fd):
                 attach(file, seal)
+            elif seal is not None and not writable:
+                self.sealing.changed(node)  # beneath the view: nobody else would tell
         keep = not (node.renew or truncated)
         node.told = mark
         node.renew = node.refused = False

@@ -14,7 +14,9 @@ from typing import Final
 
 import pytest
 
+from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
+from tests.support.processes import eventually
 from tests.support.sealers import rest
 
 SIZE: Final = 700_000
@@ -144,6 +146,21 @@ def test_h22_what_is_changed_beneath_is_served_as_it_is_and_sealed_again(beneath
     status = mount.status()
     assert status["rot"] == []
     assert status["degraded"] == ""
+
+
+def test_what_was_changed_beneath_is_sealed_again_when_it_is_read(beneath: Beneath) -> None:
+    mount = beneath.mount
+    path = mount.path / "file"
+    path.write_bytes(content(1))
+    mount.seal()
+    before = cid_of(path)
+    rest()
+    beneath.write("file", content(2))
+    time.sleep(SEEN_WITHIN_S)
+    assert cid_of(path) is None
+    assert path.read_bytes() == content(2)
+    eventually(lambda: cid_of(path), "sealed")
+    assert cid_of(path) != before
 
 
 def test_h22_an_open_sees_a_change_at_once(beneath: Beneath) -> None:
