@@ -41,7 +41,8 @@ from ipfsfs.view.view import Foundation, View
 log = logging.getLogger(__name__)
 
 _GUARDIAN_AGAIN_S: Final = 1.0
-"""How often a guardian is started, at most."""
+_GUARDIAN_AGAIN_MOST_S: Final = 60.0
+"""How long at least, and at most, nobody looks whether a guardian that was started again has ended as well."""
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _LINGER_S: Final = 5.0
@@ -278,21 +279,29 @@ def _has_acl(plain: PlainDirectory) -> bool:
 
 async def _keep_guardian(running: Running, guardian: subprocess.Popen[bytes]) -> None:
     """Have another guardian when the one there is ends: while there is a daemon, none does by itself."""
+    wait_s = _GUARDIAN_AGAIN_S
     while True:
-        fd = os.pidfd_open(guardian.pid)
+        began = trio.current_time()
         try:
-            await trio.lowlevel.wait_readable(fd)
-        finally:
-            os.close(fd)
-        log.warning("the guardian was ended (exit code %d): another is started", guardian.wait())
-        while True:
-            try:
-                guardian = _start_guardian(running.config, running.store)
-                break
-            except OSError as error:
-                log.warning("no guardian can be started: %s", error)
-                await trio.sleep(_GUARDIAN_AGAIN_S)
-        await trio.sleep(_GUARDIAN_AGAIN_S)
+            await _until_ended(guardian)
+            log.warning("the guardian was ended (exit code %d): another is started", guardian.wait())
+            guardian = _start_guardian(running.config, running.store)
+        except OSError as error:
+            log.warning("no guardian can be started, or watched: %s", error)
+        lasted = trio.current_time() - began > _GUARDIAN_AGAIN_MOST_S
+        wait_s = _GUARDIAN_AGAIN_S if lasted else min(2 * wait_s, _GUARDIAN_AGAIN_MOST_S)
+        await trio.sleep(wait_s)
+
+
+async def _until_ended(process: subprocess.Popen[bytes]) -> None:
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:  # whoever started us ignores SIGCHLD, and so did we
+        return
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
 
 
 def _start_guardian(config: Config, store: Store) -> subprocess.Popen[bytes]:

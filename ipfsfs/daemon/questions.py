@@ -124,7 +124,7 @@ async def why(running: Running, question: dict[str, Any], report: Report) -> dic
     await view.seals.flush()
     seals = view.seals
     known = Known(view.plain, running.config.mountpoint, seals.index, seals.ledger, seals.degraded)
-    return await trio.to_thread.run_sync(explain, known, _path(question))
+    return explain(known, _path(question))
 
 
 async def name(running: Running, question: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -88,8 +88,9 @@ class Attributes:
             os.close(fd)
         if changes.size is None:
             self._carry_over(node, before, after)
+        if changes.size is not None or node.told not in (0, stamp(before), stamp(after)):
+            node.renew = True
         node.told = stamp(after)
-        node.renew = node.renew or changes.size is not None
         if node.file is not None:
             if (after.st_mode, after.st_uid, after.st_gid) != (before.st_mode, before.st_uid, before.st_gid):
                 node.file.guarded = True

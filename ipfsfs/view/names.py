@@ -254,7 +254,8 @@ class Names:
 
     def unlisted(self, entry: Entry) -> None:
         """An entry did not fit into the answer: the kernel has no reference to it, and was told nothing."""
-        entry.node.told = _UNTOLD
+        if entry.node.renew:
+            entry.node.told = _UNTOLD
         fd = self.nodes.forget(entry.node.number, 0)
         if fd >= 0:
             os.close(fd)

@@ -51,8 +51,8 @@ class Node:
     """What the kernel knows of size and times, as a `stamp`; 0 where it knows nothing, or nobody knows what."""
     renew: bool = False
     """What the kernel has cached of the content may be old, and is not to be kept by the next open."""
-    refused: bool = False
-    """The last open was answered ESTALE, at which the kernel looks once more, and no more than once."""
+    refused: set[int] | None = None
+    """Threads whose open was answered ESTALE, at which the kernel looks once more for them, and no more than once."""
     listed: int = 0
     """For a directory: what it was when the listing that the kernel keeps was made, as `told`; 0 when there is none."""
     place: Place | None = None

@@ -29,7 +29,7 @@ from ipfsfs.sealer.outcome import Digest
 from ipfsfs.store import quarantine
 from ipfsfs.store.ledger import Finding, Quarantined
 from ipfsfs.store.seal import Seal
-from ipfsfs.view.handles import OpenFile
+from ipfsfs.view.handles import OpenFile, carry_over
 from ipfsfs.view.nodes import Node, NodeTable
 from ipfsfs.view.progress import Progress
 from ipfsfs.view.seals import Seals
@@ -269,7 +269,8 @@ class Promises:
                 quarantine.write_note(self.quarantine_fd, item)
             except StoreError as error:
                 log.warning("%s", error)
-            kept = moving.move_out(dir_fd, name, self.quarantine_fd, os.fsencode(item.stored_as))
+            before = os.fstat(fd)
+            kept = moved = moving.move_out(dir_fd, name, self.quarantine_fd, os.fsencode(item.stored_as))
             if not kept:
                 kept = await self._copy_out(fd, item)
                 dir_fd = self.nodes.directory_fd(parent)
@@ -282,8 +283,14 @@ class Promises:
                 self.nodes.unnamed(node, os.dup(fd))
                 # The kernel remembers the old name for a moment; the client's copy must not find the file by it.
                 node.withdrawn = True
-            self.seals.drop(st.st_ino)
-            self.finished(st.st_ino)
+            if st.st_nlink > int(moved):  # it goes on by other names, which may be right
+                self.seals.restamp(before, st)
+                if node is not None:
+                    carry_over(node, before, st)
+                self._open.discard(st.st_ino)
+            else:
+                self.seals.drop(st.st_ino)
+                self.finished(st.st_ino)
         finally:
             os.close(fd)
         log.error(

@@ -154,8 +154,10 @@ class View:
         truncated = flags & os.O_TRUNC
         st = os.fstat(fd)
         mark = stamp(st)
-        if not truncated and not node.refused and node.told not in (0, mark):
-            node.refused = node.renew = True
+        refused = node.refused or set()
+        if not truncated and node.told not in (0, mark) and caller.pid not in refused:
+            node.refused = refused | {caller.pid}
+            node.renew = True
             if node.file is None or fd != node.file.fd:
                 os.close(fd)
             if node.file is not None:
@@ -173,15 +175,18 @@ class View:
         else:
             count_as_access(fd, st)
             self.sealing.make_way()
-        if file.seal is None and not file.written and not file.breaking:
+        if file.seal is None and not file.written and file.breaking is None:
             seal = self.seals.get(st.st_ino) if st.st_dev == self.seals.dev else None
             if seal is not None and seal.agrees(st) and seal.born_ns == syscalls.birth_time_ns(fd):
                 attach(file, seal)
             elif seal is not None and not writable:
                 self.sealing.changed(node)  # beneath the view: nobody else would tell
         keep = not (node.renew or truncated)
-        node.told = mark
-        node.renew = node.refused = False
+        if truncated:
+            node.told = mark
+        node.renew = False
+        if refused:
+            node.refused = refused - {caller.pid} or None
         return number, keep
 
     async def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:

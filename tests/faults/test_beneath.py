@@ -6,8 +6,10 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -146,6 +148,43 @@ def test_h22_what_is_changed_beneath_is_served_as_it_is_and_sealed_again(beneath
     status = mount.status()
     assert status["rot"] == []
     assert status["degraded"] == ""
+
+
+@pytest.mark.parametrize("touch", [lambda path: path.chmod(0o600), os.utime], ids=["chmod", "utime"])
+def test_h22_a_chmod_does_not_hide_what_was_changed_beneath(beneath: Beneath, touch: Callable[[Path], None]) -> None:
+    """The kernel has pages of before, and the times it is told after that are the right ones."""
+    path = beneath.mount.path / "file"
+    path.write_bytes(content(1))
+    assert path.read_bytes() == content(1)
+    beneath.write("file", content(2))
+    touch(path)
+    assert path.read_bytes() == content(2)
+
+
+def test_h22_all_who_open_a_file_at_once_see_what_was_appended_beneath(beneath: Beneath) -> None:
+    """The kernel looks again for each of them, or what it knows is told to none but the first."""
+    path = beneath.mount.path / "models--a--b" / "blobs" / ("c" * 40)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    barrier = threading.Barrier(3)
+    read: list[int] = []
+
+    def reader() -> None:
+        for _ in range(60):
+            barrier.wait()
+            read.append(len(path.read_bytes()))
+            barrier.wait()
+
+    with ThreadPoolExecutor(2) as others:
+        done = [others.submit(reader) for _ in range(2)]
+        for size in range(1, 61):
+            beneath.write(str(path.relative_to(beneath.mount.path)), b"x", size - 1)
+            barrier.wait()
+            read.append(len(path.read_bytes()))
+            barrier.wait()
+        for other in done:
+            other.result()
+    assert sorted(read) == sorted(list(range(1, 61)) * 3)
 
 
 def test_what_was_changed_beneath_is_sealed_again_when_it_is_read(beneath: Beneath) -> None:

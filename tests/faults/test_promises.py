@@ -206,6 +206,7 @@ def test_what_gets_a_promised_name_by_a_link_or_an_exchange_loses_it(mounted: Ca
         exchange(*((other, directory / NAME) if way == "exchange" else (directory / NAME, other)))
     eventually(lambda: len(quarantined(mount)) == 1, "it is in quarantine")
     eventually(lambda: not (directory / NAME).exists(), "and the kernel has forgotten the name")
+    assert os.getxattr(other, "ipfs.cid"), "and is sealed as before"
     assert other.read_bytes() == (WRONG if way == "link" else RIGHT)
 
 

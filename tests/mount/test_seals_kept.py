@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from ipfsfs.store import database
-from tests.support.calls import cid_of, exchange, refuses
+from tests.support.calls import cid_of, download, exchange, refuses
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
 
@@ -159,3 +161,30 @@ def test_h17_what_is_open_for_writing_when_the_path_is_given_back_is_vouched_for
     mount.mount()
     assert (mount.path / "file").read_bytes() == b"later" + CONTENT[5:]
     assert ipfsfs("verify", mount.path).returncode == 0
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY | os.O_TRUNC, os.O_RDWR])
+def test_a_file_can_be_opened_while_its_seal_is_broken(mounted: Callable[..., Mounted], flags: int) -> None:
+    """What a promised blob was is kept first, which takes a while; whoever opens it meanwhile must not notice."""
+    mount = mounted()
+    mount.expect_logged += ["broken promise"]
+    data = b"x" * (48 << 20)
+    path = download(mount, "models--a--b", hashlib.sha256(data).hexdigest(), data)
+    mount.seal()
+
+    def write() -> None:
+        fd = os.open(path, flags)
+        os.pwrite(fd, b"y", 0)
+        os.close(fd)
+
+    opened = 0
+    with ThreadPoolExecutor(1) as other:
+        written = other.submit(write)
+        while not written.done():
+            os.close(os.open(path, os.O_RDWR if opened % 2 else os.O_RDONLY))
+            opened += 1
+        written.result()
+    assert opened > 1
+    assert mount.status()["open_files"] == 0
+    mount.seal()
+    assert cid_of(path)
