@@ -241,6 +241,8 @@ class Sealing:
         if file is not None and file.writers:
             file.written = True  # its last writer's going makes it due again
             return
+        if file is not None and file.breaking is not None:
+            return  # it is being truncated, which makes it due again
         self.promises.finished(seal.ino)
         self.seals.put(seal)
         if file is not None and file.fd >= 0 and seal.agrees(os.fstat(file.fd)):
