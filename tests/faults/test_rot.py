@@ -274,7 +274,8 @@ def test_rot_is_found_whatever_is_done_to_the_inode(disk: Disk, mounted: Callabl
     mount.seal()
     for path in changed.values():
         by_pread(path)
-    assert {path.name for path in changed.values()} <= {found["path"] for found in mount.status()["rot"]}
+    named = {(mount.path / found["path"]).stat().st_ino for found in mount.status()["rot"]}
+    assert named == {path.stat().st_ino for path in changed.values()}, "each, by one of its names"
     for path in mount.path.iterdir():
         path.unlink()
 
