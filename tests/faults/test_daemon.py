@@ -18,20 +18,22 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon.client import ask
-from tests.support.mounted import Mounted, ipfsfs
-from tests.support.processes import eventually, guardians_of, sealers_of, stopped
+from ipfsfs.daemon.questions import seal, verify
+from tests.support.mounted import UNASKED_END, Mounted, ipfsfs
+from tests.support.processes import descriptors, eventually, guardians_of, sealers_of, stopped
+from tests.support.sealers import slow
 
 CONTENT: Final = random.Random(1).randbytes(3_000_000)
 
 
 def filled(mount: Mounted) -> Mounted:
     (mount.path / "model").write_bytes(CONTENT)
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     return mount
 
 
 def holds_fuse(pid: int) -> bool:
-    return any(os.readlink(path) == "/dev/fuse" for path in Path(f"/proc/{pid}/fd").iterdir())
+    return "/dev/fuse" in descriptors(pid).values()
 
 
 def test_h03_no_other_process_holds_the_connection_and_helpers_go_with_the_daemon(
@@ -56,6 +58,7 @@ def test_h03_no_other_process_holds_the_connection_and_helpers_go_with_the_daemo
 def test_h04_a_guardian_leaves_a_successor_alone(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
     """It wakes late, and finds a view at its path: of the same store, which is locked, or of another."""
     mount = filled(mounted())
+    mount.expect_logged.append(UNASKED_END)
     for store in (mount.store, tmp_path / "other.ipfsfs"):
         guardians = guardians_of(mount.pid)
         with stopped(guardians):
@@ -123,7 +126,7 @@ def test_h05_commands_do_not_hang_with_the_daemon(mounted: Callable[..., Mounted
         assert "umount --lazy" in said
         for command in ("mount", "umount"):
             done = ipfsfs(command, mount.path, check=False, timeout=40)
-            assert done.returncode == 1, (command, done.stdout)
+            assert done.returncode == 5, (command, done.stdout)
             assert "does not answer" in done.stderr
             assert "umount --lazy" in done.stderr
         assert ipfsfs("umount", "--lazy", mount.path, timeout=40).returncode == 0
@@ -136,11 +139,10 @@ def test_h05_commands_do_not_hang_with_the_daemon(mounted: Callable[..., Mounted
 def test_h06_hashing_is_no_work_of_the_daemon(mounted: Callable[..., Mounted]) -> None:
     """It would hold the interpreter's lock while others wait for their lookups."""
     mount = mounted()
-    with (mount.path / "large").open("wb") as file:
-        file.truncate(1 << 30)
+    slow(mount.path / "large", 1 << 30)
     before = _processor_s(mount.pid), _processor_s(*sealers_of(mount.pid))
-    ask(mount.store, {"command": "seal", "path": ""})
-    ask(mount.store, {"command": "verify", "paths": [""]})
+    ask(mount.store, seal.Question())
+    ask(mount.store, verify.Question())
     daemon = _processor_s(mount.pid) - before[0]
     sealers = _processor_s(*sealers_of(mount.pid)) - before[1]
     assert sealers > 0.4

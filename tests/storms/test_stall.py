@@ -24,7 +24,7 @@ from tests.storms import model
 from tests.storms.crew import Crew, Worker, crew_of
 from tests.support.filesystems import new_ext4_image
 from tests.support.mounted import TREE, Mounted, environment
-from tests.support.processes import eventually, guardians_of
+from tests.support.processes import descriptors, eventually, guardians_of
 
 PAGES = 512
 """2 MiB."""
@@ -161,8 +161,8 @@ def _beneath(view: Mounted, path: Path) -> Iterator[int]:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         beneath = [
             link
-            for link in Path(f"/proc/{view.pid}/fd").iterdir()
-            if os.readlink(link) == str(path) and not os.path.samestat(os.stat(path), os.stat(link))
+            for link, name in descriptors(view.pid).items()
+            if name == str(path) and not os.path.samestat(os.stat(path), os.stat(link))
         ]
         assert len(beneath) == 1
         with beneath[0].open("rb") as below:

@@ -30,7 +30,7 @@ def guardians_of(daemon: int) -> list[int]:
 
 def sealers_of(daemon: int, manners: str = "") -> list[int]:
     """The sealing processes of a daemon that is alive; only the "polite" or the "prompt" one if asked."""
-    found = [pid for pid in beside("sealer.worker") if _parent(pid) == daemon]
+    found = [pid for pid in beside("workers.sealer.worker") if _parent(pid) == daemon]
     return [pid for pid in found if not manners or manners in _arguments(pid)]
 
 
@@ -62,11 +62,16 @@ def wait_for_guardian(daemon: int, within_s: float = 10.0) -> None:
 
 
 def wait_until_unused(directory: Path, within_s: float = 15.0) -> None:
-    """Return when no daemon and no guardian of anything below a directory is there: its disk can be unmounted."""
+    """Return when no daemon, guardian or sealer of anything below a directory is there: its disk can be unmounted.
+
+    A sealer ends with its daemon, but some time after it where the processor is busy: it takes what others leave.
+    """
 
     def users() -> list[int]:
         pids = [*beside("daemon"), *beside("daemon.guardian")]
-        return [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
+        named = [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
+        holding = [pid for pid in beside("workers.sealer.worker") if _holds(pid, directory)]
+        return [*named, *holding]
 
     eventually(lambda: not users(), f"nothing uses {directory}", within_s)
 
@@ -76,6 +81,28 @@ def _arguments(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")
     except OSError:
         return []
+
+
+def descriptors(pid: int) -> dict[Path, str]:
+    """What a process has open: its descriptors, as paths in `/proc`, and the name of what each is of. What it closes
+    meanwhile is left out.
+
+    Raises:
+        OSError: the process has ended, or is not ours to look at.
+    """
+    held = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            held[entry] = os.readlink(entry)
+    return held
+
+
+def _holds(pid: int, directory: Path) -> bool:
+    """Whether a process has something open below a directory, or ended while we looked, which is looked at again."""
+    try:
+        return any(name.startswith(f"{directory}/") for name in descriptors(pid).values())
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
 
 
 def _parent(pid: int) -> int:
