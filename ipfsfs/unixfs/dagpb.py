@@ -15,6 +15,10 @@ from ipfsfs.errors import FormatError
 BLOCK_MAX = 2 << 20
 """No block that is read may be larger (bytes): the limit of Bitswap and of trustless gateways."""
 
+LINKS_MAX = 1 << 16
+"""No node that is read may have more links. A block has room for 55,188 that hold the hash of a block (38 bytes each);
+links that are shorter mean nothing, and would take fifty times the memory of the block that they stand in."""
+
 
 class Type(IntEnum):
     """What a UnixFS node is."""
@@ -142,6 +146,8 @@ def decode_node(block: bytes) -> tuple[list[Link], bytes | None]:
             ended = bool(links)
         elif ended:
             raise FormatError("dag-pb: data between links")
+        elif len(links) == LINKS_MAX:
+            raise FormatError(f"dag-pb: a node with more than {LINKS_MAX} links")
         else:
             links.append(_decode_link(body))
     return links, data

@@ -7,15 +7,19 @@ such a name in Go finds it; importers that insist on UTF-8 refuse the node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from ipfsfs.errors import FormatError
 from ipfsfs.unixfs import dagpb, hamt
 from ipfsfs.unixfs.dagpb import NO_METADATA, Metadata, Type, Unixfs
-from ipfsfs.unixfs.file import Dag, node_cid
+from ipfsfs.unixfs.file import Dag, finish, node_cid
 from ipfsfs.unixfs.profile import V1_2025, Profile
+
+_STEP: Final = 1024
+"""Entries that are prepared in one step."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,20 +37,32 @@ def build(entries: Iterable[Entry], profile: Profile = V1_2025, metadata: Metada
     The form follows from the entries alone, not from how the directory came to hold them (Kubo's own conversion between
     the two forms does depend on it). Raises FormatError for a name that comes twice.
     """
+    return finish(building(entries, profile, metadata))
+
+
+def building(
+    entries: Iterable[Entry], profile: Profile = V1_2025, metadata: Metadata = NO_METADATA
+) -> Generator[None, None, Dag]:
+    """`build` in steps, for a caller that has other work to do between them. Returns the DAG."""
     ordered = sorted(entries, key=lambda entry: entry.name)
     for before, after in pairwise(ordered):
         if before.name == after.name:
             raise FormatError(f"two entries of a directory are named {after.name!r}")
-    links = [dagpb.encode_link(entry.cid, entry.name, entry.tsize) for entry in ordered]
-    block = dagpb.encode_node(links, dagpb.encode_unixfs(Unixfs(Type.DIRECTORY, metadata=metadata)))
-    if profile.shard_by == "block-bytes":
-        measure = len(block)
-    else:
-        measure = sum([len(entry.name) + len(entry.cid) for entry in ordered])
-    if measure > profile.shard_above:
-        nodes: list[tuple[bytes, bytes]] = []
-        leaves = [(hamt.hash_name(entry.name), entry.name, entry.cid, entry.tsize) for entry in ordered]
-        root, tsize = hamt.shard(leaves, 0, lambda node: node_cid(node, profile), nodes, metadata)
-        return Dag(root, 0, tsize, nodes)
-    root = node_cid(block, profile)
-    return Dag(root, 0, len(block) + sum([entry.tsize for entry in ordered]), [(root, block)])
+    yield
+    measure = sum([len(entry.name) + len(entry.cid) for entry in ordered])  # a block has these bytes, and more
+    block = b""
+    if measure <= profile.shard_above:
+        links = [dagpb.encode_link(entry.cid, entry.name, entry.tsize) for entry in ordered]
+        block = dagpb.encode_node(links, dagpb.encode_unixfs(Unixfs(Type.DIRECTORY, metadata=metadata)))
+        if profile.shard_by == "block-bytes":
+            measure = len(block)
+    if measure <= profile.shard_above:
+        root = node_cid(block, profile)
+        return Dag(root, 0, len(block) + sum([entry.tsize for entry in ordered]), [(root, block)])
+    leaves: list[hamt.Leaf] = []
+    for at in range(0, len(ordered), _STEP):
+        yield
+        leaves += [(hamt.hash_name(one.name), one.name, one.cid, one.tsize) for one in ordered[at : at + _STEP]]
+    nodes: list[tuple[bytes, bytes]] = []
+    root, tsize = yield from hamt.shard(leaves, 0, lambda node: node_cid(node, profile), nodes, metadata)
+    return Dag(root, 0, tsize, nodes)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
+from typing import Final, TypeVar
 
 from ipfsfs.unixfs import cid, dagpb
 from ipfsfs.unixfs.dagpb import NO_METADATA, Metadata, Type, Unixfs
 from ipfsfs.unixfs.profile import V1_2025, Profile
+
+T = TypeVar("T")
+
+_STEP: Final = 1024
+"""Leaves that are prepared in one step."""
+
+_SOME_CID: Final = cid.raw_cid(bytes(32))
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,7 +66,56 @@ def build(leaves: Iterable[tuple[bytes, int]], profile: Profile = V1_2025, metad
     a last child alone gets a node of its own. A file of one leaf *is* that leaf (so `metadata` must be in it already).
     Takes about 2 seconds for a million leaves.
     """
-    level = [(child, size, _leaf_tsize(size, profile)) for child, size in leaves]
+    return finish(building(leaves, profile, metadata))
+
+
+def fixed_tsize(size: int) -> int:
+    """`build(...).tsize` for a file of `size` bytes that is cut every mebibyte, with the profile unixfs-v1-2025.
+
+    Takes microseconds at any size: in each level of the tree all nodes but the last are alike. No leaf's CID is needed,
+    since all have the same length.
+    """
+    count, rest = divmod(size, V1_2025.chunk)
+    alike = (V1_2025.chunk, V1_2025.chunk)  # bytes of the file, and of the blocks
+    last = (rest, rest) if rest else alike
+    count += bool(rest)
+    while count > 1:
+        whole, left = divmod(count - 1, V1_2025.width)  # nodes without the last child; those beside it in its node
+        last = _above(left, alike, last)
+        alike = _above(V1_2025.width - 1, alike, alike)
+        count = whole + 1
+    return last[1] if size else 0
+
+
+def _above(count: int, alike: tuple[int, int], last: tuple[int, int]) -> tuple[int, int]:
+    """The bytes of the file, and of the blocks, of a node over `count` children that are alike, and a last one."""
+    size = count * alike[0] + last[0]
+    link, links = (len(dagpb.encode_link(_SOME_CID, b"", child[1])) for child in (alike, last))
+    sizes = count * len(_blocksize(alike[0])) + len(_blocksize(last[0]))
+    data = len(b"\x08\x02\x18" + dagpb.varint(size)) + sizes
+    block = count * link + links + len(b"\x0a" + dagpb.varint(data)) + data
+    return size, block + count * alike[1] + last[1]
+
+
+def finish(steps: Generator[None, None, Dag]) -> Dag:
+    """Take all steps of a DAG's building at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            dag: Dag = end.value
+            return dag
+
+
+def building(
+    leaves: Iterable[tuple[bytes, int]], profile: Profile = V1_2025, metadata: Metadata = NO_METADATA
+) -> Generator[None, None, Dag]:
+    """`build` in steps of a thousand leaves, for a caller that has other work to do between them. Returns the DAG."""
+    level: list[tuple[bytes, int, int]] = []
+    for group in _groups(leaves, _STEP):
+        level += [(child, size, _leaf_tsize(size, profile)) for child, size in group]
+        if len(group) == _STEP:
+            yield
     if not level:
         root, block = leaf(b"", profile, metadata)
         return Dag(root, 0, len(block), [])
@@ -75,12 +132,13 @@ def build(leaves: Iterable[tuple[bytes, int]], profile: Profile = V1_2025, metad
             nodes.append((parent, block))
             size = sum([child[1] for child in children])
             above.append((parent, size, len(block) + sum([child[2] for child in children])))
+            yield
         level = above
     root, size, tsize = level[0]
     return Dag(root, size, tsize, nodes)
 
 
-def _groups(level: list[tuple[bytes, int, int]], width: int) -> Iterator[list[tuple[bytes, int, int]]]:
+def _groups(level: Iterable[T], width: int) -> Iterator[list[T]]:
     children = iter(level)
     while group := list(islice(children, width)):
         yield group
