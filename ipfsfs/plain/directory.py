@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipfsfs.errors import MountError
+from ipfsfs.identity import PlainRoot
 from ipfsfs.plain import syscalls
 
 
@@ -33,6 +34,11 @@ class PlainDirectory:
         """Take over a descriptor that is open already. Raises OSError."""
         st = os.fstat(fd)
         return cls(fd, st.st_dev, st.st_ino, syscalls.birth_time_ns(fd))
+
+    @property
+    def root(self) -> PlainRoot:
+        """What tells this directory from others."""
+        return PlainRoot(self.dev, self.ino, self.born_ns)
 
     def statvfs(self) -> os.statvfs_result:
         """Sizes and free space of the filesystem beneath. Raises OSError."""

@@ -7,6 +7,7 @@ take a call out of the tree (H35). All raise OSError as the system call does.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from ipfsfs.plain import syscalls
@@ -38,8 +39,23 @@ def open_listing(dir_fd: int, name: bytes) -> int:
 
 
 def listing(fd: int) -> list[bytes]:
-    """All names in a directory, in the order the filesystem gives them."""
-    return [os.fsencode(name) for name in os.listdir(fd)]
+    """All names in a directory as it is now, in the order the filesystem gives them. `fd` may be an O_PATH one."""
+    return list(each(fd))
+
+
+def each(fd: int) -> Iterator[bytes]:
+    """The same, one name after the other.
+
+    By a descriptor of its own, for on Btrfs one lists what was there when it was opened; it is closed with the
+    iterator.
+    """
+    own = open_listing(fd, b".")
+    try:
+        with os.scandir(own) as names:
+            for entry in names:
+                yield os.fsencode(entry.name)
+    finally:
+        os.close(own)
 
 
 def open_file(dir_fd: int, name: bytes, flags: int) -> int:

@@ -85,6 +85,11 @@ def get_xattr(fd: int, name: bytes) -> bytes:
     return os.getxattr(_path(fd), name)
 
 
+def get_own_xattr(fd: int, name: bytes) -> bytes:
+    """The same of a file that is open for more than holding it. Raises OSError."""
+    return os.getxattr(fd, name)
+
+
 def set_xattr(fd: int, name: bytes, value: bytes) -> None:
     """Set an extended attribute; an ACL leaves set-group-id as it is. Raises OSError."""
     if name == ACL:

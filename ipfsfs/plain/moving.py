@@ -1,11 +1,12 @@
-"""Taking files out of the plain directory, and keeping a copy of what is about to change."""
+"""Taking files out of the plain directory, and copying what they hold."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from ipfsfs.plain import syscalls
@@ -14,66 +15,109 @@ _FICLONE: Final = 0x40049409
 """ioctl of `linux/fs.h`: share another file's blocks (XFS, Btrfs)."""
 _COPIED: Final = 64 * 1024 * 1024
 """The largest file that is copied where blocks cannot be shared: about a tenth of a second."""
+_STEP: Final = 1 << 20
+_BLOCK: Final = 4096
+"""What XFS and Btrfs share whole ones of. Where their blocks are larger, parts are copied."""
+_NOT_BY_KERNEL: Final = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def move_out(dir_fd: int, name: bytes, target_fd: int, target: bytes) -> bool:
-    """Move a file out of the plain directory to `target`, never over what is there.
-
-    Returns False where the target lies on another filesystem: then it has to be copied and removed. Raises OSError.
-    """
+def move(source_fd: int, name: bytes, target_fd: int, target: bytes) -> None:
+    """Move a file to a new name, in this or another directory. Raises OSError: EEXIST where the name is taken, EXDEV
+    where the directories lie on different filesystems."""
     try:
-        syscalls.renameat2(dir_fd, name, target_fd, target, syscalls.RENAME_NOREPLACE)
+        syscalls.renameat2(source_fd, name, target_fd, target, syscalls.RENAME_NOREPLACE)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EDQUOT, errno.ENOSPC):
+        if error.errno != errno.EINVAL:  # what NFS and others say that know no flags
             raise
-        return False
-    return True
+        with suppress(FileNotFoundError):
+            os.stat(target, dir_fd=target_fd, follow_symlinks=False)
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(name, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
 
-def copy_out(source: int, open_new: Callable[[], int]) -> bool:
-    """Copy an open file to what `open_new` opens, however long that takes; whether all of it is there."""
-    try:
-        _copy(source, open_new())
-    except OSError:
-        return False
-    return True
+def copy(source: int, target: int) -> None:
+    """Copy an open file into an empty one, holes as holes, however long that takes.
 
-
-def keep_copy(source: int, open_new: Callable[[], int]) -> bool:
-    """Keep the content of an open file in what `open_new` opens: by sharing its blocks, or by a copy when it is small.
-
-    Returns whether it was kept; never raises for want of room, since the worker's write goes first (H32).
+    Raises OSError; EBUSY where the source was changed meanwhile, so that the copy may be of no state it ever had.
     """
-    target = -1
+    before = os.fstat(source)
+    os.ftruncate(target, before.st_size)
+    for start, end in _data(source, before.st_size):
+        _copy_span(source, target, start, end)
+    after = os.fstat(source)
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
+        raise OSError(errno.EBUSY, "it was changed while it was copied")
+
+
+def copy_at_once(source: int, target: int) -> None:
+    """The same in a tenth of a second or so: by sharing the source's blocks, else by a copy when it is small.
+
+    Raises OSError; EFBIG where neither can be done.
+    """
+    if not share(source, target):
+        if os.fstat(source).st_size > _COPIED:
+            raise OSError(errno.EFBIG, "it is too large to be copied while a program waits")
+        copy(source, target)
+
+
+def share(source: int, target: int) -> bool:
+    """Have an open, empty file share all blocks of another; returns False where the filesystem cannot.
+
+    Raises OSError where the disk is full.
+    """
     try:
-        target = open_new()
         fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
-        if target < 0 or os.fstat(source).st_size > _COPIED:
-            return False
-        try:
-            _copy(source, os.dup(target))
-        except OSError:
-            return False
-    finally:
-        if target >= 0:
-            os.close(target)
+    except OSError as error:
+        if error.errno in (errno.EDQUOT, errno.ENOSPC):
+            raise
+        return False
     return True
 
 
-def _copy(source: int, target: int) -> None:
-    try:
-        at, size = 0, os.fstat(source).st_size
-        while at < size:
-            sent = os.copy_file_range(source, target, size - at, at, at)
-            if sent == 0:
-                break
-            at += sent
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+def copy_part(source: int, source_at: int, target: int, target_at: int, length: int) -> None:
+    """Copy a part of an open file into another; whole blocks of it are shared where the filesystem can do that.
+
+    Raises OSError; EBUSY where the source ends before the part does.
+    """
+    end = source_at + length
+    if source_at % _BLOCK == target_at % _BLOCK:
+        # Only what begins and ends with a block can be shared: the rest is copied.
+        begin = min(-(-source_at // _BLOCK) * _BLOCK, end)
+        last = max(end if end == os.fstat(source).st_size else end // _BLOCK * _BLOCK, begin)
+        parts = [(source_at, begin), (begin, last), (last, end)]
+    else:
+        parts = [(source_at, end)]
+    for at, until in parts:
+        _copy_span(source, target, at, until, target_at - source_at)
+
+
+def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """The spans (start, end) of an open file that are not holes."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
             raise
-        at = 0
-        while data := os.pread(source, 1 << 20, at):
-            at += os.pwrite(target, data, at)
-    finally:
-        os.close(target)
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        yield start, end
+
+
+def _copy_span(source: int, target: int, at: int, end: int, shift: int = 0) -> None:
+    """From one file into another, where it lies `shift` bytes further on."""
+    while at < end:
+        try:
+            count = os.copy_file_range(source, target, end - at, at, at + shift)
+        except OSError as error:
+            if error.errno not in _NOT_BY_KERNEL:
+                raise
+            count = os.pwrite(target, os.pread(source, min(_STEP, end - at), at), at + shift)
+        if count == 0:
+            raise OSError(errno.EBUSY, "it was cut while it was copied")
+        at += count

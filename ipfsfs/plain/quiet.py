@@ -6,10 +6,13 @@ import errno
 import mmap
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.plain import held, syscalls
+from ipfsfs.plain.holes import Holes
 
 WINDOW: Final = 2 << 20
 """Bytes that are read ahead, and dropped again, at a time."""
@@ -29,7 +32,11 @@ def open_regular(root_fd: int, path: bytes) -> int:
         if kind != stat.S_IFREG:
             code = {stat.S_IFDIR: errno.EISDIR, stat.S_IFLNK: errno.ELOOP}.get(kind, errno.EINVAL)
             raise OSError(code, os.strerror(code), path)
-        return _reopen(seen, os.O_RDONLY)
+        try:
+            return _reopen(seen, os.O_RDONLY)
+        except OSError as error:
+            error.filename = path  # not the descriptor's name in /proc, by which it was opened
+            raise
     finally:
         os.close(seen)
 
@@ -44,14 +51,23 @@ class QuietFile:
 
     fd: int
     size: int
+    _holes: Holes = field(init=False)
     _asked: int = 0
     """Up to here it is known what was resident, and the rest was asked for."""
     _brought: list[tuple[int, int]] = field(default_factory=list)
     """Spans (offset, length) that were not resident before."""
 
     def __post_init__(self) -> None:
+        self._holes = Holes.of(self.fd, self.size)
         os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
         self._ask_until(WINDOW)
+
+    def hole_end(self, offset: int) -> int:
+        """Where the hole at `offset` ends; `offset` itself where none is known there. What is in a hole, up to that
+        end, need not be read. Raises OSError."""
+        end = self._holes.end(offset)
+        self._asked = max(self._asked, end - end % mmap.PAGESIZE)
+        return end
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill `view` from `offset` on; fewer bytes only at the end of the file. Raises OSError."""
@@ -85,9 +101,10 @@ class DirectFile:
 
     fd: int
     _block: memoryview
+    _holes: Holes
 
     @classmethod
-    def beside(cls, fd: int) -> DirectFile | None:
+    def beside(cls, fd: int, size: int) -> DirectFile | None:
         """The same file as `fd`, by a descriptor of its own; None where it cannot be had. Raises OSError."""
         try:
             own = _reopen(fd, os.O_RDONLY | os.O_DIRECT)
@@ -95,7 +112,7 @@ class DirectFile:
             if error.errno == errno.EINVAL:
                 return None
             raise
-        direct = cls(own, memoryview(mmap.mmap(-1, mmap.PAGESIZE)))
+        direct = cls(own, memoryview(mmap.mmap(-1, mmap.PAGESIZE)), Holes.of(own, size))
         try:
             os.preadv(own, [direct._block], 0)
         except OSError as error:
@@ -116,12 +133,25 @@ class DirectFile:
         view[whole : whole + rest] = self._block[:rest]
         return whole + rest
 
+    def hole_end(self, offset: int) -> int:
+        """As `QuietFile.hole_end`."""
+        return self._holes.end(offset)
+
     def release(self, end: int) -> None:
         """As `QuietFile.release`: there is nothing to let go of."""
 
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
+
+
+@contextmanager
+def leaving_no_pages(fds: Sequence[int], offset: int, length: int) -> Iterator[None]:
+    """What the block brings of a span of open files into the page cache leaves it again."""
+    brought = [(fd, span) for fd in fds for span in _missing(fd, offset, length)]
+    yield
+    for fd, (at, count) in brought:
+        os.posix_fadvise(fd, at, count, os.POSIX_FADV_DONTNEED)
 
 
 def _reopen(fd: int, flags: int) -> int:

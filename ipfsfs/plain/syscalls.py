@@ -1,12 +1,13 @@
 """System calls that Python 3.11 lacks: openat2, statx, renameat2, and those that say on whose behalf a thread acts.
 
 Numbers and structures are those of the Linux UAPI headers (`linux/openat2.h`, `linux/stat.h`, `linux/fs.h`,
-`linux/capability.h`); they are the same on x86_64 and aarch64 except where `_NUMBERS` says otherwise.
+`linux/pidfd.h`, `linux/capability.h`); they are the same on x86_64 and aarch64 except where `_NUMBERS` says otherwise.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import platform
@@ -42,6 +43,13 @@ _STATX_SIZE: Final = 256
 _STATX_BTIME_AT: Final = 80
 # mask, mode, ino, size, then (seconds, ns) of birth, change and modification, then the device
 _STATX: Final = struct.Struct("=I24xH2xQQ32xqI4xqI4xqI4x8xII112x")
+
+_PIDFD_INFO: Final = 64
+"""The size of the first version of struct pidfd_info (linux/pidfd.h), which ends with the exit status."""
+_PIDFD_GET_INFO: Final = 3 << 30 | _PIDFD_INFO << 16 | 0xFF << 8 | 11
+_PIDFD_INFO_EXIT: Final = 1 << 3
+_STATFS_SIZE: Final = 256
+"""More than `struct statfs` has; its first field is the type, of 8 bytes."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -92,9 +100,34 @@ def birth_time_ns(fd: int) -> int:
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
+def filesystem_type(fd: int) -> int:
+    """The number by which `linux/magic.h` knows the filesystem that `fd` is open on. Raises OSError."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    if _libc.fstatfs(fd, buffer) != 0:
+        raise _fail()
+    (number,) = struct.unpack_from("=q", buffer)
+    return int(number)
+
+
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send this process `signal_number` when the thread that started it ends (H3)."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def ended_as(pidfd: int) -> int | None:
+    """How a process that is gone ended, whoever its parent was: its exit code, or minus the number of a signal.
+
+    None where the kernel does not tell: before Linux 6.15, and until its parent has taken note.
+    """
+    buffer = bytearray(_PIDFD_INFO)
+    struct.pack_into("=Q", buffer, 0, _PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, buffer)
+    except OSError:
+        return None
+    (told,) = struct.unpack_from("=Q", buffer, 0)
+    (status,) = struct.unpack_from("=i", buffer, _PIDFD_INFO - 4)
+    return os.waitstatus_to_exitcode(status) if told & _PIDFD_INFO_EXIT else None
 
 
 def name_process(name: bytes) -> None:
@@ -142,7 +175,7 @@ def idle_io_priority() -> None:
     _libc.syscall(_NR["ioprio_set"], 1, 0, 3 << 13)
 
 
-class Attributes(NamedTuple):
+class Statx(NamedTuple):
     """What statx tells of a name. Times in ns since the epoch; `born_ns` is 0 where the filesystem does not keep it."""
 
     mode: int
@@ -154,13 +187,13 @@ class Attributes(NamedTuple):
     born_ns: int
 
 
-def statx(dir_fd: int, name: bytes) -> Attributes:
+def statx(dir_fd: int, name: bytes) -> Statx:
     """The attributes of a name, of the link itself where it is one, and in one call. Raises OSError."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     if _libc.syscall(_NR["statx"], dir_fd, name, _AT_SYMLINK_NOFOLLOW, _STATX_BASIC | _STATX_BTIME, buffer) != 0:
         raise _fail(name)
     mask, mode, ino, size, born, born_ns, changed, changed_ns, modified, modified_ns, *device = _STATX.unpack(buffer)
-    return Attributes(
+    return Statx(
         mode=mode,
         dev=os.makedev(*device),
         ino=ino,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ipfsfs.identity import Identity
 from ipfsfs.plain import syscalls
 
 BATCH: Final = 256
@@ -18,14 +19,20 @@ _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 @dataclass(slots=True, frozen=True)
 class Found:
-    """A regular file. `path` is from the plain root; times in ns since the epoch."""
+    """A regular file. `path` is from the plain root."""
 
     path: bytes
-    ino: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    born_ns: int
+    identity: Identity
+
+    @property
+    def ino(self) -> int:
+        """Its inode."""
+        return self.identity.ino
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.identity.size
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,7 +105,7 @@ def _regular(dir_fd: int, name: bytes, path: bytes, dev: int) -> list[Found]:
         return []
     if not stat.S_ISREG(at.mode) or at.dev != dev:
         return []
-    return [Found(path, at.ino, at.size, at.mtime_ns, at.ctime_ns, at.born_ns)]
+    return [Found(path, Identity(at.dev, at.ino, at.born_ns, at.size, at.mtime_ns, at.ctime_ns))]
 
 
 def _device(dir_fd: int, name: bytes) -> int:
