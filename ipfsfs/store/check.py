@@ -10,11 +10,14 @@ from enum import Enum
 from typing import Final, Protocol
 
 from ipfsfs.errors import StoreError
+from ipfsfs.identity import Identity, PlainRoot
 from ipfsfs.store import quarantine, recovery
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
+from ipfsfs.store.names import names_in
 from ipfsfs.store.seal import Seal, root_of, unpack_leaves
+from ipfsfs.store.tables.findings import Finding
 
 
 class Remedy(Enum):
@@ -24,7 +27,7 @@ class Remedy(Enum):
     NEW_LEDGER = "make a new ledger and index; findings are lost, files are not"
     NEW_INDEX = "remove the index; the next mount makes it anew"
     DROP_SEAL = "forget the seal; the file is sealed again"
-    REMOVE_NOTE = "remove the note"
+    REMOVE_LEFT_OVER = "remove it"
     NONE = ""
 
 
@@ -39,41 +42,43 @@ class Problem:
 
 
 _DATABASES: Final = ("index", "index-wal", "index-shm", "ledger", "ledger-wal", "ledger-shm", "ledger.unreadable")
-_KNOWN: Final = frozenset((*_DATABASES, "format", "format.new", "lock", "quarantine", "log", "control.sock"))
+_DAEMONS: Final = ("log", "control.sock", "ended", "ended.new", "lingering")
+"""What the daemon and its guardian leave in the store; `fsck` looks at their modes only."""
+_KNOWN: Final = frozenset((*_DATABASES, *_DAEMONS, "blocks", "extents", "format", "format.new", "lock", "quarantine"))
 
 
-def check(store: Store, *, plain_root: tuple[int, int]) -> list[Problem]:
-    """What is wrong with a store that we hold and whose databases are closed. `plain_root` as for `Index.open`.
+def check(store: Store, *, plain_root: PlainRoot) -> list[Problem]:
+    """The problems of a store that is locked by us, with its databases closed.
 
     Nothing is changed but what opening a database changes. Raises StoreError where the store cannot be read at all.
     """
     problems = [*_check_files(store), *_check_quarantine(store)]
-    if store.ledger_path.exists():
+    if store.ledger_file.exists():
         problems += _check_ledger(store)
-    elif store.index_path.exists():
+    elif store.index_file.exists():
         problems.append(
             Problem("which seals hold no longer is not known: there is no ledger", "index", Remedy.NEW_INDEX)
         )
-    if store.index_path.exists():
+    if store.index_file.exists():
         problems += _check_index(store, plain_root)
     return problems
 
 
-def repair(store: Store, problems: Iterable[Problem], *, plain_root: tuple[int, int]) -> None:
+def repair(store: Store, problems: Iterable[Problem], *, plain_root: PlainRoot) -> None:
     """Do what each problem's remedy says. Raises StoreError."""
     problems = list(problems)
     remedies = {problem.remedy for problem in problems}
     for problem in problems:
         if problem.remedy is Remedy.CLOSE_TO_OTHERS:
             _close_to_others(store, problem.where)
-        elif problem.remedy is Remedy.REMOVE_NOTE:
+        elif problem.remedy is Remedy.REMOVE_LEFT_OVER:
             quarantine.remove(store.quarantine_fd, problem.where.partition("/")[2])
     if Remedy.NEW_LEDGER in remedies:
         recovery.rebuild_ledger(store).close()
     elif Remedy.NEW_INDEX in remedies:
         recovery.remove_index(store)
     elif Remedy.DROP_SEAL in remedies:
-        index = Index.open(store.index_path, plain_root=plain_root)
+        index = Index.open(store.index_file, plain_root=plain_root)
         try:
             index.drop(problem.ino for problem in problems if problem.remedy is Remedy.DROP_SEAL)
         finally:
@@ -81,20 +86,12 @@ def repair(store: Store, problems: Iterable[Problem], *, plain_root: tuple[int, 
 
 
 class Seen(Protocol):
-    """A file of the plain directory, as somebody found it."""
+    """A file of the plain directory, with its identity when it was listed."""
 
     @property
     def path(self) -> bytes: ...
     @property
-    def ino(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def mtime_ns(self) -> int: ...
-    @property
-    def ctime_ns(self) -> int: ...
-    @property
-    def born_ns(self) -> int: ...
+    def identity(self) -> Identity: ...
 
 
 @dataclass(slots=True)
@@ -108,6 +105,21 @@ class Comparison:
     gone: list[int] = field(default_factory=list)
 
 
+def withdrawn(store: Store) -> list[Finding]:
+    """Files that lie under hidden names in the plain directory because the quarantine did not take them, as far as the
+    ledger can be read. They are no problem of the store's."""
+    if not store.ledger_file.exists():
+        return []
+    try:
+        ledger = Ledger.open(store.ledger_file)
+        try:
+            return [finding for finding in ledger.findings.all() if finding.kind == "withdrawn"]
+        finally:
+            ledger.close()
+    except StoreError:
+        return []
+
+
 def compare(index: Index, files: Iterable[Seen]) -> Comparison:
     """Compare the index with all files of the plain directory that are to have a seal. Raises StoreError.
 
@@ -116,11 +128,11 @@ def compare(index: Index, files: Iterable[Seen]) -> Comparison:
     result = Comparison()
     seen = set()
     for file in files:
-        seen.add(file.ino)
-        seal = index.sealed([file.ino]).get(file.ino)
+        seen.add(file.identity.ino)
+        seal = index.get(file.identity.ino)
         if seal is None:
             result.unsealed.append(file.path)
-        elif seal == (file.size, file.mtime_ns, file.ctime_ns, file.born_ns):
+        elif seal.identity == file.identity:
             result.sealed += 1
         else:
             result.changed.append(file.path)
@@ -131,7 +143,7 @@ def compare(index: Index, files: Iterable[Seen]) -> Comparison:
 def _check_files(store: Store) -> list[Problem]:
     problems = []
     try:
-        for name in sorted(os.listdir(store.fd)):
+        for name in sorted(names_in(store.fd)):
             if name not in _KNOWN:
                 problems.append(Problem("it is not ours", name, Remedy.NONE))
                 continue
@@ -144,11 +156,14 @@ def _check_files(store: Store) -> list[Problem]:
 
 
 def _check_quarantine(store: Store) -> list[Problem]:
-    problems = []
+    problems = [
+        Problem("it was left when a file was not put there after all", f"quarantine/{name}", Remedy.REMOVE_LEFT_OVER)
+        for name in quarantine.left_over(store.quarantine_fd)
+    ]
     for kept in quarantine.kept(store.quarantine_fd):
         where = f"quarantine/{kept.stored_as}"
         if kept.stored_as.endswith(quarantine.NOTE_SUFFIX) and kept.note is None:
-            problems.append(Problem("it is a note about a file that is not there", where, Remedy.REMOVE_NOTE))
+            problems.append(Problem("it is a note about a file that is not there", where, Remedy.REMOVE_LEFT_OVER))
         elif kept.note is None:
             problems.append(Problem("no note says where it came from", where, Remedy.NONE))
     return problems
@@ -156,7 +171,7 @@ def _check_quarantine(store: Store) -> list[Problem]:
 
 def _check_ledger(store: Store) -> list[Problem]:
     try:
-        ledger = Ledger.open(store.ledger_path)
+        ledger = Ledger.open(store.ledger_file)
         try:
             return [Problem(what, "ledger", Remedy.NEW_LEDGER) for what in ledger.integrity()]
         finally:
@@ -165,9 +180,9 @@ def _check_ledger(store: Store) -> list[Problem]:
         return [Problem(str(error), "ledger", Remedy.NEW_LEDGER)]
 
 
-def _check_index(store: Store, plain_root: tuple[int, int]) -> list[Problem]:
+def _check_index(store: Store, plain_root: PlainRoot) -> list[Problem]:
     try:
-        index = Index.open(store.index_path, plain_root=plain_root, renew=False)
+        index = Index.open(store.index_file, plain_root=plain_root, renew=False)
         try:
             if structure := index.integrity():
                 return [Problem(what, "index", Remedy.NEW_INDEX) for what in structure]

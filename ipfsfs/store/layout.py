@@ -1,14 +1,16 @@
 """The store's directory: what lies where in it, who may use it, and its format.
 
     format       the version of all this, a decimal number
-    lock         held (flock) by whoever uses the store
+    lock         locked (flock) by the process that uses the store
     index        seals; can be made again (`ipfsfs.store.index`)
     ledger       what cannot be made again (`ipfsfs.store.ledger`)
     quarantine/  content that broke a promise or was replaced (`ipfsfs.store.quarantine`)
+    extents/     leaves of files that are not wholly here (`ipfsfs.store.extents`)
+    blocks/      blocks that were imported (`ipfsfs.store.blocks`)
     log/         daemon.log
     control.sock where the daemon listens
 
-All of it belongs to one user and is open to nobody else: modes 0700 and 0600.
+All of it belongs to one user, and no other may use it: modes 0700 and 0600.
 """
 
 from __future__ import annotations
@@ -25,46 +27,55 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import StoreBusy, StoreError
+from ipfsfs.store import blocks
+from ipfsfs.store.database import File
+from ipfsfs.store.directory import open_directory
+from ipfsfs.store.names import names_in
 
 FORMAT: Final = 1
 
-MIGRATIONS: Final[dict[int, Callable[[Path], None]]] = {}
-"""From a version to the function that brings a store of that version to the next."""
+MIGRATIONS: Final[dict[int, Callable[[int], None]]] = {}
+"""From a version to the function that brings a store of that version, given its descriptor, to the next."""
+
+LOG_NAME: Final = "daemon.log"
 
 _POLL_S: Final = 0.02
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
 class Store:
-    """The open store, locked by us. `fd` and `quarantine_fd` are descriptors of the directories of these names."""
+    """The open store, locked by us. `fd` is a descriptor of it; `quarantine_fd`, `extents_fd` and `blocks_fd` are of
+    directories in it: all in it is reached from them. `directory` is the path it had when it was opened, for messages.
+    """
 
     directory: Path
     fd: int
     quarantine_fd: int
+    extents_fd: int
+    blocks_fd: int
     _lock_fd: int
 
     @classmethod
     def open(cls, directory: Path, *, create: bool = True, wait_s: float = 0.0) -> Store:
         """Open and lock the store in `directory`; where there is none it is made, if `create`.
 
-        Waits up to `wait_s` seconds for whoever holds it. Raises StoreBusy where somebody still does then, StoreError
-        where the directory cannot be used or is of another version.
+        Waits up to `wait_s` seconds for another process to release it, then raises StoreBusy. Raises StoreError where
+        the directory cannot be used or is of another version.
         """
         fds: list[int] = []
         try:
-            if create:
-                _make(directory)
-            fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fds.append(open_directory(directory, create=create))
             _claim(fds[0], directory)
             fds.append(_lock(fds[0], directory, wait_s))
             _check_format(fds[0], directory, create)
-            for name in ("quarantine", "log"):
+            for name in ("quarantine", "extents", blocks.NAME, "log"):
                 with suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=fds[0])
-            fds.append(
-                os.open("quarantine", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fds[0])
-            )
-            return cls(directory.resolve(), fds[0], fds[2], fds[1])
+            fds.append(os.open("quarantine", _DIRECTORY, dir_fd=fds[0]))
+            fds.append(os.open("extents", _DIRECTORY, dir_fd=fds[0]))
+            fds.append(os.open(blocks.NAME, _DIRECTORY, dir_fd=fds[0]))
+            return cls(Path(os.readlink(f"/proc/self/fd/{fds[0]}")), fds[0], fds[2], fds[3], fds[4], fds[1])
         except BaseException as error:
             for fd in reversed(fds):
                 os.close(fd)
@@ -73,41 +84,41 @@ class Store:
             raise
 
     @property
-    def index_path(self) -> Path:
+    def index_file(self) -> File:
         """The database of seals."""
-        return self.directory / "index"
+        return File(self.fd, "index")
 
     @property
-    def ledger_path(self) -> Path:
+    def ledger_file(self) -> File:
         """The database of what cannot be made again."""
-        return self.directory / "ledger"
+        return File(self.fd, "ledger")
 
     @property
     def log_path(self) -> Path:
-        """The daemon's log."""
-        return self.directory / "log" / "daemon.log"
+        """The daemon's log, for messages."""
+        return self.directory / "log" / LOG_NAME
 
-    @property
-    def socket_path(self) -> Path:
-        """Where the daemon listens."""
-        return self.directory / "control.sock"
+    def open_log(self) -> int:
+        """A new descriptor of the daemon's log, which appends; the log is made where there is none. Raises OSError."""
+        directory = self.open_log_directory()
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(LOG_NAME, flags, 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def open_log_directory(self) -> int:
+        """A new descriptor of the directory of logs. Raises OSError."""
+        return os.open("log", _DIRECTORY, dir_fd=self.fd)
 
     def unlock(self) -> None:
-        """Let somebody else have the store. What is open of it stays open, but is not to be written to any more."""
+        """Release the store for another process. Files in it stay open here, but must not be written any more."""
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the store, its lock last."""
-        for fd in (self.quarantine_fd, self.fd, self._lock_fd):
+        """Close the store, its lock last."""
+        for fd in (self.blocks_fd, self.extents_fd, self.quarantine_fd, self.fd, self._lock_fd):
             os.close(fd)
-
-
-def _make(directory: Path) -> None:
-    """Make a directory, and those above it that are not there, each for us alone whatever the umask is."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    for path in reversed(missing):
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
 
 
 def _claim(fd: int, directory: Path) -> None:
@@ -166,7 +177,7 @@ def _check_format(dir_fd: int, directory: Path, create: bool) -> None:
     while version < FORMAT:
         if version not in MIGRATIONS:
             raise StoreError(f"the store {directory} has format {version}, which is no longer known", hint=_ANOTHER)
-        MIGRATIONS[version](directory)
+        MIGRATIONS[version](dir_fd)
         version += 1
         _write_format(dir_fd, version)
 
@@ -178,7 +189,7 @@ def _check_new(dir_fd: int, directory: Path, create: bool) -> None:
     """Refuse to take a directory of something else for a new store."""
     if not create:
         raise StoreError(f"{directory} is no store of ipfsfs")
-    if foreign := sorted(set(os.listdir(dir_fd)) - {"lock", "format.new"}):
+    if foreign := sorted(set(names_in(dir_fd)) - {"lock", "format.new"}):
         raise StoreError(
             f"{directory} is no store of ipfsfs, and not empty: it holds {foreign[0]!r}",
             hint="Choose an empty or new directory with --store.",

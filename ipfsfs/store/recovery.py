@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipfsfs.errors import StoreError
+from ipfsfs.errors import NoRoom, StoreError
+from ipfsfs.identity import PlainRoot
 from ipfsfs.store import database
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
@@ -10,31 +11,30 @@ from ipfsfs.store.ledger import Ledger
 
 
 def open_ledger(store: Store) -> Ledger:
-    """Open the ledger; before the first one is made, whatever index is there goes: nobody knows what in it still holds.
+    """Open the ledger. Before the first one is made, an index is removed: which of its seals hold is not known.
 
     Raises StoreError where it cannot be read.
     """
-    if not store.ledger_path.exists():
+    if not store.ledger_file.exists():
         remove_index(store)
-    return Ledger.open(store.ledger_path)
+    return Ledger.open(store.ledger_file)
 
 
 def rebuild_ledger(store: Store) -> Ledger:
     """Make an empty ledger instead of one that cannot be read, and drop the index. Raises StoreError."""
     remove_index(store)
-    return Ledger.rebuild(store.ledger_path)
+    return Ledger.rebuild(store.ledger_file)
 
 
-def open_index(store: Store, ledger: Ledger, *, plain_root: tuple[int, int]) -> Index:
-    """Open the index, without the seals that the ledger says hold no longer. Raises StoreError.
-
-    `plain_root` is the inode and birth time (ns) of the plain directory.
-    """
-    index = Index.open(store.index_path, plain_root=plain_root)
+def open_index(store: Store, ledger: Ledger, *, plain_root: PlainRoot) -> Index:
+    """Open the index, without the seals that the ledger says hold no longer. Raises StoreError; then there is none."""
+    index = Index.open(store.index_file, plain_root=plain_root, marked=ledger.marks)
     try:
         forget_marks(index, ledger)
+    except NoRoom:
+        pass  # they stay marked
     except StoreError:
-        index.close()
+        index.discard()
         raise
     return index
 
@@ -44,17 +44,17 @@ def forget_marks(index: Index, ledger: Ledger) -> int:
 
     May be called at any time between other calls of index and ledger. Raises StoreError.
     """
-    marks = ledger.unsealed()
+    marks = ledger.marks.all()
     if marks:
         index.drop_seals(marks)
         index.make_durable()
-        ledger.forget_unsealed(marks)
+        ledger.marks.forget(marks)
     return len(marks)
 
 
 def remove_index(store: Store) -> None:
     """Remove the index; it is made anew when it is opened. Raises StoreError."""
     try:
-        database.remove(store.index_path)
+        store.index_file.remove()
     except OSError as error:
-        raise database.broken(store.index_path, error) from error
+        raise database.broken(store.index_file, error) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from ipfsfs.identity import Identity
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.unixfs.cid import raw_cid
 from ipfsfs.unixfs.file import build
@@ -22,6 +22,10 @@ SUM_SIZE: Final = 8
 LEAF_SIZE: Final = 36
 """Bytes of one leaf in `Seal.leaves`: its length (4, big-endian) and the sha2-256 of its bytes (32)."""
 
+TABLES_MAX: Final = 64 << 20
+"""The most bytes of `Seal.leaves` and `Seal.sums` together: those of a file of some 700 GB (docs/decisions/0025). They
+are in memory while the file is sealed, verified or open."""
+
 _LEAF: Final = struct.Struct(">I32s")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -33,19 +37,15 @@ def boot_id() -> str:
 
 @dataclass(slots=True, frozen=True)
 class Seal:
-    """A file as it was when it was sealed. Frozen: whoever finds it wrong makes a new one.
+    """A file as it was when it was sealed. Frozen: a change makes a new one.
 
-    `seal_id` is random, 62 bits, new for each sealing. `root` is the raw CID of the file. `sha256` is the digest of the
-    whole file, empty where it was not computed. `leased`: before and after hashing the kernel granted a read lease, so
-    nobody could write meanwhile. `settled`: the bytes that were hashed are known to be on disk. `boot`: the boot it was
-    made in.
+    `identity` is what the file was then. `seal_id` is random, 62 bits, new for each sealing. `root` is the raw CID of
+    the file. `sha256` is the digest of the whole file, empty where it was not computed. `leased`: before and after
+    hashing the kernel granted a read lease, so no program wrote meanwhile. `settled`: the bytes that were hashed are
+    known to be on disk. `boot`: the boot it was made in.
     """
 
-    ino: int
-    born_ns: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    identity: Identity
     seal_id: int
     root: bytes
     chunker: Chunker
@@ -56,16 +56,36 @@ class Seal:
     settled: bool
     boot: str
 
-    def agrees(self, st: os.stat_result) -> bool:
-        """Whether a stat result shows the file as it was when sealed, as far as stat can tell (it has no birth time).
+    @property
+    def ino(self) -> int:
+        """The inode of the file."""
+        return self.identity.ino
 
-        For files on the filesystem of the plain root only: no others are sealed.
-        """
-        return (
-            self.ctime_ns == st.st_ctime_ns
-            and self.ino == st.st_ino
-            and self.size == st.st_size
-            and self.mtime_ns == st.st_mtime_ns
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return self.identity.size
+
+    @property
+    def needs_mark(self) -> bool:
+        """Whether it could be wrong in a file whose identity agrees, when it was broken and a power cut brought it
+        back. That of an empty file never is: no file of that size has another content."""
+        return self.identity.size > 0
+
+    def says_the_same(self, other: Seal) -> bool:
+        """Whether another seal of the file speaks of the same state of it, the same content, cut in the same way."""
+        mine = self.identity, self.root, self.chunker, self.leaves, self.sums
+        return mine == (other.identity, other.root, other.chunker, other.leaves, other.sums)
+
+    def merged(self, before: Seal) -> Seal:
+        """This seal as a continuation of one `before` it that says the same: by its `seal_id`, so that a mark of that
+        one in the ledger means this one as well, and with what either is known by."""
+        return replace(
+            self,
+            seal_id=before.seal_id,
+            sha256=self.sha256 or before.sha256,
+            leased=self.leased or before.leased,
+            settled=self.settled or before.settled,
         )
 
     def vouches(self, boot: str) -> bool:
