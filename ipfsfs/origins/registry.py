@@ -1,0 +1,88 @@
+"""From settings to origins. A new kind is a name in `KINDS` and a class that fills `Origin`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ipfsfs.errors import UsageError
+from ipfsfs.origins import address, kit
+from ipfsfs.origins.checked import Checked
+from ipfsfs.origins.cluster import Cluster
+from ipfsfs.origins.gateway import Gateway
+from ipfsfs.origins.http import Client
+from ipfsfs.origins.hub_files import HubFiles
+from ipfsfs.origins.kubo import Kubo
+from ipfsfs.origins.message import Limits
+from ipfsfs.origins.ordered import Ordered
+from ipfsfs.origins.origin import Origin, Publisher
+from ipfsfs.origins.paused import Paused
+from ipfsfs.origins.pinning_service import PinningService
+from ipfsfs.origins.remote_pins import PinKeeper
+
+HUB: Final = "hub"
+"""The kind of a Hub, which has files of repositories and no blocks by CID alone."""
+KINDS: Final[dict[str, Callable[[Client], Origin]]] = {"kubo": Kubo, "gateway": Gateway}
+WITHOUT_ADDRESS: Final[dict[str, Callable[[], Origin]]] = {kit.PACKAGE: kit.Kit}
+"""Kinds that no URL is known of."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSettings:
+    """One origin as a user names it. `kind`: of `KINDS`.
+
+    `authorization`: the value of that header (`Bearer ...`, `Basic ...`), which no text of this room shows.
+    """
+
+    kind: str
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+
+
+def open_origin(settings: OriginSettings, limits: Limits | None = None) -> Origin:
+    """The origin, unchecked. Nothing is asked yet. Raises UsageError for settings that make no sense."""
+    if settings.kind in WITHOUT_ADDRESS:
+        return WITHOUT_ADDRESS[settings.kind]()
+    return KINDS[_kind(settings)](_client(settings, limits or Limits()))
+
+
+def open_publisher(settings: OriginSettings, limits: Limits | None = None) -> Publisher:
+    """The node as a publisher. Raises UsageError for a kind that publishes nothing."""
+    if _kind(settings) != "kubo":
+        raise UsageError(f"a {settings.kind} publishes nothing: {address.parse(settings.url).shown}")
+    return Kubo(_client(settings, limits or Limits()))
+
+
+def open_hub(settings: OriginSettings, limits: Limits | None = None) -> HubFiles:
+    """A Hub. Nothing is asked yet. Raises UsageError for settings that make no sense."""
+    client = _client(settings, limits or Limits())
+    return HubFiles(client.address, client.authorization, client.limits)
+
+
+def open_pin_keeper(settings: OriginSettings, limits: Limits | None = None) -> PinKeeper:
+    """Who pins for others: a `cluster` or a `service`. Raises UsageError for settings that make no sense."""
+    kinds: dict[str, Callable[[Client], PinKeeper]] = {"cluster": Cluster, "service": PinningService}
+    return kinds[settings.kind](_client(settings, limits or Limits()))
+
+
+def open_ordered(settings: Iterable[OriginSettings], limits: Limits | None = None) -> Ordered:
+    """All origins, in this order, each checked and with pauses: `Ordered.origins` are `Paused`, for `status`."""
+    return Ordered([Paused(Checked(open_origin(one, limits))) for one in settings])
+
+
+def _kind(settings: OriginSettings) -> str:
+    if settings.kind not in KINDS:
+        raise UsageError(f"no kind of origin: {settings.kind[:40]!r}", hint="There are " + ", ".join(KINDS) + ".")
+    return settings.kind
+
+
+def _client(settings: OriginSettings, limits: Limits) -> Client:
+    at = address.parse(settings.url)
+    authorization = settings.authorization or ""
+    if not authorization.isascii() or not authorization.isprintable() or authorization != authorization.strip():
+        raise UsageError(
+            f"the credentials for {at.shown} cannot be the value of a header (a line too many, perhaps)",
+            hint="They look like `Bearer TOKEN` or `Basic BASE64`.",
+        )
+    return Client(f"{settings.kind} {at.shown}", at, authorization, limits)
