@@ -1,7 +1,8 @@
-"""The sealing process: takes jobs from a pipe, does a step of the most urgent one at a time, answers through another.
+"""The sealing process: takes jobs from a pipe, does them in turns, a step at a time, answers through another.
 
-Started as `python -m ipfsfs.sealer.worker ROOT REQUESTS RESULTS MANNERS`: three inherited descriptors, and "polite" or
-"prompt". It opens nothing but files below the root, keeps nothing on disk, and ends when the pipe of requests does.
+Started as `python -m ipfsfs.workers.sealer.worker ROOT REQUESTS RESULTS MANNERS`: three inherited descriptors, and
+"polite" or "prompt". It opens nothing but files below the root, keeps nothing on disk, and ends when the pipe of
+requests does.
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.errors import FormatError
+from ipfsfs.identity import Identity
 from ipfsfs.plain import syscalls, tree
-from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer import answers, jobs, wire
-from ipfsfs.sealer.following import Following
-from ipfsfs.sealer.hashing import new_buffer
-from ipfsfs.sealer.outcome import Failed
-from ipfsfs.sealer.wire import Header
+from ipfsfs.plain.tree import Found
+from ipfsfs.workers import wire
+from ipfsfs.workers.sealer import answers, jobs, sharing
+from ipfsfs.workers.sealer.following import Following
+from ipfsfs.workers.sealer.hashing import new_buffer
+from ipfsfs.workers.sealer.outcome import Failed
+from ipfsfs.workers.sealer.turns import Job, Rank, Turns
+from ipfsfs.workers.wire import Header
 
 BATCHES_AHEAD: Final = 4
 """Batches of a walk that are sent before one must be asked for."""
 
-_FOLLOW_RANK: Final = 1
-_RANKS: Final = {"digest": 0, "seal": 2, "verify": 3, "settle": 5, "walk": 6}
-_IDLE_SEAL_RANK: Final = 4
+_FOLLOWING: Final = 0
+"""The number of the job that hashes what downloads have written so far. It never ends."""
+_RANKS: Final = {
+    "digest": Rank.DIGEST,
+    "verify": Rank.VERIFY,
+    "settle": Rank.SETTLE,
+    "share": Rank.SETTLE,
+    "tell": Rank.SETTLE,
+    "walk": Rank.WALK,
+}
 _IDLE: Final = 2
 _HELD_MOST_S: Final = 5.0
 _WORKS_S: Final = 1.0
@@ -41,18 +52,8 @@ _WORKS_S: Final = 1.0
 _REPORT_S: Final = 0.2
 _READ: Final = 1 << 16
 
-_Steps = Generator[int, None, answers.Outcome | bool | None]
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    number: int
-    rank: tuple[int, int]
-    path: bytes
-    steps: _Steps
-    credit: int = 1
-    """A walk with none left waits until it is asked to go on."""
-    done: int = 0
+_Outcome = answers.Outcome | bool | None
+_Steps = Generator[int, None, _Outcome]
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Worker:
     root: jobs.Root
     requests: int
     results: int
-    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _turns: Turns = field(default_factory=Turns)
     _decoder: wire.Decoder = field(default_factory=wire.Decoder)
     _buffer: memoryview = field(default_factory=new_buffer)
     _following: Following = field(init=False)
@@ -74,6 +75,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._following = Following(self.root)
+        self._turns.add(Job(_FOLLOWING, Rank.FOLLOW, b"", self._follow_on(), credit=0))
 
     def run(self) -> None:
         """Work until the pipe of requests ends."""
@@ -97,18 +99,15 @@ class Worker:
             case "hold":
                 self._hold(header["seconds"])
             case "cancel":
-                if (job := self._jobs.pop(header["id"], None)) is not None:
+                if (job := self._turns.remove(header["id"])) is not None:
                     job.steps.close()
             case "more":
-                if (job := self._jobs.get(header["id"])) is not None:
+                if (job := self._turns.get(header["id"])) is not None:
                     job.credit += 1
             case what:
                 number, path = header["id"], wire.path(header["path"])
-                rank = _RANKS[what] if what != "seal" or header["urgency"] != _IDLE else _IDLE_SEAL_RANK
-                credit = BATCHES_AHEAD if what == "walk" else 1
-                self._jobs[number] = _Job(
-                    number, (rank, number), path, self._steps(what, number, path, header, blob), credit
-                )
+                steps = self._steps(what, number, path, header, blob)
+                self._turns.add(Job(number, _rank(what, header), path, steps, BATCHES_AHEAD if what == "walk" else 1))
 
     def _hold(self, seconds: float) -> None:
         now = time.monotonic()
@@ -124,6 +123,12 @@ class Worker:
             self._following.restart(ino)
         if header["prefix"]:
             self._following.follow(ino, wire.path(header["path"]), header["prefix"])
+        if (job := self._turns.get(_FOLLOWING)) is not None:
+            job.credit = int(self._following.is_behind)
+
+    def _follow_on(self) -> _Steps:
+        while True:
+            yield self._following.advance(self._buffer)
 
     def _steps(self, what: str, number: int, path: bytes, header: Header, blob: bytes) -> _Steps:
         match what:
@@ -137,6 +142,9 @@ class Worker:
                 return jobs.verify(self.root, path, identity, leaves, sums, sha256, self._buffer)
             case "settle":
                 return _at_once(self.root, path, Identity(*header["identity"]))
+            case "share" | "tell":
+                kept = Found(wire.path(header["kept"]), Identity(*header["kept_identity"]))
+                return sharing.share(self.root, kept, Found(path, Identity(*header["identity"])), what)
             case "walk":
                 return self._walk(number, path)
         raise FormatError(f"no such job: {what}")
@@ -145,21 +153,18 @@ class Worker:
         for batch in tree.regular_files(self.root.fd, prefix):
             yield 0
             for part in _portions(batch):
-                self._send({"id": number, "found": answers.encode_batch(part)})
-                self._jobs[number].credit -= 1
+                self._send({"id": number, "part": answers.encode_batch(part)})
+                if (job := self._turns.get(number)) is not None:
+                    job.credit -= 1
                 yield 0
 
     def _step(self) -> bool:
-        """Do a step of what is most urgent; returns whether there is more to do now."""
-        job = min((job for job in self._jobs.values() if job.credit > 0), key=_rank, default=None)
-        if job is None or job.rank[0] > _FOLLOW_RANK:
-            if count := self._following.advance(self._buffer):
-                self._report(count, b"")
-                return True
-            if job is None:
-                if self._total != self._told:
-                    self._report(0, b"", at_once=True)
-                return False
+        """Do a step of one job; returns whether there is more to do now."""
+        job = self._turns.job(time.monotonic())
+        if job is None:
+            if self._total != self._told:
+                self._report(0, b"", at_once=True)
+            return False
         try:
             count = next(job.steps)
         except StopIteration as end:
@@ -171,20 +176,20 @@ class Worker:
         else:
             job.done += count
             self._report(count, job.path, job)
+            if job.number == _FOLLOWING:
+                job.credit = int(self._following.is_behind)
         return True
 
-    def _finish(self, job: _Job, outcome: answers.Outcome | bool | None) -> None:
-        del self._jobs[job.number]
+    def _finish(self, job: Job, outcome: _Outcome) -> None:
+        self._turns.remove(job.number)
         done: Header = {"id": job.number, "total": self._total}
         if outcome is None or isinstance(outcome, bool):
             self._send({**done, "ok": outcome is not False})
             return
         header, blob = answers.encode(outcome)
-        if len(blob) > wire.BLOB_MAX:
-            header, blob = answers.encode(Failed(errno.EFBIG, "it is too large to be sealed"))
         self._send({**done, **header}, blob)
 
-    def _report(self, count: int, path: bytes, job: _Job | None = None, *, at_once: bool = False) -> None:
+    def _report(self, count: int, path: bytes, job: Job | None = None, *, at_once: bool = False) -> None:
         self._total += count
         now = time.monotonic()
         if at_once or now - self._reported >= _REPORT_S:
@@ -200,8 +205,10 @@ class Worker:
             left = left[os.write(self.results, left) :]
 
 
-def _rank(job: _Job) -> tuple[int, int]:
-    return job.rank
+def _rank(what: str, header: Header) -> Rank:
+    if what == "seal":
+        return Rank.WAITING_SEAL if header["urgency"] == _IDLE else Rank.SEAL
+    return _RANKS[what]
 
 
 def _at_once(root: jobs.Root, path: bytes, identity: Identity) -> Generator[int, None, bool]:

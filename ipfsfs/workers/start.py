@@ -1,4 +1,4 @@
-"""Starting the sealing process."""
+"""Starting a worker process: what it inherits, and what it does not."""
 
 from __future__ import annotations
 
@@ -7,24 +7,35 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import ipfsfs
-
-Manners = Literal["polite", "prompt"]
-"""Whether a process takes only what nobody else wants of processor and disk, or its share like everyone. One process
-cannot be both: to become idle is anyone's right, to come back takes CAP_SYS_NICE."""
 
 _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME")
 
 
 # Without site (-S): what we import is found where this process found it, and nothing else is run. Without writing
 # bytecode (-B): nothing of ours is to write anywhere.
-_PYTHON: Final = ("-S", "-P", "-B", "-m", "ipfsfs.sealer.worker")
+_PYTHON: Final = ("-S", "-P", "-B", "-m")
 
 
 @dataclass(slots=True, frozen=True)
-class Started:
+class Command:
+    """What to run. `module` is run as a program, and gets as arguments: the numbers of the descriptors `inherited`, of
+    the pipe its requests come from, and of the one its results go to; then `arguments`.
+
+    `name`: what the process is called in words, in `status` and the log. `temporary`: its TMPDIR.
+    """
+
+    name: str
+    module: str
+    inherited: tuple[int, ...]
+    arguments: tuple[str, ...]
+    temporary: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class StartedProcess:
     """A running process, and our ends of its pipes: where requests go, where results and complaints come from."""
 
     process: subprocess.Popen[bytes]
@@ -33,11 +44,12 @@ class Started:
     complaints: int
 
 
-def start(root_fd: int, manners: Manners, temporary: bytes) -> Started:
-    """Start a sealing process for the plain root. Raises OSError.
+def start(command: Command) -> StartedProcess:
+    """Start a worker process. Raises OSError.
 
-    By exec, with no descriptors but the root and its pipes (H3), and with a home and a temporary directory that are not
-    below the mount (H7). To be called from the main thread: the process dies with the thread that started it.
+    By exec, with no descriptors but those of `command` and its pipes (H3), and with a home and a temporary directory
+    that are not below the mount (H7). To be called from the main thread: the process dies with the thread that started
+    it.
     """
     theirs: list[int] = []
     ours: list[int] = []
@@ -47,14 +59,15 @@ def start(root_fd: int, manners: Manners, temporary: bytes) -> Started:
             theirs.append(reading if towards else writing)
             ours.append(writing if towards else reading)
         requests, results, complaints = theirs
+        inherited = (*command.inherited, requests, results)
         process = subprocess.Popen(
-            [sys.executable, *_PYTHON, str(root_fd), str(requests), str(results), manners],
+            [sys.executable, *_PYTHON, command.module, *map(str, inherited), *command.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=complaints,
-            pass_fds=(root_fd, requests, results),
+            pass_fds=inherited,
             cwd="/",
-            env=_environment(temporary),
+            env=_environment(command.temporary),
             start_new_session=True,
         )
     except BaseException:
@@ -64,7 +77,7 @@ def start(root_fd: int, manners: Manners, temporary: bytes) -> Started:
     finally:
         for fd in theirs:
             os.close(fd)
-    return Started(process, *ours)
+    return StartedProcess(process, *ours)
 
 
 def _environment(temporary: bytes) -> dict[bytes, bytes]:

@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ipfsfs.hubcache.secret import SEARCH_MAX, looks_secret
+from ipfsfs.caches.secret import SEARCH_MAX, looks_secret
+from ipfsfs.identity import Identity
 from ipfsfs.plain import quiet
-from ipfsfs.plain.identity import Identity
+from ipfsfs.plain.identities import hidden_for_ns, identity_of
 from ipfsfs.plain.lease import Writers, writers_of
 from ipfsfs.plain.quiet import DirectFile, QuietFile
-from ipfsfs.sealer import hashing
-from ipfsfs.sealer.hashing import Held
-from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret, Verified
 from ipfsfs.store.seal import unpack_leaves
 from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.workers.sealer import hashing
+from ipfsfs.workers.sealer.hashing import Held
+from ipfsfs.workers.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret, Unfit, Verified
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def failure(error: OSError) -> Gone | Failed:
 
 def seal(
     root: Root, path: bytes, ino: int | None, chunker: Chunker, buffer: memoryview, *, whole: bool
-) -> Generator[int, None, Sealed | Busy | Changed | Gone | Secret | Failed]:
+) -> Generator[int, None, Sealed | Busy | Changed | Gone | Secret | Unfit | Failed]:
     """Hash a file that nobody is writing to."""
     try:
         with opened(root, path, ino) as fd:
@@ -81,29 +82,32 @@ def seal(
 
 def _seal(
     fd: int, chunker: Chunker, buffer: memoryview, *, whole: bool
-) -> Generator[int, None, Sealed | Busy | Changed | Secret | Failed]:
+) -> Generator[int, None, Sealed | Busy | Changed | Secret | Unfit]:
     # The lease comes before the identity at both ends (H16): who writes after the first was refused or has set a new
     # mtime; who began before the second is seen by it, who began after has not written what was hashed.
     before = writers_of(fd)
-    identity = Identity.of(fd)
+    identity = identity_of(fd)
     if before is Writers.SOME:
         return Busy("it is open for writing")
-    if identity.is_fresh():
-        return Busy("it was only just changed")
+    if rest_ns := hidden_for_ns(identity.ctime_ns):
+        return Busy("it was changed a moment ago", rest_ns / 1e9)
     if not identity.can_be_kept():
-        return Failed(errno.EOVERFLOW, "one of its times lies beyond the year 2262, which no seal can hold")
+        return Unfit(identity, "one of its times lies beyond the year 2262, which no seal can hold")
     source = QuietFile(fd, identity.size)
     if identity.size <= SEARCH_MAX:
         view = memoryview(bytearray(identity.size))
         content = Held(bytes(view[: source.read_into(view, 0)]))
         if looks_secret(content.data):
-            return Secret()
+            return Secret(identity) if identity_of(fd) == identity else Changed()
         hashed = yield from hashing.hash_file(content, identity.size, chunker, buffer, whole=whole)
         source.release(identity.size)
     else:
-        hashed = yield from hashing.hash_file(source, identity.size, chunker, buffer, whole=whole)
+        try:
+            hashed = yield from hashing.hash_file(source, identity.size, chunker, buffer, whole=whole)
+        except hashing.TooLarge:
+            return Unfit(identity, "it is too large: its leaves and checksums are more than a seal can hold")
     after = writers_of(fd)
-    if Identity.of(fd) != identity:
+    if identity_of(fd) != identity:
         return Changed()
     if after is Writers.SOME:
         return Busy("it was opened for writing")
@@ -132,10 +136,10 @@ def settle(root: Root, path: bytes, identity: Identity) -> bool:
     """Have a file's bytes on disk. Whether it still had this identity, before and after."""
     try:
         with opened(root, path, identity.ino) as fd:
-            if Identity.of(fd) != identity:
+            if identity_of(fd) != identity:
                 return False
             os.fdatasync(fd)
-            return Identity.of(fd) == identity
+            return identity_of(fd) == identity
     except OSError:
         return False
 
@@ -146,10 +150,10 @@ def verify(
     """Read a file again from disk and compare it with what it was sealed as."""
     try:
         with opened(root, path, identity.ino) as fd, _from_disk(fd, identity.size) as source:
-            unchanged = Identity.of(fd) == identity
+            unchanged = identity_of(fd) == identity
             steps = hashing.compare(source, identity.size, unpack_leaves(leaves), sums, buffer, whole=bool(sha256))
             found = yield from _while_named(fd, steps)
-            unchanged = unchanged and Identity.of(fd) == identity
+            unchanged = unchanged and identity_of(fd) == identity
     except hashing.EndedEarly:
         return Verified((), (), None, False)
     except OSError as error:
@@ -160,7 +164,7 @@ def verify(
 @contextmanager
 def _from_disk(fd: int, size: int) -> Iterator[DirectFile | QuietFile]:
     """The file past the page cache; where that cannot be, after the page cache was asked to let go of it."""
-    direct = DirectFile.beside(fd)
+    direct = DirectFile.beside(fd, size)
     if direct is None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         yield QuietFile(fd, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipfsfs.plain.identity import Identity
+from ipfsfs.identity import Identity
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,11 +26,13 @@ class Sealed:
 @dataclass(slots=True, frozen=True)
 class Digest:
     """The sha2-256 of a whole file, whose identity was the same before and after. Bytes that were followed while they
-    were being written were hashed then (`followed` of them)."""
+    were being written were hashed then (`followed` of them). `lasting`: a later write changes the mtime, so that it can
+    be told whether the digest still holds."""
 
     identity: Identity
     sha256: bytes
     followed: int
+    lasting: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,10 +51,19 @@ class Verified:
 
 
 @dataclass(slots=True, frozen=True)
+class Shared:
+    """Two files of the same content share their blocks, or would: `bytes` did not before."""
+
+    bytes: int
+
+
+@dataclass(slots=True, frozen=True)
 class Busy:
-    """Not now: somebody can write to the file, or has only just written. Try again later."""
+    """Not now: the file is open for writing, or has changed a moment ago. Try again later: after `rest_s` seconds where
+    that is known, else 0."""
 
     reason: str
+    rest_s: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,6 +79,16 @@ class Gone:
 @dataclass(slots=True, frozen=True)
 class Secret:
     """The content gives a secret away: nothing was hashed."""
+
+    identity: Identity
+
+
+@dataclass(slots=True, frozen=True)
+class Unfit:
+    """No seal can hold this file as it is now: another try is of no use before it changes."""
+
+    identity: Identity
+    reason: str
 
 
 @dataclass(slots=True, frozen=True)

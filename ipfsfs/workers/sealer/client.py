@@ -6,18 +6,40 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass, field
 from enum import IntEnum
+from typing import Final, Literal
 
 import trio
 
 from ipfsfs.errors import SealerLost
-from ipfsfs.plain.identity import Identity
+from ipfsfs.identity import Identity
 from ipfsfs.plain.tree import Found, Unreadable
-from ipfsfs.sealer import answers, wire
-from ipfsfs.sealer.answers import Outcome
-from ipfsfs.sealer.outcome import Busy, Changed, Digest, Failed, Gone, Sealed, Secret, Verified
-from ipfsfs.sealer.process import Process, Waiting
-from ipfsfs.sealer.wire import Header
-from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.unixfs.chunk import DEFAULT, Chunker
+from ipfsfs.workers import wire
+from ipfsfs.workers.awaited import Awaited, Waiting
+from ipfsfs.workers.process import Process
+from ipfsfs.workers.sealer import answers
+from ipfsfs.workers.sealer.answers import Outcome
+from ipfsfs.workers.sealer.outcome import (
+    Busy,
+    Changed,
+    Digest,
+    Failed,
+    Gone,
+    Sealed,
+    Secret,
+    Shared,
+    Unfit,
+    Verified,
+)
+from ipfsfs.workers.sealer.talk import SealerTalk
+from ipfsfs.workers.start import Command
+from ipfsfs.workers.wire import Header
+
+_MODULE: Final = "ipfsfs.workers.sealer.worker"
+
+Manners = Literal["polite", "prompt"]
+"""Whether a process takes only what nobody else wants of processor and disk, or its share like everyone. One process
+cannot be both: to become idle is anyone's right, to come back takes CAP_SYS_NICE."""
 
 
 class Urgency(IntEnum):
@@ -30,7 +52,7 @@ class Urgency(IntEnum):
 
 
 @dataclass(slots=True, frozen=True)
-class Progress:
+class Reading:
     """What the sealer has read since it was started (bytes), how fast now (bytes a second), and what it reads now
     (empty when nothing)."""
 
@@ -43,7 +65,7 @@ class Progress:
 class Walk:
     """What a walk finds, batch by batch: iterate over it. `unreadable`: directories that could not be listed so far."""
 
-    _process: Process
+    _awaited: Awaited
     _waiting: Waiting
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -52,16 +74,30 @@ class Walk:
 
     async def __anext__(self) -> list[Found]:
         """The next batch. Raises SealerLost."""
-        while not self._waiting.batches:
+        while not self._waiting.parts:
             if self._waiting.answer is not None:
                 raise StopAsyncIteration
             if self._waiting.lost:
                 raise SealerLost(self._waiting.lost)
             await self._waiting.changed.wait()
-        batch = self._waiting.batches.popleft()
-        self._process.more(self._waiting)
+        batch = answers.decode_batch(self._waiting.parts.popleft())
+        self._awaited.more(self._waiting)
         self.unreadable += [item for item in batch if isinstance(item, Unreadable)]
         return [item for item in batch if isinstance(item, Found)]
+
+
+@dataclass(slots=True)
+class _Running:
+    """A sealing process and what is said to it and by it."""
+
+    process: Process
+    talk: SealerTalk
+
+    @classmethod
+    def of(cls, root_fd: int, manners: Manners, temporary: bytes) -> _Running:
+        """A process for the plain root."""
+        talk = SealerTalk()
+        return cls(Process(Command("sealer", _MODULE, (root_fd,), (manners,), temporary), talk), talk)
 
 
 @dataclass(slots=True)
@@ -73,41 +109,42 @@ class Sealer:
     disk, and one for what somebody waits for.
     """
 
-    _polite: Process
-    _prompt: Process
+    _polite: _Running
+    _prompt: _Running
 
     @property
     def state(self) -> str:
         """In words for `status`; empty while all is well."""
-        return self._prompt.state or self._polite.state
+        return self._prompt.process.state or self._polite.process.state
 
     @property
     def pids(self) -> list[int]:
         """The processes that are there now."""
-        return [process.pid for process in (self._polite, self._prompt) if process.pid is not None]
+        return [pid for running in (self._polite, self._prompt) if (pid := running.process.pid) is not None]
 
     @property
-    def progress(self) -> Progress:
+    def reading(self) -> Reading:
         """What the processes are doing."""
-        (polite, path), (prompt, prompt_path) = self._polite.now, self._prompt.now
-        return Progress(self._polite.total + self._prompt.total, polite + prompt, prompt_path or path)
+        polite, prompt = self._polite.talk.speed, self._prompt.talk.speed
+        (polite_rate, path), (prompt_rate, prompt_path) = polite.now, prompt.now
+        return Reading(polite.total + prompt.total, polite_rate + prompt_rate, prompt_path or path)
 
     async def seal(
         self,
         path: bytes,
         ino: int | None = None,
         *,
-        chunker: Chunker = "auto",
+        chunker: Chunker = DEFAULT,
         whole: bool = False,
         urgency: Urgency = Urgency.SOON,
-    ) -> Sealed | Busy | Changed | Gone | Secret | Failed:
+    ) -> Sealed | Busy | Changed | Gone | Secret | Unfit | Failed:
         """Chunk and hash a file of the plain directory that nobody is writing; `whole`: also its sha2-256.
 
         `path` is from the plain root. With `ino`, only if that is its inode.
         """
         header = {"do": "seal", "path": wire.text(path), "ino": ino, "chunker": chunker, "whole": whole}
         outcome = await self._ask(self._for(urgency), {**header, "urgency": int(urgency)})
-        assert not isinstance(outcome, Digest | Verified)
+        assert not isinstance(outcome, Digest | Verified | Shared)
         return outcome
 
     async def digest(self, path: bytes, ino: int, expected: bytes = b"") -> Digest | Changed | Gone | Failed:
@@ -120,19 +157,19 @@ class Sealer:
 
     def follow(self, ino: int, path: bytes, prefix: int) -> None:
         """Hash the first `prefix` bytes of a file that is growing. Call it after they were written. Never waits."""
-        self._prompt.grow(ino, path, prefix)
+        self._prompt.talk.grow(ino, path, prefix)
 
     def restart(self, ino: int) -> None:
         """Something below the prefix of a followed file was written again. Call it after that write. Never waits."""
-        self._prompt.restart(ino)
+        self._prompt.talk.restart(ino)
 
     def unfollow(self, ino: int) -> None:
         """The file is of no more interest. Never waits."""
-        self._prompt.end(ino)
+        self._prompt.talk.end(ino)
 
     def make_way(self, seconds: float) -> None:
         """A worker is at work: rest for so long, with all but digests. Heeded for 5 s of 6 at most. Never waits."""
-        self._polite.hold(seconds)
+        self._polite.talk.hold(seconds)
 
     async def settle(self, path: bytes, identity: Identity) -> bool:
         """Have the file's bytes on disk; whether its identity is (still) this one, before and after."""
@@ -161,32 +198,43 @@ class Sealer:
         assert isinstance(outcome, Verified | Gone | Failed)
         return outcome
 
+    async def share(
+        self, kept: Found, other: Found, do: Literal["share", "tell"] = "share", *, urgency: Urgency = Urgency.IDLE
+    ) -> Shared | Busy | Changed | Gone | Failed:
+        """Have two files of the same content, which nobody is writing, share their blocks; or "tell" how many bytes
+        that would save. Failed with one of `plain.sharing.CANNOT` where the filesystem shares none."""
+        header: Header = {"do": do, "path": wire.text(other.path), "identity": astuple(other.identity)}
+        header |= {"kept": wire.text(kept.path), "kept_identity": astuple(kept.identity)}
+        outcome = await self._ask(self._for(urgency), header)
+        assert isinstance(outcome, Shared | Busy | Changed | Gone | Failed)
+        return outcome
+
     @asynccontextmanager
     async def walk(self, prefix: bytes = b"", *, urgency: Urgency = Urgency.IDLE) -> AsyncIterator[Walk]:
         """All regular files below a directory of the plain root: `async with ... as walk: async for batch in walk`."""
-        process = self._for(urgency)
-        waiting = process.begin({"do": "walk", "path": wire.text(prefix)})
+        talk = self._for(urgency).talk
+        waiting = talk.begin({"do": "walk", "path": wire.text(prefix)})
         try:
-            yield Walk(process, waiting)
+            yield Walk(talk.awaited, waiting)
         finally:
-            process.forget(waiting)
+            talk.awaited.forget(waiting)
 
-    def _for(self, urgency: Urgency) -> Process:
+    def _for(self, urgency: Urgency) -> _Running:
         return self._prompt if urgency is Urgency.NOW else self._polite
 
     async def _ask(
-        self, process: Process, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
+        self, running: _Running, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
     ) -> Outcome:
-        return answers.decode(*await self._answer(process, header, blob, progress))
+        return answers.decode(*await self._answer(running, header, blob, progress))
 
     async def _answer(
-        self, process: Process, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
+        self, running: _Running, header: Header, blob: bytes = b"", progress: Callable[[int], None] | None = None
     ) -> tuple[Header, bytes]:
-        waiting = process.begin(header, blob, progress)
+        waiting = running.talk.begin(header, blob, progress)
         try:
-            return await process.answer(waiting)
+            return await running.talk.awaited.answer(waiting)
         finally:
-            process.forget(waiting)
+            running.talk.awaited.forget(waiting)
 
 
 @asynccontextmanager
@@ -196,8 +244,8 @@ async def open_sealer(root_fd: int, *, temporary: bytes = b"/") -> AsyncIterator
     `temporary` is their TMPDIR. To be entered from the main thread: they die with the thread that started them.
     """
     async with trio.open_nursery() as nursery:
-        sealer = Sealer(Process(root_fd, "polite", temporary), Process(root_fd, "prompt", temporary))
-        nursery.start_soon(sealer._polite.run)
-        nursery.start_soon(sealer._prompt.run)
-        yield sealer
+        polite, prompt = _Running.of(root_fd, "polite", temporary), _Running.of(root_fd, "prompt", temporary)
+        nursery.start_soon(polite.process.run)
+        nursery.start_soon(prompt.process.run)
+        yield Sealer(polite, prompt)
         nursery.cancel_scope.cancel()

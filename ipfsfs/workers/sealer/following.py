@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer import jobs
-from ipfsfs.sealer.outcome import Changed, Digest, Failed, Gone
+from ipfsfs.identity import Identity
+from ipfsfs.plain.identities import TICK_NS, granularity_ns, hides_changes, identity_of
+from ipfsfs.workers.sealer import jobs
+from ipfsfs.workers.sealer.outcome import Changed, Digest, Failed, Gone
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -29,6 +31,8 @@ class _Followed:
     target: int = 0
     hashed: int = 0
     restarts: int = 0
+    turn: int = 0
+    """When it was last advanced: a count of all steps."""
     wanted: bool = False
     """Whether somebody asked for it to be followed, so that it is kept after its digest was given."""
     hasher: _Hash = field(default_factory=sha256)
@@ -51,6 +55,7 @@ class Following:
 
     root: jobs.Root
     _files: OrderedDict[int, _Followed] = field(default_factory=OrderedDict)
+    _turn: int = 0
 
     def follow(self, ino: int, path: bytes, prefix: int) -> None:
         """The first `prefix` bytes of a file have been written. A file that cannot be opened is not followed."""
@@ -73,16 +78,24 @@ class Following:
         if (file := self._files.pop(ino, None)) is not None:
             os.close(file.fd)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to hash that nobody has asked a digest of yet."""
+        return any(file.hashed < file.target for file in self._files.values())
+
     def advance(self, buffer: memoryview) -> int:
-        """Hash a step of one file that has more to hash; returns the bytes done, 0 where none has."""
-        for file in self._files.values():
-            if file.hashed < file.target:
-                try:
-                    if count := file.advance(file.target, buffer):
-                        return count
-                except OSError:
-                    pass
-                file.target = file.hashed
+        """Hash a step of the file that has waited longest of those with more to hash; returns the bytes done, 0 where
+        none has."""
+        behind = (file for file in self._files.values() if file.hashed < file.target)
+        for file in sorted(behind, key=attrgetter("turn")):
+            self._turn += 1
+            file.turn = self._turn
+            try:
+                if count := file.advance(file.target, buffer):
+                    return count
+            except OSError:
+                pass
+            file.target = file.hashed
         return 0
 
     def digest(
@@ -103,21 +116,21 @@ class Following:
         if not file.wanted:
             self.unfollow(ino)
         if isinstance(outcome, Digest):
-            return Digest(outcome.identity, outcome.sha256, followed)
+            return replace(outcome, followed=followed)
         return outcome
 
     def _rest(self, ino: int, file: _Followed, buffer: memoryview) -> Generator[int, None, Digest | Changed]:
-        identity = Identity.of(file.fd)
+        identity = identity_of(file.fd)
         while file.hashed < identity.size:
             if not (count := file.advance(identity.size, buffer)):
                 return Changed()
             yield count
             if self._files.get(ino) is not file:
                 return Changed()  # unfollowed meanwhile: its descriptor is closed
-        if file.hashed > identity.size or Identity.of(file.fd) != identity:
+        if file.hashed > identity.size or identity_of(file.fd) != identity:
             file.begin_again()
             return Changed()
-        return Digest(identity, file.hasher.digest(), 0)
+        return Digest(identity, file.hasher.digest(), 0, _is_lasting(identity))
 
     def _file(self, ino: int, path: bytes) -> _Followed:
         """The followed file of an inode, followed from now on if it was not. Raises OSError."""
@@ -129,3 +142,9 @@ class Following:
         while len(self._files) > FOLLOWED_MAX:
             os.close(self._files.popitem(last=False)[1].fd)
         return file
+
+
+def _is_lasting(identity: Identity) -> bool:
+    """Whether a write that comes now shows in the mtime, which a rename leaves as it is. Of writes within one tick of a
+    fine clock the view itself knows: those of whoever made the file."""
+    return granularity_ns(identity.mtime_ns) <= TICK_NS or not hides_changes(identity.mtime_ns)

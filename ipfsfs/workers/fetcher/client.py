@@ -1,0 +1,312 @@
+"""The fetcher as the daemon sees it: jobs to await, and a process that is kept alive behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import trio
+
+from ipfsfs.errors import BY_NAME, FetcherLost, OriginError, Said
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.store.tables.pins import PinnedFile
+from ipfsfs.workers import wire
+from ipfsfs.workers.awaited import Awaited, Waiting
+from ipfsfs.workers.fetcher import pinned
+from ipfsfs.workers.fetcher.served import OriginState, Served
+from ipfsfs.workers.fetcher.table import COPIED, LeafTable, Source, pack_with, unpack
+from ipfsfs.workers.process import Process
+from ipfsfs.workers.start import Command
+from ipfsfs.workers.wire import Header
+
+_MODULE: Final = "ipfsfs.workers.fetcher.program"
+_SHA256_SIZE: Final = 32
+
+
+@dataclass(slots=True, eq=False)
+class FetcherTalk:
+    """The `Talk` of a fetching process."""
+
+    awaited: Awaited = field(default_factory=lambda: Awaited(FetcherLost))
+    origins: tuple[OriginState, ...] = ()
+    """How the origins fare, as the process told last."""
+
+    async def wait_for_work(self) -> None:
+        """As `Talk`."""
+        while not self.awaited.outbox:
+            await self._woken()
+
+    async def next_frame(self) -> bytes:
+        """As `Talk`."""
+        await self.wait_for_work()
+        return self.awaited.outbox.popleft()
+
+    def take(self, header: Header, blob: bytes) -> None:
+        """As `Talk`."""
+        if "origins" in header:
+            self.origins = tuple(OriginState(*state) for state in header["origins"])
+        self.awaited.take(header, blob)
+
+    @property
+    def waits_for_us(self) -> bool:
+        """As `Talk`: true also where it waits for origins, whose silence it watches itself."""
+        return True
+
+    def lose(self, why: str) -> None:
+        """As `Talk`."""
+        self.awaited.lose(why)
+
+    async def _woken(self) -> None:
+        await self.awaited.wake.wait()
+        self.awaited.wake = trio.Event()
+
+
+@dataclass(slots=True, frozen=True)
+class Arrived:
+    """A leaf is in the extent: where it begins in the file, the XXH3-64 of its bytes, the name of the origin that
+    gave it, which is empty where the extent held it already, and what those said that were asked before."""
+
+    offset: int
+    checksum: int
+    by: str
+    refused: tuple[Said, ...] = ()
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether it was copied from a file of this machine."""
+        return self.by == COPIED
+
+
+@dataclass(slots=True, frozen=True)
+class Finished:
+    """An extent that is on disk: the sha2-256 of its bytes, and where leaves begin that are not what they were."""
+
+    sha256: bytes
+    lost: list[int]
+
+
+@dataclass(slots=True, frozen=True)
+class WholeFile:
+    """A whole file that is in an extent: its sha2-256, and which origin gave it; empty where it was there already."""
+
+    sha256: bytes
+    served_by: str
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What comes of a job before its answer: iterate over it. Raises what the job ends with."""
+
+    talk: FetcherTalk
+    waiting: Waiting
+
+    @property
+    def blob(self) -> bytes:
+        """The bytes of the answer, once all parts have come."""
+        return b"" if self.waiting.answer is None else self.waiting.answer[1]
+
+    def __aiter__(self) -> _Parts:
+        return self
+
+    async def __anext__(self) -> list[object]:
+        while not self.waiting.parts:
+            if self.waiting.answer is not None:
+                _raise_failure(self.waiting.answer[0])
+                raise StopAsyncIteration
+            if self.waiting.lost:
+                raise FetcherLost(self.waiting.lost)
+            await self.waiting.changed.wait()
+        part: list[object] = self.waiting.parts.popleft()
+        return part
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """Jobs for origins. Each may be cancelled; the process then drops it.
+
+    All raise OriginError where no origin gives what is asked for, FormatError for a DAG that is not what it should be,
+    StoreError where an extent cannot be written, and FetcherLost where the process died; then they may be called again.
+    """
+
+    _process: Process
+    _talk: FetcherTalk
+    served: dict[str, Served] = field(default_factory=dict)
+    """By the name of an origin, what it has given since the daemon began."""
+
+    @property
+    def origins(self) -> tuple[OriginState, ...]:
+        """How the origins fare, as the process told with its last answer; empty before that."""
+        return self._talk.origins
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if one is running."""
+        return self._process.pid
+
+    @property
+    def state(self) -> str:
+        """In words for `status`; empty while all is well."""
+        return self._process.state
+
+    def end_jobs(self) -> None:
+        """End the process with all that it does: nothing of that writes to an extent any more once its jobs fail."""
+        self._process.end()
+
+    async def table(self, root: bytes, size: int) -> LeafTable:
+        """The leaves of a file of `size` bytes."""
+        _, blob = await self._answer({"do": "table", "root": root.hex(), "size": size})
+        return LeafTable(blob)
+
+    async def held(self, root: bytes, size: int) -> None:
+        """Return when the origins have said that they hold a file of `size` bytes now, and given parts of it."""
+        await self._answer({"do": "held", "root": root.hex(), "size": size})
+
+    async def pinned(self, root: bytes, report: Callable[[int], None]) -> list[PinnedFile]:
+        """The files below a root, whose nodes are kept in the store then. `report` is told how many are known."""
+        async with self._parts({"do": "pinned", "root": root.hex()}, b"") as parts:
+            async for count in parts:
+                with _sensible():
+                    report(_number(count))
+            with _sensible():
+                return pinned.unpack(parts.blob)
+
+    @asynccontextmanager
+    async def leaves(
+        self, extent: str, records: bytes, sources: Sequence[Source | None], on_hub: Sequence[HubFile] = ()
+    ) -> AsyncIterator[AsyncIterator[Arrived]]:
+        """Have leaves written into an extent: `async with ... as arriving: async for arrived in arriving`. `sources`:
+        for each of them, where it may be had on this machine. `on_hub`: files on the Hub that have them at these
+        offsets, asked where no other origin has a leaf."""
+        told = [None if source is None else [wire.text(source.path), source.ino, source.offset] for source in sources]
+        hub = [asdict(file) for file in on_hub]
+        async with self._parts({"do": "leaves", "extent": extent, "sources": told, "hub": hub}, records) as parts:
+            yield self._arrivals(parts, {leaf.offset: leaf.length for leaf in unpack(records)})
+
+    async def whole(
+        self, extent: str, name: str, size: int, on_hub: Sequence[HubFile], progress: Callable[[int], None]
+    ) -> WholeFile:
+        """Have a file in an extent that is known by its digest (`name`: 64 digits of a sha2-256, or 40 of git's blob or
+        a plain sha1) and perhaps its size (else -1); what the extent holds is its beginning, or all of it. It is on
+        disk then. `progress` is told how many bytes are there."""
+        header = {"do": "whole", "extent": extent, "name": name, "size": size, "hub": [asdict(file) for file in on_hub]}
+        waiting = self._talk.awaited.begin(header)
+        try:
+            async for told in _Parts(self._talk, waiting):
+                with _sensible():
+                    progress(_number(told[0]))
+            assert waiting.answer is not None
+            said = waiting.answer[0]
+            with _sensible():
+                return WholeFile(bytes.fromhex(said["sha256"]), str(said["served_by"]))
+        finally:
+            self._talk.awaited.forget(waiting)
+
+    async def given(self, leaf: bytes, on_hub: Sequence[HubFile]) -> str:
+        """The name of the Hub, if it gives a leaf (a record) of one of these files at this moment; else empty. Only
+        then does it count as an origin of the file. Raises OriginError with why it does not."""
+        header = {"do": "given", "hub": [asdict(file) for file in on_hub]}
+        answer, _ = await self._answer(header, leaf)
+        with _sensible():
+            return str(answer["given_by"])
+
+    async def listed(self, name: str, listing: bytes) -> tuple[list[str], int]:
+        """The paths that a repository's listing has for a digest, and the size of the file; -1 where it has none."""
+        header, _ = await self._answer({"do": "listed", "name": name}, listing)
+        with _sensible():
+            return [str(path) for path in header["paths"]], int(str(header["size"]))
+
+    async def finish(self, extent: str, table: LeafTable, checksums: list[int]) -> Finished:
+        """Have an extent that is whole on disk, and compare all of it once more, with the checksums that were told of
+        its leaves, and their CIDs."""
+        header, _ = await self._answer({"do": "finish", "extent": extent}, pack_with(table, checksums))
+        with _sensible():
+            finished = Finished(bytes.fromhex(header["sha256"]), [_number(offset) for offset in header["lost"]])
+            if len(finished.sha256) != _SHA256_SIZE or not all(offset < table.size for offset in finished.lost):
+                raise ValueError("no digest, or an offset beyond the file")
+        return finished
+
+    @asynccontextmanager
+    async def _parts(self, header: Header, blob: bytes) -> AsyncIterator[_Parts]:
+        waiting = self._talk.awaited.begin(header, blob)
+        try:
+            yield _Parts(self._talk, waiting)
+        finally:
+            self._talk.awaited.forget(waiting)
+
+    async def _answer(self, header: Header, blob: bytes = b"") -> tuple[Header, bytes]:
+        waiting = self._talk.awaited.begin(header, blob)
+        try:
+            answer = await self._talk.awaited.answer(waiting)
+        finally:
+            self._talk.awaited.forget(waiting)
+        _raise_failure(answer[0])
+        return answer
+
+    async def _arrivals(self, parts: _Parts, lengths: dict[int, int]) -> AsyncIterator[Arrived]:
+        async for part in parts:
+            with _sensible():
+                offset, checksum, by, refused = part
+                arrived = Arrived(_number(offset), _number(checksum), str(by), _said(refused))
+                length = lengths[arrived.offset]  # no other leaf was asked for
+            if arrived.by:
+                self.served.setdefault(arrived.by, Served()).add(length)
+            yield arrived
+
+
+def _raise_failure(header: Header) -> None:
+    if "failed" in header:
+        with _sensible():
+            error = BY_NAME.get(header["error"], OriginError)(str(header["failed"]), hint=str(header.get("hint", "")))
+            if isinstance(error, OriginError):
+                error.said = _said(header.get("said", ()))
+        raise error
+
+
+@contextmanager
+def _sensible() -> Iterator[None]:
+    """What the process said is looked at while the block runs. It reads what comes from anywhere, so that what it says
+    may make no sense: that raises FetcherLost, and is no bug of the daemon's."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, struct.error) as error:
+        raise FetcherLost(f"the fetcher said what makes no sense: {error}") from error
+
+
+def _number(told: Any) -> int:
+    """A number of 64 bits. Raises ValueError."""
+    if not isinstance(told, int) or not 0 <= told < 1 << 64:
+        raise ValueError(f"no number of 64 bits: {told!r:.80}")
+    return told
+
+
+def _said(told: Any) -> tuple[Said, ...]:
+    return tuple(Said(str(origin), str(words)) for origin, words in told)
+
+
+@asynccontextmanager
+async def open_fetcher(
+    extents_fd: int, blocks_fd: int, plain_fd: int, settings: Sequence[OriginSettings], *, temporary: bytes = b"/"
+) -> AsyncIterator[Fetcher]:
+    """A fetcher that writes into the directory of extents, reads files of the plain directory, and asks the directory
+    of blocks before all origins; its process ends with the block.
+
+    To be entered from the main thread: the process dies with the thread that started it.
+    """
+    # By a file in memory: arguments of a process can be read by every user of the machine.
+    told = os.memfd_create("origins", os.MFD_CLOEXEC)
+    try:
+        os.write(told, json.dumps([asdict(entry) for entry in settings]).encode())
+        talk = FetcherTalk()
+        process = Process(Command("fetcher", _MODULE, (extents_fd, blocks_fd, plain_fd, told), (), temporary), talk)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.run)
+            yield Fetcher(process, talk)
+            nursery.cancel_scope.cancel()
+    finally:
+        os.close(told)

@@ -1,0 +1,181 @@
+"""What the fetching process has from the Hub: whole files that are known by their digest only, and what a listing of a
+repository says. Listings were written by other programs: they are read here, not in the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from ipfsfs.errors import FormatError, OriginError
+from ipfsfs.origins.hub_files import KINDS, HubFile, HubFiles
+from ipfsfs.workers.fetcher.job import Answer, SendPart
+from ipfsfs.workers.wire import Header
+
+_OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_PATH_MAX: Final = 4_096
+_STEP: Final = 4 << 20
+_TOLD: Final = 8 << 20
+"""Bytes after which progress is told again."""
+_SHA256_DIGITS: Final = 64
+_LISTING_FORMAT: Final = 1
+_TRIES: Final = 5
+"""How often a file goes on from where it broke off, without having come any further."""
+
+
+def hub_files(header: Header) -> list[HubFile]:
+    """The files on the Hub that a job names, without those that cannot be a repository's: names come from anywhere."""
+    return [file for file in (HubFile(**entry) for entry in header.get("hub", [])) if _can_be(file)]
+
+
+def _can_be(file: HubFile) -> bool:
+    return (
+        file.kind in KINDS
+        and _NAME.fullmatch(file.repository) is not None
+        and ".." not in file.repository
+        and _REVISION.fullmatch(file.revision) is not None
+        and len(file.path) <= _PATH_MAX
+        and not any("\ud800" <= letter <= "\udfff" for letter in file.path)  # no text, so no URL either
+        and not any(part in ("", ".", "..") for part in file.path.split("/"))
+    )
+
+
+@dataclass(slots=True)
+class Whole:
+    """A file into an extent, which may hold its beginning: all of it has the digest `name`, of 64 digits the sha2-256,
+    of 40 git's own of a blob or the plain sha1. Of what comes, the size so far is told."""
+
+    extents: int
+    extent: str
+    hub: HubFiles | None
+    files: Sequence[HubFile]
+    name: str
+    size: int
+    """Bytes, where that is known; else -1."""
+
+    async def __call__(self, send_part: SendPart, /) -> Answer:
+        fd = os.open(self.extent, _OPEN, dir_fd=self.extents)
+        try:
+            if os.fstat(fd).st_size and (sha256 := await trio.to_thread.run_sync(self._digest, fd)):
+                return Answer({"sha256": sha256, "served_by": ""})
+            return await self._from_hub(fd, send_part)
+        finally:
+            os.close(fd)
+
+    async def _from_hub(self, fd: int, send_part: SendPart) -> Answer:
+        failures: list[str] = []
+        hint = ""
+        for file in self.files if self.hub is not None else ():
+            for start in (os.fstat(fd).st_size, 0):
+                try:
+                    await self._fill(fd, file, start, send_part)
+                except OriginError as error:
+                    failures.append(str(error))
+                    hint = hint or error.hint
+                    break
+                if sha256 := await trio.to_thread.run_sync(self._digest, fd):
+                    assert self.hub is not None
+                    return Answer({"sha256": sha256, "served_by": self.hub.name})
+                os.ftruncate(fd, 0)
+                failures.append(f"what it gives for {file.path} at {file.revision[:8]} is not {self.name}")
+                if start == 0:
+                    break
+        raise OriginError("; ".join(failures) or self._unasked(), hint=hint)
+
+    def _unasked(self) -> str:
+        if self.hub is None:
+            return "no Hub is to be asked (mount --hub)"
+        return f"no link or listing says where the Hub has {self.name}"
+
+    async def _fill(self, fd: int, file: HubFile, start: int, send_part: SendPart) -> None:
+        """Have a file in the extent, from `start` on. A connection that breaks is taken up again."""
+        assert self.hub is not None
+        at, tries = start, 0
+        os.ftruncate(fd, start)
+        while True:
+            before = at
+            try:
+                async with self.hub.open(file, at) as part:
+                    if self.size not in (-1, part.total):
+                        raise OriginError(f"{self.hub.name} has {part.total} bytes of {file.path}, not {self.size}")
+                    told = at
+                    while piece := await part.response.piece():
+                        if at + len(piece) > part.total:
+                            raise OriginError(f"{self.hub.name} sends more than the {part.total} bytes of a file")
+                        at += await trio.to_thread.run_sync(_write, fd, piece, at)
+                        if at - told >= _TOLD:
+                            told = at
+                            await send_part([at, part.total])
+                if at == part.total:
+                    return
+            except OriginError as error:
+                tries = tries + 1 if at == before else 0
+                if not error.retry or tries > _TRIES or at == start == 0:
+                    raise
+                await trio.sleep(min(2.0**tries / 4, 5.0))
+
+    def _digest(self, fd: int) -> str:
+        """The sha2-256 of the extent, on disk, if its digest is the wanted one; else empty."""
+        os.fsync(fd)
+        size = os.fstat(fd).st_size
+        sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+        blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        is_sha256 = len(self.name) == _SHA256_DIGITS
+        for data in _contents(fd):
+            sha256.update(data)
+            if not is_sha256:
+                sha1.update(data)
+                blob.update(data)
+        found = (sha256.hexdigest(),) if is_sha256 else (blob.hexdigest(), sha1.hexdigest())
+        return sha256.hexdigest() if self.name in found else ""
+
+
+@dataclass(slots=True)
+class Listed:
+    """Which paths a repository's listing (`trees/<commit>.json`) has for a digest, and of which size."""
+
+    name: str
+    listing: bytes
+
+    async def __call__(self, send_part: SendPart, /) -> Answer:
+        found: list[str] = []
+        size = -1
+        for path, entry in await trio.to_thread.run_sync(_entries, self.listing):
+            if isinstance(entry, dict) and self.name in (entry.get("lfs_sha256"), entry.get("blob_id")):
+                found.append(path)
+                said = entry.get("size")
+                size = said if isinstance(said, int) and said >= 0 else size
+        return Answer({"paths": found[:8], "size": size})
+
+
+def _entries(listing: bytes) -> list[tuple[str, Any]]:
+    try:
+        said = json.loads(listing)
+        if said["format_version"] != _LISTING_FORMAT:
+            return []
+        return [(str(path), entry) for path, entry in said["files"].items()]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError("it is no listing of a repository") from error
+
+
+def _contents(fd: int) -> Iterator[bytes]:
+    at = 0
+    while data := os.pread(fd, _STEP, at):
+        at += len(data)
+        yield data
+
+
+def _write(fd: int, data: bytes, offset: int) -> int:
+    at = 0
+    while at < len(data):
+        at += os.pwrite(fd, memoryview(data)[at:], offset + at)
+    return at

@@ -1,0 +1,51 @@
+"""Which origin served what, and how each fares, as the fetcher tells it to the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from ipfsfs.origins.ordered import Ordered
+from ipfsfs.origins.paused import Paused
+
+_WORDS_MOST: Final = 1_000
+
+
+@dataclass(slots=True)
+class Served:
+    """What an origin gave: leaves of files, and their bytes."""
+
+    leaves: int = 0
+    bytes: int = 0
+
+    def add(self, length: int) -> None:
+        """It gave a leaf of `length` bytes."""
+        self.leaves += 1
+        self.bytes += length
+
+
+@dataclass(slots=True, frozen=True)
+class OriginState:
+    """An origin since the fetching process began.
+
+    `asked`, `blocks`, `failures`: questions, blocks that it gave, and questions that it failed to answer. `trouble`:
+    its last failure in words, empty once it answered.
+    """
+
+    name: str
+    asked: int
+    blocks: int
+    failures: int
+    trouble: str
+
+
+def told(origins: Ordered) -> Sequence[object]:
+    """The states of all origins, in the order in which they are asked, as they stand in a frame."""
+    paused = [origin for origin in origins.origins if isinstance(origin, Paused)]
+    return [
+        astuple(
+            OriginState(one.name, one.counts.asked, one.counts.blocks, one.counts.failures, one.trouble[:_WORDS_MOST])
+        )
+        for one in paused
+    ]
