@@ -1,0 +1,325 @@
+"""Loads: the leaves of files that are not (wholly) here, fetched into extents as they are read.
+
+A reader waits for its leaves and for nothing else; no lock is held meanwhile. A leaf is fetched once, however many wait
+for it. What readers wait for goes first, then what follows it in the file; who reads a second part of a file is loading
+it (H43). Readers are patient: an origin that comes back within that time costs no error. Once one has waited in vain
+nothing answers, and until a leaf arrives again all others are told so as soon as an attempt has failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import trio
+
+from ipfsfs.errors import FormatError, IpfsfsError, NotHere, OriginError, StoreError
+from ipfsfs.exchange.keeping import Keeping
+from ipfsfs.exchange.load import Load
+from ipfsfs.exchange.local_leaves import LocalLeaves
+from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.provenance import Provenances
+from ipfsfs.store.extents import Extents
+from ipfsfs.store.tables.pins import PinnedFile
+from ipfsfs.unixfs import cid
+from ipfsfs.unixfs.reference import Reference
+from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.fetcher.table import LeafTable, pack
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 4
+"""Batches of one file that are fetched at the same time."""
+_AGAIN_S: Final = 0.5
+"""How long to wait after a batch that failed: those who have the content may come back."""
+
+
+_Key = tuple[bytes, int]
+"""Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
+
+
+_FOR_GOOD: Final = (FormatError, StoreError)
+"""Failures that no origin that comes back mends: what a link says is not so, or there is no room."""
+
+
+class Tasks(Protocol):
+    """Where background tasks are started."""
+
+    def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None: ...
+
+
+@dataclass(slots=True)
+class Loads:
+    """All loads of a view. `patience_s`: how long a reader waits while no leaf of its file comes. `token`: for whom the
+    Hub is asked."""
+
+    fetcher: Fetcher
+    extents: Extents
+    tasks: Tasks
+    patience_s: float
+    local: LocalLeaves
+    keeping: Keeping
+    on_hub: OnHub
+    token: Token
+    provenance: Provenances = field(default_factory=Provenances)
+    completed: trio.MemoryReceiveChannel[Load] = field(init=False)
+    """Loads of which all is here by now, for one task to receive, which must `close` each."""
+    idle: trio.Event = field(default_factory=trio.Event)
+    """Set when a load has ended, so that its extent may be removed, or was moved."""
+    hits: int = 0
+    """How often what a reader asked for was in its extent already."""
+    misses: int = 0
+    """How often a reader waited for leaves to be fetched, or did so in vain."""
+    _completed: trio.MemorySendChannel[Load] = field(init=False)
+    _loads: dict[_Key, Load] = field(default_factory=dict)
+    _opening: dict[_Key, trio.Event] = field(default_factory=dict)
+    _fetching: Counter[Load] = field(default_factory=Counter)
+    _is_offline: bool = False
+
+    def __post_init__(self) -> None:
+        self._completed, self.completed = trio.open_memory_channel(math.inf)
+
+    async def open(self, reference: Reference) -> Load:
+        """The load of a root, for a reader, who must `close` it. Raises NotHere, OSError."""
+        load = await self._load(reference)
+        load.readers += 1
+        return load
+
+    def close(self, load: Load) -> None:
+        """A reader has gone. What is being fetched still comes."""
+        load.readers -= 1
+        self._release(load)
+
+    def here(self, reference: Reference) -> int:
+        """How many bytes of a root are in its extent, as far as its load knows; 0 where none goes on."""
+        load = self._loads.get(_key(reference))
+        return 0 if load is None else load.bytes_here
+
+    async def have(self, load: Load, first: int, last: int) -> None:
+        """Wait until the leaves from `first` to `last` are in the extent, or the load is retired. Raises NotHere."""
+        missing = load.missing(first, last)
+        if not missing:
+            self.hits += 1
+            return
+        self.misses += 1
+        with load.waiting():
+            while missing and not load.is_retired:
+                load.want(missing)
+                await self._wait(load)
+                missing = load.missing(first, last)
+
+    async def have_all(self, load: Load) -> None:
+        """Wait until all of a file is here, and in the place of its link where that can be done. Raises NotHere."""
+        with load.waiting():
+            while not load.whole.is_set() and not load.is_retired:
+                if not load.wants_more:
+                    load.want_all()
+                await self._wait(load)
+        if not load.is_retired:
+            await load.done.wait()
+
+    async def _wait(self, load: Load) -> None:
+        """Wait until something comes for a load, or fails. Raises NotHere where it is no use to wait on."""
+        self._work(load)
+        going_on = await load.change(self._patience_s(load))
+        if not going_on or isinstance(load.failure, _FOR_GOOD):
+            self._give_up(load)
+
+    @asynccontextmanager
+    async def quiet(self, load: Load) -> AsyncIterator[None]:
+        """While the block runs nothing is written into the extent: it is compared with its leaves, and moved."""
+        async with load.moving:
+            load.is_quiet = True
+            try:
+                await load.no_batches(self._fetching)
+                yield
+            finally:
+                load.is_quiet = False
+                load.wake()
+
+    def retire(self, load: Load) -> None:
+        """The extent of a load is a file of the plain directory now: who reads the same root from now on has another
+        load, and nothing is fetched into this one."""
+        self._take_out(load)
+        self.extents.discard(*_key(load.reference))
+
+    async def leave_store(self) -> None:
+        """Another daemon is about to use the store: nothing is written from now on where it would be met."""
+        self.extents.leave()  # what is opened from now on lies elsewhere; what fails for that fails
+        for load in list(self._loads.values()):
+            self._take_out(load)
+            load.wake()
+        self.fetcher.end_jobs()
+        for load in list(self._fetching):
+            async with self.quiet(load):
+                pass
+
+    def _take_out(self, load: Load) -> None:
+        if self._loads.get(_key(load.reference)) is load:
+            del self._loads[_key(load.reference)]
+        load.is_retired = True
+        load.done.set()
+
+    @property
+    def loading(self) -> int:
+        """How many files leaves are being fetched for."""
+        return sum(count > 0 for count in self._fetching.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many readers wait for leaves."""
+        return sum(load.waiting_readers for load in self._loads.values())
+
+    def is_loading(self, root: bytes) -> bool:
+        """Whether an extent of a root is open, or about to be."""
+        return any(known == root for known, _ in (*self._loads, *self._opening))
+
+    def name(self, load: Load) -> str:
+        """The path of a load's extent from the directory of extents."""
+        return self.extents.name(*_key(load.reference))
+
+    def complete(self, load: Load) -> None:
+        """All of a load is here: hand it over to be put in place."""
+        if load.copied:
+            root, size = _key(load.reference)
+            log.info("%s: %d of %d bytes were copied from files of this machine", cid.to_text(root), load.copied, size)
+        load.readers += 1
+        self._completed.send_nowait(load)
+
+    def _patience_s(self, load: Load) -> float:
+        return 0.0 if self._is_offline and load.failure is not None else self.patience_s
+
+    def _give_up(self, load: Load) -> None:
+        """Raises NotHere."""
+        self._is_offline = not isinstance(load.failure, _FOR_GOOD)
+        why = load.failure or f"nothing came for {self.patience_s:g} s"
+        raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
+
+    async def _load(self, reference: Reference) -> Load:
+        key = _key(reference)
+        while (load := self._loads.get(key)) is None:
+            if (opening := self._opening.get(key)) is not None:
+                await opening.wait()
+                continue
+            opened = self._opening[key] = trio.Event()
+            try:
+                table = await self._table(reference)
+                sources = await self.local.sources(reference.root, table)
+                await self.keeping.give(self.extents, PinnedFile(*key))
+                self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
+            finally:
+                del self._opening[key]
+                opened.set()
+        return load
+
+    async def _table(self, reference: Reference) -> LeafTable:
+        """The leaves of a root: known from its CID, kept, or fetched. Raises NotHere."""
+        root, size = _key(reference)
+        if cid.codec(root) == cid.RAW:
+            return LeafTable(pack(0, size, root) if size else b"")
+        kept = self.extents.read_table(root, size) or self.keeping.kept.tables.read_table(root, size)
+        if kept is not None:
+            return LeafTable(kept)
+        table = await self.local.table(root, size) or await self._fetched_table(reference)
+        with suppress(OSError):  # it is fetched again next time
+            self.extents.keep_table(root, size, table.records)
+        return table
+
+    async def _fetched_table(self, reference: Reference) -> LeafTable:
+        deadline = trio.current_time() + self.patience_s
+        while True:
+            try:
+                table = await self.fetcher.table(reference.root, reference.size)
+            except FormatError as error:
+                self._failed(reference, error)
+                raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
+            except OriginError as error:
+                self._failed(reference, error)
+                if self._is_offline or trio.current_time() + _AGAIN_S > deadline:
+                    self._is_offline = True
+                    where = cid.to_text(reference.root)
+                    raise NotHere(f"{where} is not here, and cannot be fetched: {error}") from error
+                await trio.sleep(_AGAIN_S)
+            else:
+                self._is_offline = False
+                return table
+
+    def _work(self, load: Load) -> None:
+        """See that what a load wants is being fetched."""
+        if not load.is_quiet and not load.is_retired and self._fetching[load] < _AT_ONCE:
+            self._fetching[load] += 1
+            self.tasks.start(self._fetch, load)
+
+    async def _fetch(self, load: Load) -> None:
+        """Fetch batches until nothing is wanted."""
+        try:
+            while not load.is_quiet and not load.is_retired and (batch := load.next_batch()):
+                if load.wants_more:
+                    self._work(load)
+                failure = await self._fetch_batch(load, batch)
+                load.ended(batch, failure)
+                if failure is not None:
+                    await trio.sleep(_AGAIN_S)
+        finally:
+            self._fetching[load] -= 1
+            load.wake()
+            self._release(load)
+
+    async def _fetch_batch(self, load: Load, batch: list[int]) -> IpfsfsError | None:
+        """Returns why not all of it came. The Hub is asked where nobody else has it, once it is known what for."""
+        failure = await self._ask_for_batch(load, batch)
+        if isinstance(failure, OriginError) and load.on_hub is None:
+            load.on_hub = []
+            for path in load.paths:
+                load.on_hub += (await self.on_hub.find(path, "", self.token))[0]
+            if load.on_hub and not load.is_quiet and not load.is_retired:
+                return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
+        return failure
+
+    async def _ask_for_batch(self, load: Load, batch: list[int]) -> IpfsfsError | None:
+        provenance = self.provenance.begin(*_key(load.reference), len(load.table))
+        try:
+            sources = [load.sources.get(index) for index in batch]
+            records, on_hub = load.table.part(batch), load.on_hub or ()
+            async with self.fetcher.leaves(self.name(load), records, sources, on_hub) as arriving:
+                async for leaf in arriving:
+                    index = load.table.index_at(leaf.offset)
+                    provenance.came(index, load.table[index].length, leaf.by, leaf.refused)
+                    load.arrived(leaf)
+                    self._is_offline = self._is_offline and leaf.is_copied
+                    if load.whole.is_set():
+                        self.complete(load)
+        except IpfsfsError as error:
+            self._failed(load.reference, error)
+            return error
+        return None
+
+    def _failed(self, reference: Reference, error: IpfsfsError) -> None:
+        """Note for `why` that something of a file did not come."""
+        said = error.said if isinstance(error, OriginError) else ()
+        why = "no origin gives what was asked for" if said else str(error)
+        self.provenance.begin(*_key(reference)).failed(why, said)
+
+    def _release(self, load: Load) -> None:
+        """Close a load that nobody reads and nothing is fetched for."""
+        if load.readers or self._fetching[load]:
+            return
+        if load.is_unwanted and not load.is_retired:
+            self.extents.discard(*_key(load.reference))
+        del self._fetching[load]
+        if not load.is_retired:
+            with suppress(OSError):
+                os.utime(load.fd)  # when it was used last: what is oldest is removed first
+        self._take_out(load)
+        os.close(load.fd)
+        self.idle.set()
+
+
+def _key(reference: Reference) -> _Key:
+    return reference.root, reference.size

@@ -1,0 +1,50 @@
+"""Which files on the Hub have the content of a file of the cache, as links and listings say."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import trio
+
+from ipfsfs.errors import FormatError, OriginError
+from ipfsfs.exchange.whereabouts import whereabouts
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.workers.fetcher.client import Fetcher
+
+log = logging.getLogger(__name__)
+
+
+class Token(Enum):
+    """For whom content is had from the Hub: only the user who mounted has it had with the token (H41)."""
+
+    OWNER = "the user who mounted asks"
+    ANYONE = "other users may be asking"
+
+
+@dataclass(slots=True, frozen=True)
+class OnHub:
+    """Looks files up. `plain_fd`: the plain directory."""
+
+    fetcher: Fetcher
+    plain_fd: int
+
+    async def find(self, path: bytes, digest: str, token: Token) -> tuple[list[HubFile], int]:
+        """The files on the Hub that the file at a path, or one of this digest (hex), is of; and its size where a
+        listing says that, else -1. Nothing is asked of the Hub."""
+        found = await trio.to_thread.run_sync(whereabouts, self.plain_fd, path)
+        files, size = found.files, -1
+        name = os.fsdecode(path.rpartition(b"/")[2])
+        for listing in found.listings:
+            try:
+                paths, said = await self.fetcher.listed(digest or name, listing.text)
+            except (FormatError, OriginError) as error:
+                log.info("the listing of %s is not read: %s", listing.file.repository, error)
+                continue
+            size = max(size, said)
+            files += [replace(listing.file, path=path) for path in paths]
+        if token is Token.ANYONE:
+            files = [replace(file, with_token=False) for file in files]
+        return list(dict.fromkeys(files)), size

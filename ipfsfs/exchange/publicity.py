@@ -1,0 +1,104 @@
+"""Whether what is about to be published is public: the Hub is asked, without a token, for each revision."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+from ipfsfs.caches.registry import repository_over
+from ipfsfs.errors import OriginError, UsageError
+from ipfsfs.origins.hub import Hub
+from ipfsfs.printed import shell
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_COMMIT_SIZE: Final = 40
+
+
+@dataclass(slots=True, frozen=True)
+class Publicity:
+    """Asks the Hub at `endpoint` of the repositories in a tree, which is published as `at`."""
+
+    ENDPOINT: ClassVar[str] = "https://huggingface.co"
+
+    endpoint: str
+    at: Path
+
+    async def require(self, names: Iterable[bytes]) -> None:
+        """Raises UsageError where one of these is not known to be public: absolute paths of files and links, and, with
+        a slash behind them, of directories, whose names count where they are a repository's."""
+        repositories: dict[bytes, tuple[str, str, list[bytes]]] = {}
+        for path in names:
+            found = repository_over(path.rstrip(b"/"))
+            if found is not None:
+                directory, kind, name = found
+                repositories.setdefault(directory, (kind, name, []))[2].append(path)
+            elif not path.endswith(b"/"):
+                raise self._refusal(f"{os.fsdecode(path)} is in no repository of the Hub")
+        if not repositories:
+            raise self._refusal("there is no repository of the Hub in it")
+        hub = Hub(self.endpoint)
+        for directory, (kind, name, paths) in repositories.items():
+            commits = _commits(directory)
+            if not commits:
+                raise self._refusal(f"no revision of {name} is in the cache, so that none can be asked for")
+            for commit in commits:
+                await self._require_public(hub, kind, name, commit)
+            self._require_part_of(directory, commits, paths)
+
+    async def _require_public(self, hub: Hub, kind: str, name: str, commit: str) -> None:
+        try:
+            is_public = await hub.is_public(kind, name, commit)
+        except OriginError as error:
+            raise self._refusal(f"whether {name} is public cannot be found out ({error})") from error
+        if not is_public:
+            raise self._refusal(f"{name} at {commit[:8]} is not public, says {self.endpoint}")
+
+    def _require_part_of(self, directory: bytes, commits: list[str], paths: list[bytes]) -> None:
+        """Raises UsageError for a file that belongs to none of these revisions: what it is of is not known."""
+        led_to = _led_to(directory, commits)
+        listed = {directory + b"/trees/" + commit.encode() + b".json" for commit in commits}
+        for path in paths:
+            if path.endswith(b"/") or path in listed or os.path.realpath(path) in led_to or _is_told(path, commits):
+                continue
+            raise self._refusal(f"{os.fsdecode(path)} belongs to no revision in the cache")
+
+    def _refusal(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self.at} is not published: {why}",
+            hint=f"If all who may learn its CID may have it: ipfsfs publish --private-too {shell(self.at)}",
+        )
+
+
+def _commits(directory: bytes) -> list[str]:
+    """The revisions whose files are in a repository's cache: of each must be known that it is public."""
+    snapshots = Path(os.fsdecode(directory)) / "snapshots"
+    try:
+        found = sorted(name for name in os.listdir(snapshots) if _COMMIT.fullmatch(name))
+    except FileNotFoundError:
+        found = []
+    return found
+
+
+def _led_to(directory: bytes, commits: list[str]) -> set[bytes]:
+    """What the links of revisions lead to."""
+    return {
+        os.path.realpath(os.path.join(above, name))
+        for commit in commits
+        for above, _, names in os.walk(os.path.join(directory, b"snapshots", commit.encode()))
+        for name in names
+        if os.path.islink(os.path.join(above, name))
+    }
+
+
+def _is_told(path: bytes, commits: list[str]) -> bool:
+    """Whether a file tells no more than which revisions there are: it is empty, as clients' notes of files that a
+    revision does not have, or holds the commit of one, as `refs/`."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_COMMIT_SIZE + 1).decode("ascii", "replace").strip() in ("", *commits)
+    except OSError:
+        return False
