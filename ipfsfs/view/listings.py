@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import bisect
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import trio
+
 from ipfsfs.plain import entries, held
-from ipfsfs.view.handles import stamp
+from ipfsfs.plain.identities import hides_changes
+from ipfsfs.view.backing import Node
+from ipfsfs.view.kernel_cache import stamp
 from ipfsfs.view.names import SHORT_S, Entry, Names
-from ipfsfs.view.nodes import Node, NodeTable
+from ipfsfs.view.nodes import NodeTable
 
 DOTS: Final = 2
 """The positions behind `.` and `..`, with which a listing begins."""
 _POSITIONS: Final = (1 << 62) - 1
 """They are file offsets, so that they must not be negative."""
-_SETTLED_NS: Final = 50_000_000
-"""A directory that changed this recently may change again within the same tick of the filesystem's clock."""
 _CHANGING: Final = 1
 """`Node.listed` where nothing is known that could be compared: no stamp has this value."""
 
 
-class Opened(NamedTuple):
+class OpenedDirectory(NamedTuple):
     """A directory that was opened: the handle's number, whether the kernel is to keep its listing, and whether it may
     go on with the one it has."""
 
@@ -59,10 +60,12 @@ class Listings:
     _next: int = 1
     _open: dict[int, Listing] = field(default_factory=dict)
     _keeping: set[Node] = field(default_factory=set)
+    _fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
 
-    def open(self, node: Node) -> Opened:
-        """Open a directory for listing. Raises OSError."""
-        unchanged = node.listed == stamp(os.fstat(self.nodes.directory_fd(node)))
+    def open(self, node: Node) -> OpenedDirectory:
+        """Open a directory for listing. Raises OSError; ESTALE where another directory has its path by now, at which
+        the kernel looks the path up again (H22)."""
+        unchanged = node.listed == stamp(self.nodes.confirm(node))
         # Unchanged, it is not opened either: most likely nobody will ask.
         listing = Listing(node, node not in self._keeping, -1 if unchanged else self._reach(node))
         if not unchanged:
@@ -72,7 +75,7 @@ class Listings:
         number = self._next
         self._next += 1
         self._open[number] = listing
-        return Opened(number, listing.keep, unchanged)
+        return OpenedDirectory(number, listing.keep, unchanged)
 
     def release(self, number: int) -> None:
         """Close a directory."""
@@ -85,6 +88,10 @@ class Listings:
     def descriptor(self, number: int) -> int:
         """The descriptor of an open directory, which stays ours. Raises OSError."""
         return self._descriptor(self._open[number])
+
+    async def sync(self, number: int) -> None:
+        """Have a directory's names on disk. Raises OSError."""
+        await trio.to_thread.run_sync(os.fsync, self.descriptor(number), limiter=self._fsync_limiter)
 
     def read(self, number: int, start: int) -> Iterator[tuple[int, bytes, Entry]]:
         """The entries of an open directory from position `start` on, each with the position behind it.
@@ -113,8 +120,7 @@ class Listings:
     def _look(self, listing: Listing, fd: int, *, keep: bool) -> list[tuple[int, bytes]]:
         if keep:
             st = os.fstat(fd)
-            settled = time.time_ns() - st.st_ctime_ns > _SETTLED_NS
-            listing.node.listed = stamp(st) if settled else _CHANGING
+            listing.node.listed = _CHANGING if hides_changes(st.st_ctime_ns) else stamp(st)
         names = [(1, b"."), (DOTS, b"..")]
         last = DOTS
         for position, name in sorted((hash(name) & _POSITIONS, name) for name in entries.listing(fd)):

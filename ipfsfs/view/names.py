@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import errno
 import os
 import stat as stat_
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import trio
 
-from ipfsfs.hubcache import classify
-from ipfsfs.plain import entries, syscalls
+from ipfsfs.plain import entries
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.view.handles import PASSED_ON, Caller, Handles, carry_over, stamp
-from ipfsfs.view.nodes import Node, NodeTable
-from ipfsfs.view.promises import Promises
-from ipfsfs.view.seals import Seals
+from ipfsfs.view.access import Access
+from ipfsfs.view.attributes import Attributes
+from ipfsfs.view.backing import Backing, Caller, Elsewhere, Node
+from ipfsfs.view.nodes import NodeTable
+from ipfsfs.view.records import Records
+from ipfsfs.view.upkeep.upkeep import Upkeep
 
 LONG_S: Final = 86_400.0
-"""How long the kernel may trust what is immutable (H22)."""
+"""How long the kernel may trust files and links that are immutable (H22): to open one compares it."""
 SHORT_S: Final = 1.0
-"""How long it may trust everything else, absence included: others may write beneath the view."""
-_UNTOLD: Final = 1
-"""`Node.told` where an open has to have the kernel look again: no stamp has this value."""
+"""How long it may trust everything else, directories and absence included: others may write beneath the view."""
 _LARGE: Final = 64 * 1024 * 1024
 """Closing the last descriptor of a removed file frees its blocks; for one larger than this that is worth a thread."""
 
@@ -35,25 +32,20 @@ class Entry(NamedTuple):
     """A name's file and attributes, and for how many seconds the kernel may trust them."""
 
     node: Node
-    st: os.stat_result
+    attributes: Attributes
     timeout_s: float
 
 
 @dataclass(slots=True)
 class Names:
-    """The namespace of the view. `on_changed` hears of a file that may want sealing, `on_moved` of a directory,
-    `on_gone` of the path of a file that stands there no longer, if something was wrong with it."""
+    """The namespace of the view."""
 
     nodes: NodeTable
-    handles: Handles
-    seals: Seals
-    promises: Promises
+    resident: Backing
+    elsewhere: Elsewhere
+    records: Records
+    upkeep: Upkeep
     ownership: Ownership
-    on_changed: Callable[[Node], None]
-    on_moved: Callable[[Node], None]
-    on_gone: Callable[[bytes], None]
-    last_removal: float = -math.inf
-    """When a file last lost its last name (s, monotonic): until the kernel has forgotten it, it keeps its blocks."""
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
 
     def lookup(self, parent: Node, name: bytes) -> Entry | None:
@@ -66,24 +58,36 @@ class Names:
 
     def found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         """The entry of what was just seen under a name."""
-        return self._trusted(self.nodes.adopt(parent, name, st), parent, name, st)
+        backing = self._backing_of_link(parent, name, st) if stat_.S_ISLNK(st.st_mode) else self.resident
+        return self._trusted(self.nodes.adopt(parent, name, st, backing), parent, name, st)
+
+    def _backing_of_link(self, parent: Node, name: bytes, st: os.stat_result) -> Backing:
+        """What backs a link in the plain directory. Lookups and listings decide it here, and nothing else does."""
+        if self.elsewhere.may_be_one(st) and self.nodes.place(parent).may_be_elsewhere(name):
+            node = self.nodes.find(st.st_dev, st.st_ino)
+            found = self.elsewhere.at(node, self.nodes.directory_fd(parent), name, st)
+            if found is not None:
+                return found
+        return self.resident
 
     def known(self, node: Node) -> Entry:
         """The entry of a node, by the name it is known by. Raises OSError; ESTALE where that reaches another file."""
         st = self.nodes.stat(node)
         if node.parent is None or node.held >= 0:
-            return Entry(node, st, SHORT_S)
+            return Entry(node, node.backing.shown(st), SHORT_S if node.backing.is_settled else 0.0)
         return self._trusted(node, node.parent, node.name, st)
 
     def _trusted(self, node: Node, parent: Node, name: bytes, st: os.stat_result) -> Entry:
-        mark = stamp(st)
-        if node.told not in (0, mark):
-            node.renew = True
-        node.told = mark
-        place = self.nodes.place(parent)
-        if classify.immutable(place, name, stat_.S_ISLNK(st.st_mode)) and not self.promises.open(st):
-            return Entry(node, st, LONG_S)
-        return Entry(node, st, SHORT_S)
+        node.cache.told(st)
+        backing = node.backing
+        if not backing.is_settled:
+            return Entry(node, backing.shown(st), 0.0)
+        kept = (
+            self.nodes.place(parent).is_immutable(name, is_link=stat_.S_ISLNK(st.st_mode))
+            and not stat_.S_ISDIR(st.st_mode)
+            and not self.upkeep.is_unverified(st)
+        )
+        return Entry(node, backing.shown(st), LONG_S if kept else SHORT_S)
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a directory. Raises OSError."""
@@ -100,30 +104,39 @@ class Names:
         return self._made(parent, name, entries.stat(fd, name))
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
-        """Make a symlink. Raises OSError."""
+        """Make a symlink, be it one that stands for a file which is not here: that is answered as the link that the
+        kernel expects, and is a file when it is looked up. Raises OSError; EPERM where another user than the view's own
+        would have content fetched (H41)."""
         fd = self.nodes.directory_fd(parent)
+        is_placeholder = self.nodes.place(parent).may_be_elsewhere(name) and self.elsewhere.is_reference(target)
+        if is_placeholder and caller.uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, "only who mounted the view may have content fetched into it")
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
             entries.symlink(target, fd, name)
-        return self.found(parent, name, entries.stat(fd, name))
+        st = entries.stat(fd, name)
+        entry = self.found(parent, name, st)
+        return Entry(entry.node, st, 0.0) if is_placeholder else entry
 
-    def create(self, parent: Node, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Entry, int]:
+    def create(self, parent: Node, name: bytes, access: Access, mode: int, caller: Caller) -> tuple[Entry, int]:
         """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
         # Asked for with another descriptor: once the file is made, it is too late to refuse it one.
         os.close(self.nodes.for_worker(os.dup(self.nodes.root.held)))
         dir_fd = self.nodes.directory_fd(parent)
         with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            fd = entries.create(dir_fd, name, flags & PASSED_ON, stat_.S_IMODE(mode))
+            fd = entries.create(dir_fd, name, access.flags, stat_.S_IMODE(mode))
         return self._made(parent, name, os.fstat(fd)), fd
 
     def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         entry = self.found(parent, name, st)
-        self.promises.made(entry.node, self.nodes.place(parent), name)
-        self.on_changed(entry.node)
+        self.upkeep.made(entry.node, parent, name)
         # Whatever its name is: it is being written, and may have to go when a promise proves broken.
         return entry._replace(timeout_s=SHORT_S)
 
-    def link(self, node: Node, parent: Node, name: bytes) -> Entry:
+    async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
         """Give a file a second name. Raises OSError."""
+        await node.backing.resident(node)
+        with self.nodes.looked(node) as fd:
+            await self.upkeep.about_to_be_named(parent, name, fd)
         before = self.nodes.stat(node)
         if node.held >= 0:
             dst_fd = self.nodes.directory_fd(parent)
@@ -133,20 +146,8 @@ class Names:
             src_fd, dst_fd = self.nodes.two_directory_fds(node.parent, parent)
             entries.link(src_fd, node.name, dst_fd, name)
         st = entries.stat(dst_fd, name)
-        self._carry_over(before, st, parent, name)
-        self.promises.named(parent, name, st)
+        self.records.named(before, st, self.nodes.place(parent).classify(name))
         return self.found(parent, name, st)
-
-    def _carry_over(self, before: os.stat_result, after: os.stat_result, parent: Node, name: bytes) -> None:
-        """A file has a new name: its seal goes on holding, except where the name says that it is never sealed (H36)."""
-        if classify.kind(self.nodes.place(parent), name) in (classify.Kind.SECRET, classify.Kind.SCRATCH):
-            if stat_.S_ISREG(after.st_mode):
-                self.seals.drop(after.st_ino)
-        else:
-            self.seals.restamp(before, after)
-        node = self.nodes.find(after.st_dev, after.st_ino)
-        if node is not None:
-            carry_over(node, before, after)
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
@@ -162,88 +163,10 @@ class Names:
         try:
             before = os.fstat(fd)
             remove(dir_fd, name)
-            fd = self._unnamed(parent, name, fd, before)
+            fd = self.records.unnamed(parent, name, fd, before)
         finally:
             if fd >= 0:
                 os.close(fd)
-
-    def _unnamed(self, parent: Node, name: bytes, fd: int, before: os.stat_result) -> int:
-        """`name` no longer stands for the file that `fd` holds. Returns `fd`, or -1 when its node has taken it over."""
-        self._gone(parent, name)
-        st = os.fstat(fd)
-        node = self.nodes.find(st.st_dev, st.st_ino)
-        if st.st_nlink:
-            self.seals.restamp(before, st)
-        if node is None:
-            return fd
-        carry_over(node, before, st)
-        if node.parent is parent and node.name == name:
-            self.nodes.unnamed(node, fd)
-            fd = -1
-        if stat_.S_ISREG(st.st_mode) and st.st_nlink == 0:
-            self.seals.drop(st.st_ino)
-            self.promises.finished(st.st_ino)
-            self.last_removal = time.monotonic()
-        return fd
-
-    def _gone(self, parent: Node, name: bytes) -> None:
-        if self.seals.ledger.any_finding:
-            above = self.nodes.path(parent)
-            path = above + b"/" + name if above else name
-            if self.seals.is_found(path):
-                self.on_gone(path)
-
-    async def rename(
-        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
-    ) -> None:
-        """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
-        src_fd, dst_fd = self.nodes.two_directory_fds(parent, new_parent)
-        before = entries.stat(src_fd, name)
-        if stat_.S_ISREG(before.st_mode) and not flags & syscalls.RENAME_EXCHANGE:
-            await self.promises.check(parent, name, before, new_parent, new_name)
-            # Descriptors of directories are kept for as long as nobody waits.
-            src_fd, dst_fd = self.nodes.two_directory_fds(parent, new_parent)
-        node = self.nodes.find(before.st_dev, before.st_ino)
-        replaced = -1
-        with suppress(FileNotFoundError):
-            replaced = entries.look(dst_fd, new_name)
-        try:
-            target = os.fstat(replaced) if replaced >= 0 else None
-            entries.rename(src_fd, name, dst_fd, new_name, flags)
-            if target is not None and (target.st_dev, target.st_ino) == (before.st_dev, before.st_ino):
-                return  # two names of one file: rename(2) does nothing
-            if flags & syscalls.RENAME_EXCHANGE:
-                self._exchanged(target, parent, name, src_fd)
-                self._gone(new_parent, new_name)
-            elif replaced >= 0 and target is not None:
-                replaced = self._unnamed(new_parent, new_name, replaced, target)
-        finally:
-            if replaced >= 0:
-                os.close(replaced)
-        after = entries.stat(dst_fd, new_name)
-        if (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
-            return
-        self._gone(parent, name)
-        self._carry_over(before, after, new_parent, new_name)
-        if flags & syscalls.RENAME_EXCHANGE:
-            self.promises.named(new_parent, new_name, after)
-        if node is not None:
-            directory = stat_.S_ISDIR(after.st_mode)
-            self.nodes.moved(node, new_parent, new_name, directory=directory)
-            (self.on_moved if directory else self.on_changed)(node)
-
-    def _exchanged(self, before: os.stat_result | None, parent: Node, name: bytes, dir_fd: int) -> None:
-        """What stood at the other name has got this one."""
-        after = entries.stat(dir_fd, name)
-        if before is None or (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
-            return
-        self._carry_over(before, after, parent, name)
-        self.promises.named(parent, name, after)
-        node = self.nodes.find(after.st_dev, after.st_ino)
-        if node is not None:
-            directory = stat_.S_ISDIR(after.st_mode)
-            self.nodes.moved(node, parent, name, directory=directory)
-            (self.on_moved if directory else self.on_changed)(node)
 
     def readlink(self, node: Node) -> bytes:
         """The target of a symlink. Raises OSError."""
@@ -253,9 +176,8 @@ class Names:
         return entries.readlink(self.nodes.directory_fd(node.parent), node.name)
 
     def unlisted(self, entry: Entry) -> None:
-        """An entry did not fit into the answer: the kernel has no reference to it, and was told nothing."""
-        if entry.node.renew:
-            entry.node.told = _UNTOLD
+        """An entry did not fit into the answer: the kernel has no reference to it, and learnt nothing of it."""
+        entry.node.cache.lost()
         fd = self.nodes.forget(entry.node.number, 0)
         if fd >= 0:
             os.close(fd)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ipfsfs.hubcache.classify import Place, enter
+from ipfsfs.caches.place import Place
 from ipfsfs.plain import entries
 from ipfsfs.plain.directory import PlainDirectory
-
-if TYPE_CHECKING:
-    from ipfsfs.view.handles import OpenFile
+from ipfsfs.view.backing import Backing, Node, stale
 
 ROOT: Final = 1
 """The number of the root, fixed by the FUSE protocol."""
@@ -32,38 +32,6 @@ _RESERVED: Final = 32
 """Descriptors that no worker gets: commands, the sealer's start, and calls that need one for a moment live on them."""
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    """A file, directory or link that the kernel holds a reference to."""
-
-    number: int
-    ino: int
-    dev: int
-    parent: Node | None
-    name: bytes
-    lookups: int = 0
-    held: int = -1
-    """An O_PATH descriptor, from the moment the last name known here goes until the kernel forgets the node."""
-    withdrawn: bool = False
-    """Moved to quarantine: nobody may open it by a name that the kernel has not forgotten yet (H23)."""
-    file: OpenFile | None = None
-    told: int = 0
-    """What the kernel knows of size and times, as a `stamp`; 0 where it knows nothing, or nobody knows what."""
-    renew: bool = False
-    """What the kernel has cached of the content may be old, and is not to be kept by the next open."""
-    refused: set[int] | None = None
-    """Threads whose open was answered ESTALE, at which the kernel looks once more for them, and no more than once."""
-    listed: int = 0
-    """For a directory: what it was when the listing that the kernel keeps was made, as `told`; 0 when there is none."""
-    place: Place | None = None
-    epoch: int = -1
-
-
-def stale() -> OSError:
-    """What makes the kernel look a name up again."""
-    return OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-
 @dataclass(slots=True)
 class NodeTable:
     """All nodes, and how to reach their files."""
@@ -72,6 +40,8 @@ class NodeTable:
     root_place: Place
     descriptor_limit: int = 1024
     """How many descriptors the process may have."""
+    moves: int = 0
+    """How often a directory or a placeholder was renamed: who walked meanwhile may have missed it in both places."""
     root: Node = field(init=False)
     _numbers: dict[int, Node] = field(default_factory=dict)
     _aliases: dict[tuple[int, int], Node] = field(default_factory=dict)
@@ -79,8 +49,9 @@ class NodeTable:
     _next: int = _OURS
     _epoch: int = 0
 
-    def __post_init__(self) -> None:
-        self.root = Node(ROOT, self.plain.ino, self.plain.dev, None, b"", lookups=1, held=self.plain.fd)
+    def begin(self, backing: Backing) -> None:
+        """Enter the root, which has this backing; before anything else."""
+        self.root = Node(ROOT, self.plain.ino, self.plain.dev, None, b"", backing, lookups=1, held=self.plain.fd)
         self._numbers[ROOT] = self.root
         self._aliases[(self.plain.dev, self.plain.ino)] = self.root
 
@@ -101,38 +72,58 @@ class NodeTable:
                 return node
         return self._aliases.get((dev, ino)) if self._aliases else None
 
-    def adopt(self, parent: Node, name: bytes, st: os.stat_result) -> Node:
+    def adopt(self, parent: Node, name: bytes, st: os.stat_result, backing: Backing) -> Node:
         """The node of what was just found under a name; made where there is none, and told its newest name."""
         node = self.find(st.st_dev, st.st_ino)
         if node is None:
-            return self._add(parent, name, st)
+            return self._add(parent, name, st, backing)
+        node.backing = backing
         if node.parent is not parent or node.name != name:
             if node is self.root:
                 return node
             node.parent, node.name = parent, name
             node.epoch = -1
-            node.withdrawn = False
-        if node.held >= 0 and node is not self.root:
-            os.close(node.held)
-            node.held = -1
+        if node is not self.root:
+            self._has_name(node)
         return node
 
-    def _add(self, parent: Node, name: bytes, st: os.stat_result) -> Node:
+    def _has_name(self, node: Node) -> None:
+        """The name that a node is known by stands for its file: nothing else is needed to reach it."""
+        node.withdrawn = False
+        if node.held >= 0:
+            os.close(node.held)
+            node.held = -1
+
+    def _add(self, parent: Node, name: bytes, st: os.stat_result, backing: Backing) -> Node:
         ino, dev = st.st_ino, st.st_dev
         if dev == self.plain.dev and ROOT < ino < _OURS and ino not in self._numbers:
-            node = Node(ino, ino, dev, parent, name)
+            node = Node(ino, ino, dev, parent, name, backing)
         else:
-            node = Node(self._next, ino, dev, parent, name)
+            node = Node(self._next, ino, dev, parent, name, backing)
             self._next += 1
             self._aliases[(dev, ino)] = node
         self._numbers[node.number] = node
         return node
 
-    def replaced(self, node: Node) -> None:
-        """Its inode number now stands for another file: keep the number for the kernel, let go of the inode."""
+    def detach(self, node: Node) -> None:
+        """The names by which the kernel knows a node must not reach its file any more: where that is found again, by
+        whatever name, it is another node. The node keeps its number, and what it holds."""
         if self._aliases.get((node.dev, node.ino)) is node:
             del self._aliases[(node.dev, node.ino)]
         node.ino = 0
+
+    def knows(self, node: Node) -> bool:
+        """Whether the kernel has references to a node."""
+        return self._numbers.get(node.number) is node
+
+    def rebind(self, node: Node, st: os.stat_result) -> None:
+        """Another file, as `st` says, took the place of a node's at its name: it goes on as this node, by its number
+        (H12)."""
+        if self._aliases.get((node.dev, node.ino)) is node:
+            del self._aliases[(node.dev, node.ino)]
+        node.dev, node.ino, node.own = st.st_dev, st.st_ino, -1
+        if node.number != node.ino or node.dev != self.plain.dev:
+            self._aliases[(node.dev, node.ino)] = node
 
     def forget(self, number: int, lookups: int) -> int:
         """Give back references of the kernel's; returns a descriptor to close, or -1."""
@@ -140,12 +131,19 @@ class NodeTable:
         if node is None or node is self.root:
             return -1
         node.lookups -= lookups
-        if node.lookups > 0 or node.file is not None:
+        if node.lookups > 0 or node.own >= 0:
             return -1
         return self.drop(node)
 
+    def closed(self, node: Node) -> None:
+        """The file of a node is open no longer: that may have been the last reference to it."""
+        if node.lookups <= 0:
+            descriptor = self.drop(node)
+            if descriptor >= 0:
+                os.close(descriptor)
+
     def drop(self, node: Node) -> int:
-        """Take a node that nobody refers to out of the table; returns a descriptor to close, or -1."""
+        """Take a node without references out of the table; returns a descriptor to close, or -1."""
         if self._numbers.get(node.number) is node:
             del self._numbers[node.number]
         if self._aliases.get((node.dev, node.ino)) is node:
@@ -154,6 +152,8 @@ class NodeTable:
         if cached >= 0:
             os.close(cached)
         held, node.held = node.held, -1
+        if held >= 0:
+            node.ino = 0  # as `detach`: its name is gone, and tasks that know the node must see that
         return held
 
     def directory_fd(self, node: Node) -> int:
@@ -190,6 +190,34 @@ class NodeTable:
         self.make_room(fd)
         return fd
 
+    def confirm(self, node: Node) -> os.stat_result:
+        """The attributes of a directory that still has the path it is known by. Raises OSError; ESTALE where it, or one
+        above it, was removed, renamed or replaced beneath the view."""
+        if node.held >= 0:
+            return os.fstat(node.held)
+        found = None
+        at = node
+        try:
+            while at.parent is not None and at.held < 0:
+                st = self.stat(at)
+                found = found or st
+                at = at.parent
+        except OSError:
+            self._release_descriptors(node)
+            raise
+        if found is None:
+            raise stale()
+        return found
+
+    def _release_descriptors(self, node: Node) -> None:
+        """Close the cached descriptors of a directory and of those above it, some of which reach what is gone."""
+        at: Node | None = node
+        while at is not None:
+            fd = self._descriptors.pop(at, -1)
+            if fd >= 0:
+                os.close(fd)
+            at = at.parent
+
     def two_directory_fds(self, one: Node, other: Node) -> tuple[int, int]:
         """Descriptors of two directories, for one call by both. Raises OSError; EMFILE where there is no room for the
         paths of both, which are deeper than any that are of use."""
@@ -221,8 +249,8 @@ class NodeTable:
         """The attributes of a node's file, as they are now. Raises OSError; ESTALE where its name reaches another."""
         if node.held >= 0:
             return os.fstat(node.held)
-        if node.file is not None and (own := node.file.own) >= 0:
-            return os.fstat(own)
+        if node.own >= 0:
+            return os.fstat(node.own)
         if node.parent is None:
             raise stale()
         try:
@@ -249,11 +277,33 @@ class NodeTable:
             raise stale()
         return fd
 
-    def reach(self, node: Node) -> int:
-        """A new descriptor of a node's file to set attributes by, also where it is open and the name is another's."""
-        if node.file is not None and (own := node.file.own) >= 0:
-            return os.dup(own)
-        return self.look(node)
+    @contextmanager
+    def looked(self, node: Node) -> Iterator[int]:
+        """The same for as long as the block runs. Raises OSError."""
+        fd = self.look(node)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def held_at(self, parent: Node, name: bytes) -> Iterator[int]:
+        """An O_PATH descriptor of what stands at a name, for as long as the block runs. Raises OSError."""
+        fd = entries.look(self.directory_fd(parent), name)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def reached(self, node: Node) -> Iterator[int]:
+        """A descriptor of a node's file to set attributes by while the block runs, also where it is open and the name
+        is another file's. Raises OSError as `stat`."""
+        fd = os.dup(node.own) if node.own >= 0 else self.look(node)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def unnamed(self, node: Node, held: int) -> None:
         """The name a node was known by is gone: hold on to its file by a descriptor, which becomes ours."""
@@ -265,11 +315,15 @@ class NodeTable:
     def moved(self, node: Node, parent: Node, name: bytes, *, directory: bool) -> None:
         """A node was renamed; below a directory every place may have changed with it."""
         node.parent, node.name = parent, name
+        self._has_name(node)
+        self.moves += directory or not node.backing.is_settled
         if directory:
             self._epoch += 1
 
     def place(self, node: Node) -> Place:
         """What part of a Hugging Face cache a directory node is."""
+        if node.epoch == self._epoch and node.place is not None:
+            return node.place
         unknown: list[Node] = []  # a tree may be deeper than Python's stack
         at: Node | None = node
         while at is not None and (at.epoch != self._epoch or at.place is None):
@@ -278,7 +332,7 @@ class NodeTable:
         place = at.place if at is not None and at.place is not None else self.root_place
         for below in reversed(unknown):
             if below.parent is not None:
-                place = enter(place, below.name)
+                place = place.enter(below.name)
             below.place, below.epoch = place, self._epoch
         return place
 
@@ -290,6 +344,11 @@ class NodeTable:
             parts.append(at.name)
             at = at.parent
         return b"/".join(reversed(parts))
+
+    def path_of(self, parent: Node, name: bytes) -> bytes:
+        """The path from the root to a name in a directory."""
+        above = self.path(parent)
+        return above + b"/" + name if above else name
 
     def close(self) -> None:
         """Close every descriptor held for a node."""

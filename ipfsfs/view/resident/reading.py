@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,12 +18,11 @@ import trio
 import trio.lowlevel
 import xxhash
 
-from ipfsfs.errors import IntegrityError
-from ipfsfs.plain import syscalls
+from ipfsfs.plain import content
 from ipfsfs.store.seal import UNIT, Seal
-from ipfsfs.view.handles import Handle, OpenFile
-from ipfsfs.view.nodes import NodeTable
-from ipfsfs.view.seals import Seals
+from ipfsfs.store.seals import Seals
+from ipfsfs.view.open_files import OpenFile
+from ipfsfs.view.upkeep.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +37,20 @@ _THREADS_FOR_ONE: Final = 8
 
 @dataclass(slots=True)
 class Reader:
-    """Serves READs. `on_changed` is told of a file that somebody changed beneath, `on_rot` of a unit that rotted."""
+    """Serves READs of all resident files."""
 
-    nodes: NodeTable
     seals: Seals
+    upkeep: Upkeep
     boot: str
-    on_changed: Callable[[OpenFile], None]
-    on_rot: Callable[[OpenFile, Seal, int], None]
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_LARGEST_READ + 2 * UNIT)))
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
     _asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_THREADS))
 
-    def now(self, handle: Handle, offset: int, size: int) -> memoryview | None:
-        """What was asked for, if the page cache has it and it is what it should be; else None: `later` has to do it.
+    def read_nowait(self, file: OpenFile, fd: int, offset: int, size: int) -> memoryview | None:
+        """What was asked for, if the page cache has it and it is what it should be; else None: `read` has to do it.
 
         What is returned is only valid until the next call: it lies in one buffer, which is reused.
         """
-        file = handle.file
         sums = file.sums
         if sums is None:
             start, want = offset, size
@@ -65,50 +59,58 @@ class Reader:
             start = offset - offset % UNIT
             end = -(-(offset + size) // UNIT) * UNIT
             want = min(end, max(file.seal.size, offset + size)) - start
-        if not file.how and not _in_memory(handle.fd, start, want):
+        if not file.nowait and not content.in_memory(fd, start, want):
             return None
         buffer = self._buffer[:want]
         try:
-            got = os.preadv(handle.fd, [buffer], start, file.how)
+            got = content.read(fd, buffer, start, file.nowait)
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or not file.how:
+            if error.errno != errno.EOPNOTSUPP or not file.nowait:
                 raise
-            file.how = 0
-            return self.now(handle, offset, size)
-        if got < want and start + got != os.fstat(handle.fd).st_size:
+            file.nowait = 0
+            return self.read_nowait(file, fd, offset, size)
+        if got < want and start + got != content.stat(fd).st_size:
             return None
         if sums is not None and self._first_bad(buffer[:got], start, sums, file.seal) >= 0:
             return None
         file.next = offset + size
         if file.asked and file.asked - _AHEAD // 2 < file.next <= file.asked:
-            self._ask_ahead(file, handle.fd)
+            self._ask_ahead(file, fd)
         return buffer[offset - start : min(got, offset - start + size)]
 
     def _ask_ahead(self, file: OpenFile, fd: int) -> None:
         """Have the disk read what a sequential reader comes to next, while it is served what is here.
 
-        A task would begin only when the loop has answered all that is there to answer, which is too late; and nobody
-        waits for this, at the end of the view neither.
+        A task would begin only when the loop has answered all pending requests, which is too late. Nobody waits for
+        this, not even the end of the view; where it cannot be done, the next READ waits for the disk instead.
         """
-        asked, file.asked = file.asked, file.asked + _AHEAD
         if not self._asking.acquire(blocking=False):
             return
-        own = os.dup(fd)  # the reader may be gone by then
+        try:
+            own = os.dup(fd)  # the reader may be gone by then
+        except OSError:  # no descriptor is left
+            self._asking.release()
+            return
+        asked, file.asked = file.asked, file.asked + _AHEAD
 
         def ask() -> None:
             try:
-                os.posix_fadvise(own, asked, _AHEAD, os.POSIX_FADV_WILLNEED)
+                content.will_need(own, asked, _AHEAD)
             finally:
                 os.close(own)
                 self._asking.release()
 
-        trio.lowlevel.start_thread_soon(ask, _pass_over, "ask-ahead")
+        try:
+            trio.lowlevel.start_thread_soon(ask, _pass_over, "ask-ahead")
+        except RuntimeError:  # no thread is left
+            os.close(own)
+            self._asking.release()
 
-    async def later(self, handle: Handle, offset: int, size: int) -> memoryview:
+    async def read(self, file: OpenFile, fd: int, offset: int, size: int) -> memoryview:
         """What was asked for, from the disk. Raises OSError, and IntegrityError where the bytes are rotten."""
-        file, seal, sums = handle.file, handle.file.seal, handle.file.sums
+        seal, sums = file.seal, file.sums
         start = offset - offset % UNIT
         want = -(-(offset + size) // UNIT) * UNIT - start
         ahead = 0
@@ -120,12 +122,12 @@ class Reader:
             file.cold = trio.CapacityLimiter(_THREADS_FOR_ONE)
         async with file.cold:
             data = memoryview(
-                await trio.to_thread.run_sync(_read_whole, handle.fd, start, want, ahead, limiter=self._limiter)
+                await trio.to_thread.run_sync(content.read_whole, fd, start, want, ahead, limiter=self._limiter)
             )
         if sums is not None and seal is not None:
             bad = self._first_bad(data, start, sums, seal)
             if bad >= 0:
-                self._judge(handle, seal, bad)
+                self._judge(file, fd, seal, bad)
         return data[offset - start : offset - start + size]
 
     @staticmethod
@@ -144,64 +146,23 @@ class Reader:
             unit += 1
         return -1
 
-    def _judge(self, handle: Handle, seal: Seal, unit: int) -> None:
-        """Bytes differ from what was sealed: has somebody written, or did the disk forget? Raises IntegrityError."""
-        file = handle.file
+    def _judge(self, file: OpenFile, fd: int, seal: Seal, unit: int) -> None:
+        """Bytes differ from what was sealed: were they written, or did the disk forget? Raises IntegrityError."""
         if file.seal is None or file.seal.seal_id != seal.seal_id:
-            return  # somebody has written while this was read
+            return  # written while this was read
         seal = file.seal  # with the ctime of now
-        if not seal.agrees(os.fstat(handle.fd)):
-            file.seal = file.sums = None
-            self.seals.drop(seal.ino)
-            self.on_changed(file)
-            return
-        path = os.fsdecode(self.nodes.path(file.node))
-        if not seal.vouches(self.boot):
-            log.warning("%s: changed or rotten since it was sealed, nobody can tell which: served as it is", path)
-            file.seal = file.sums = None
-            self.seals.drop(seal.ino)
-            self.on_changed(file)
-            return
-        self.on_rot(file, seal, unit)
-        raise IntegrityError(
-            f"{path}: bytes {unit * UNIT} to {min((unit + 1) * UNIT, seal.size)} are not what was written there",
-            hint=f"The disk returned other bytes than were sealed. Remove the file and download it again: rm {path!r}",
-        )
-
-
-def attach(file: OpenFile, seal: Seal | None) -> None:
-    """Have reads of a file checked against a seal, or no longer."""
-    file.seal = seal
-    file.sums = memoryview(seal.sums).cast("Q") if seal is not None else None
-
-
-def _in_memory(fd: int, offset: int, length: int) -> bool:
-    """Whether a span can be read without waiting, for filesystems that cannot be asked to read without waiting.
-
-    On tmpfs everything is in memory; a network's filesystem may let a read of what is not wait for ever.
-    """
-    first = offset - offset % mmap.PAGESIZE
-    length = min(offset + length, os.fstat(fd).st_size) - first
-    try:
-        return length <= 0 or 0 not in syscalls.resident_pages(fd, first, length)
-    except OSError:
-        return False
+        agrees = seal.identity.agrees(content.stat(fd))
+        if agrees and seal.vouches(self.boot):
+            raise self.upkeep.found_rotten(file.node, seal, unit)
+        if agrees:
+            log.warning(
+                "%s: changed or rotten since it was sealed, which of both cannot be told: served as it is",
+                os.fsdecode(self.upkeep.nodes.path(file.node)),
+            )
+        file.attach(None)
+        self.seals.lapse(seal.ino)
+        self.upkeep.found_changed(file.node)
 
 
 def _pass_over(_: object) -> None:
     """What came of asking ahead: whether or not the disk heard it, what it asked for is read when it is wanted."""
-
-
-def _read_whole(fd: int, start: int, want: int, ahead: int) -> bytes:
-    """`want` bytes from `start`, fewer only at the end of the file; the disk is told to read `ahead` more."""
-    if ahead:
-        os.posix_fadvise(fd, start + want, ahead, os.POSIX_FADV_WILLNEED)
-    data = os.pread(fd, want, start)
-    if len(data) == want or not data:
-        return data
-    parts = [data]
-    got = len(data)
-    while got < want and (data := os.pread(fd, want - got, start + got)):
-        parts.append(data)
-        got += len(data)
-    return b"".join(parts)

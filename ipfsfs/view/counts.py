@@ -1,0 +1,23 @@
+"""What a view counts of the kernel's requests. To count costs an addition: nothing is timed, and nothing waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the view was mounted.
+
+    `reads`: READs that were answered with bytes, `read_bytes` of them; `waited_reads`: those of all READs that could
+    not be answered at once from memory; `failed_reads`: those that were answered with an error.
+    """
+
+    lookups: int = 0
+    opens: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    waited_reads: int = 0
+    failed_reads: int = 0
+    writes: int = 0
+    written_bytes: int = 0

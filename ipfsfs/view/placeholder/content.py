@@ -1,0 +1,153 @@
+"""The content of a placeholder, as a handle holds it: leaves of an extent, checked, and fetched where they are missing.
+
+Once the file is resident, be it that it was hydrated or that this handle is to write to it, the handle holds the
+resident file's content and passes everything on.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import IntegrityError
+from ipfsfs.exchange.load import Load
+from ipfsfs.unixfs.reference import Reference
+from ipfsfs.view.access import Access
+from ipfsfs.view.backing import Caller, Content, Node
+from ipfsfs.view.placeholder.serving import Serving
+
+_NOTHING: Final = memoryview(b"")
+_TRIES: Final = 3
+"""How often a leaf is read that rotted in the store, or whose extent became another's file, before it is given up."""
+
+
+@dataclass(slots=True, eq=False)
+class PlaceholderContent:
+    """One open of a placeholder."""
+
+    node: Node
+    reference: Reference
+    serving: Serving
+    access: Access
+    caller: Caller
+    _load: Load | None = None
+    _resident: Content | None = None
+    _turning: trio.Lock = field(default_factory=trio.Lock)
+
+    def read_nowait(self, offset: int, size: int) -> memoryview | None:
+        """As `Content`: what lies in one leaf that was read of late."""
+        if self._resident is not None:
+            return self._resident.read_nowait(offset, size)
+        size = min(size, self.reference.size - offset)
+        if size <= 0:
+            return _NOTHING
+        load = self._load
+        if load is None or load.is_retired or self.node.backing.is_settled:
+            return None
+        index = load.table.index_at(offset)
+        leaf = self.serving.leaves.get(load, index)
+        within = offset - load.table[index].offset
+        return leaf[within : within + size] if leaf is not None and within + size <= len(leaf) else None
+
+    async def read(self, offset: int, size: int) -> memoryview:
+        """As `Content`."""
+        if self.node.backing.is_settled:
+            return await (await self._turned()).read(offset, size)
+        self.serving.hydrating.refuse_what_is_refused(self.node)
+        size = min(size, self.reference.size - offset)
+        if size <= 0:
+            return _NOTHING
+        data = bytearray(size)
+        at = offset
+        with self.serving.failures_logged(self.node):
+            while at < offset + size:
+                begin, leaf = await self._leaf_at(at, offset + size)
+                part = leaf[at - begin : offset + size - begin]
+                data[at - offset : at - offset + len(part)] = part
+                at += len(part)
+        return memoryview(data)
+
+    async def _leaf_at(self, offset: int, end: int) -> tuple[int, memoryview]:
+        """Where the leaf begins that holds a byte, and its bytes; what a read needs up to `end` is asked for as well.
+
+        Raises IntegrityError, NotHere.
+        """
+        for tries in range(_TRIES):
+            load = await self._loaded()
+            index = load.table.index_at(offset)
+            await self.serving.loads.have(load, index, load.table.index_at(end - 1))
+            try:
+                return load.table[index].offset, await self.serving.leaves.read(load, index)
+            except IntegrityError:
+                if tries + 1 == _TRIES:
+                    raise
+        raise AssertionError
+
+    async def _loaded(self) -> Load:
+        async with self._turning:
+            if self._load is not None and self._load.is_retired:
+                self._forget_load()
+            if self._load is None:
+                self._load = await self.serving.loads.open(self.reference)
+                self.serving.hydrating.is_for(self._load, self.node)
+            return self._load
+
+    async def _turned(self) -> Content:
+        """The content of the resident file that the placeholder has become. Raises OSError."""
+        async with self._turning:
+            if self._resident is None:
+                self._resident = await self._opened()
+                self._forget_load()
+                self.serving.links.release(self.node)
+            return self._resident
+
+    async def _opened(self) -> Content:
+        try:
+            opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
+        except OSError as error:
+            if error.errno != errno.ESTALE or self.node.held >= 0:
+                raise
+            # Changed beneath meanwhile: an open of the kernel's would be refused once, so that it looks again (H22). A
+            # handle that is open stays with its file, be its name another's by now.
+            try:
+                opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
+            except OSError:
+                self.serving.links.lose_name(self.node)
+                opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
+        return opened
+
+    async def resident(self) -> Content:
+        """The content of the file as a resident one, for which all of it is fetched. Raises OSError, NotHere."""
+        await self.node.backing.resident(self.node)
+        return await self._turned()
+
+    def write_nowait(self, offset: int, data: bytes) -> int | None:
+        """As `Content`."""
+        return None if self._resident is None else self._resident.write_nowait(offset, data)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """As `Content`; the whole file is fetched first."""
+        return await (await self.resident()).write(offset, data)
+
+    async def sync(self, *, data_only: bool) -> None:
+        """As `Content`: what is not here was not changed."""
+        if self._resident is not None:
+            await self._resident.sync(data_only=data_only)
+
+    def close(self) -> None:
+        """As `Content`."""
+        if self._resident is not None:
+            self._resident.close()
+        else:
+            self._forget_load()
+            self.serving.links.release(self.node)
+
+    def _forget_load(self) -> None:
+        if self._load is not None:
+            if self.node.held >= 0:
+                self.serving.hydrating.gone(self.node, self._load)
+            self.serving.loads.close(self._load)
+            self._load = None

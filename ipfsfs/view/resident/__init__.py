@@ -1,0 +1,1 @@
+"""Resident files: ordinary, whole files in the plain directory, and directories and links."""

@@ -1,0 +1,81 @@
+"""The content of a resident file, as a handle holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from ipfsfs.plain import content
+from ipfsfs.view.nodes import NodeTable
+from ipfsfs.view.open_files import OpenFile, OpenFiles
+from ipfsfs.view.resident.breaking import Breaker
+from ipfsfs.view.resident.reading import Reader
+from ipfsfs.view.resident.writing import Opener, Writer
+from ipfsfs.view.upkeep.upkeep import Upkeep
+
+
+@dataclass(slots=True)
+class Serving:
+    """What serves the contents of all resident files."""
+
+    nodes: NodeTable
+    files: OpenFiles
+    reader: Reader
+    writer: Writer
+    breaker: Breaker
+    upkeep: Upkeep
+    fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
+
+
+@dataclass(slots=True, eq=False)
+class ResidentContent:
+    """One open of a resident file. `fd` is shared by all readers, and a writer's own."""
+
+    file: OpenFile
+    fd: int
+    writes: bool
+    opener: Opener
+    serving: Serving
+
+    def read_nowait(self, offset: int, size: int) -> memoryview | None:
+        """As `Content`."""
+        return self.serving.reader.read_nowait(self.file, self.fd, offset, size)
+
+    async def read(self, offset: int, size: int) -> memoryview:
+        """As `Content`."""
+        return await self.serving.reader.read(self.file, self.fd, offset, size)
+
+    def write_nowait(self, offset: int, data: bytes) -> int | None:
+        """As `Content`."""
+        return self.serving.writer.write_nowait(self.file, self.fd, self.opener, offset, data)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """As `Content`."""
+        return await self.serving.writer.write(self.file, self.fd, self.opener, offset, data)
+
+    async def sync(self, *, data_only: bool) -> None:
+        """As `Content`."""
+        await trio.to_thread.run_sync(_sync, self.fd, data_only, limiter=self.serving.fsync_limiter)
+
+    def close(self) -> None:
+        """As `Content`; the last writer's going makes the file due for sealing."""
+        file, serving = self.file, self.serving
+        if self.writes:
+            file.remove_writer(self.fd)
+            if not file.writers:
+                if file.breaking is None:  # else it is being truncated by its name, which is not decided yet
+                    serving.breaker.unchanged(file)
+                if file.written:
+                    file.written = False
+                    serving.upkeep.last_writer_gone(file.node)
+        else:
+            file.remove_reader()
+        serving.files.release(file)
+        if not file.readers and not file.writers:
+            serving.upkeep.closed(file.node)
+            serving.nodes.closed(file.node)
+
+
+def _sync(fd: int, data_only: bool) -> None:
+    content.sync(fd, data_only=data_only)
