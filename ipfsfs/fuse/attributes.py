@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import pyfuse3
 
-from ipfsfs.view.attributes import Changes
+from ipfsfs.view.attributes import Attributes, Changes
+from ipfsfs.view.backing import Node
 from ipfsfs.view.names import SHORT_S, Entry
-from ipfsfs.view.nodes import Node
 
 
 def of_entry(entry: Entry) -> pyfuse3.EntryAttributes:
     """What LOOKUP and its kin answer."""
-    return attributes(entry.node, entry.st, entry.timeout_s)
+    return attributes(entry.node, entry.attributes, entry.timeout_s)
 
 
-def attributes(node: Node, st: os.stat_result, timeout_s: float = SHORT_S) -> pyfuse3.EntryAttributes:
+def attributes(node: Node, of: Attributes, timeout_s: float = SHORT_S) -> pyfuse3.EntryAttributes:
     """What GETATTR answers; the kernel may trust it for `timeout_s` seconds."""
     shown = pyfuse3.EntryAttributes()
     shown.st_ino = node.number
     shown.generation = 0
     shown.entry_timeout = shown.attr_timeout = timeout_s
-    shown.st_mode = st.st_mode
-    shown.st_nlink = st.st_nlink
-    shown.st_uid = st.st_uid
-    shown.st_gid = st.st_gid
-    shown.st_rdev = st.st_rdev
-    shown.st_size = st.st_size
-    shown.st_blksize = st.st_blksize
-    shown.st_blocks = st.st_blocks
-    shown.st_atime_ns = st.st_atime_ns
-    shown.st_mtime_ns = st.st_mtime_ns
-    shown.st_ctime_ns = st.st_ctime_ns
+    shown.st_mode = of.st_mode
+    shown.st_nlink = of.st_nlink
+    shown.st_uid = of.st_uid
+    shown.st_gid = of.st_gid
+    shown.st_rdev = of.st_rdev
+    shown.st_size = of.st_size
+    shown.st_blksize = of.st_blksize
+    shown.st_blocks = of.st_blocks
+    shown.st_atime_ns = of.st_atime_ns
+    shown.st_mtime_ns = of.st_mtime_ns
+    shown.st_ctime_ns = of.st_ctime_ns
     return shown
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import MountError
+from ipfsfs.plain import syscalls
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -22,6 +23,7 @@ _MS_NODEV: Final = 4
 _MS_RDONLY: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
+_AT_FDCWD: Final = -100
 SUBTYPE: Final = "ipfsfs"
 _FOR_OTHERS: Final = ",allow_other,default_permissions"
 """Where others come in, the kernel has to check permissions: the daemon may do more than they. Where only our own user
@@ -31,29 +33,31 @@ FILESYSTEM: Final = f"fuse.{SUBTYPE}"
 """The type that /proc/self/mountinfo shows."""
 
 
-def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool) -> int:
+def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool, directory: int | None = None) -> int:
     """Mount, and return the descriptor the kernel speaks on. `source` is what the mount table shows as the device.
 
-    Raises MountError, which says what is missing.
+    `directory`, where given, is a descriptor of what was found at `mountpoint`: root mounts over that and nothing else,
+    for another user may have put something else at the path. Raises MountError, which says what is missing.
     """
     if os.geteuid() == 0:
-        return _mount_as_root(mountpoint, source, allow_other, read_only)
+        return _mount_as_root(mountpoint, source, allow_other, read_only, directory)
     return _mount_as_user(mountpoint, source, allow_other, read_only)
 
 
-def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: bool) -> int:
+def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: bool, directory: int | None) -> int:
     try:
         fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise MountError(
             f"cannot open /dev/fuse: {error.strerror}", hint="Load the kernel module: modprobe fuse"
         ) from error
-    root_mode = stat.S_IFMT(mountpoint.stat().st_mode)
+    over = os.fspath(mountpoint) if directory is None else f"/proc/self/fd/{directory}"
+    root_mode = stat.S_IFMT(os.stat(over).st_mode)
     options = f"fd={fd},rootmode={root_mode:o},user_id=0,group_id=0"
     if allow_other:
         options += _FOR_OTHERS
     flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
-    if _libc.mount(os.fsencode(source), os.fsencode(mountpoint), FILESYSTEM.encode(), flags, options.encode()) != 0:
+    if _libc.mount(os.fsencode(source), os.fsencode(over), FILESYSTEM.encode(), flags, options.encode()) != 0:
         code = ctypes.get_errno()
         os.close(fd)
         raise MountError(f"cannot mount over {mountpoint}: {os.strerror(code)}")
@@ -102,9 +106,7 @@ def unmount(mountpoint: Path, *, lazy: bool) -> None:
     Raises MountError, with errno EBUSY's words where files are open.
     """
     if os.geteuid() == 0:
-        flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-        if _libc.umount2(os.fsencode(mountpoint), flags) != 0:
-            raise MountError(f"cannot unmount {mountpoint}: {os.strerror(ctypes.get_errno())}")
+        _unmount_as_root(mountpoint, lazy)
         return
     helper = shutil.which("fusermount3")
     if helper is None:
@@ -118,3 +120,19 @@ def unmount(mountpoint: Path, *, lazy: bool) -> None:
     )
     if done.returncode != 0:
         raise MountError(f"cannot unmount {mountpoint}: {done.stderr.strip().removeprefix('fusermount3: ')}")
+
+
+def _unmount_as_root(mountpoint: Path, lazy: bool) -> None:
+    """The path of a mount has no symlinks. Where it has one now, another user has put it there."""
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    parent = -1
+    try:
+        parent = syscalls.openat2(_AT_FDCWD, os.fsencode(mountpoint.parent), os.O_PATH, 0, syscalls.RESOLVE_NO_SYMLINKS)
+        target = b"/proc/self/fd/%d/%s" % (parent, os.fsencode(mountpoint.name))
+        if _libc.umount2(target, flags) != 0:
+            raise MountError(f"cannot unmount {mountpoint}: {os.strerror(ctypes.get_errno())}")
+    except OSError as error:
+        raise MountError(f"cannot unmount {mountpoint}: {error.strerror}") from error
+    finally:
+        if parent >= 0:
+            os.close(parent)

@@ -12,6 +12,7 @@ import pyfuse3
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
+from ipfsfs.view.access import Access
 from ipfsfs.view.listings import DOTS
 from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
@@ -27,11 +28,13 @@ class Operations(pyfuse3.Operations):
     def __init__(self, view: View, replies: Replies, *, acl: bool) -> None:
         super().__init__()
         self.view = view
+        self.counts = view.counts
         self.replies = replies
         self.enable_acl = acl
 
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        self.counts.lookups += 1
         entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
         if entry is None:
             return absent()
@@ -56,7 +59,7 @@ class Operations(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         node = self.view.nodes[inode]
-        return attributes(node, await self.view.attributes.set(node, changes(attr, fields), fh, ctx))
+        return attributes(node, await self.view.change(node, changes(attr, fields), fh, ctx))
 
     @answered
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
@@ -87,7 +90,7 @@ class Operations(pyfuse3.Operations):
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        entry = self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
+        entry = await self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
         return _referenced(entry)
 
     @answered
@@ -109,32 +112,48 @@ class Operations(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> None:
         nodes = self.view.nodes
-        await self.view.names.rename(nodes[parent_inode_old], name_old, nodes[parent_inode_new], name_new, flags, ctx)
+        await self.view.renames.rename(nodes[parent_inode_old], name_old, nodes[parent_inode_new], name_new, flags)
 
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        node = self.view.nodes[inode]
-        number, keep = self.view.open_now(node, flags, ctx) or await self.view.open(node, flags, ctx)
+        self.counts.opens += 1
+        node, access = self.view.nodes[inode], Access.parse(flags)
+        number, keep = self.view.open_nowait(node, access, ctx) or await self.view.open(node, access, ctx)
         return pyfuse3.FileInfo(fh=number, keep_cache=keep)
 
     @answered
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        entry, number = await self.view.create(self.view.nodes[parent_inode], name, flags, mode, ctx)
-        return pyfuse3.FileInfo(fh=number, keep_cache=True), _referenced(entry)
+        self.counts.opens += 1
+        parent = self.view.nodes[parent_inode]
+        entry, number, keep = await self.view.create(parent, name, Access.parse(flags), mode, ctx)
+        return pyfuse3.FileInfo(fh=number, keep_cache=keep), _referenced(entry)
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:
-        handle = self.view.handles.file(fh)
-        data = self.view.reader.now(handle, off, size)
-        return data if data is not None else await self.view.reader.later(handle, off, size)
+        content, counts = self.view.handles[fh], self.counts
+        try:
+            data = content.read_nowait(off, size)
+            if data is None:
+                counts.waited_reads += 1
+                data = await content.read(off, size)
+        except Exception:  # not where the request is cancelled
+            counts.failed_reads += 1
+            raise
+        counts.reads += 1
+        counts.read_bytes += len(data)
+        return data
 
     @answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        handle = self.view.handles.file(fh)
-        written = self.view.writer.now(handle, off, buf)
-        return written if written is not None else await self.view.writer.later(handle, off, buf)
+        content = self.view.handles[fh]
+        written = content.write_nowait(off, buf)
+        if written is None:
+            written = await content.write(off, buf)
+        self.counts.writes += 1
+        self.counts.written_bytes += written
+        return written
 
     @answered
     async def flush(self, fh: int) -> None:
@@ -143,11 +162,11 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def release(self, fh: int) -> None:
-        self.view.release(fh)
+        self.view.handles.release(fh)
 
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
-        await self.view.fsync(fh, data_only=datasync)
+        await self.view.handles[fh].sync(data_only=datasync)
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
@@ -170,7 +189,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self.view.fsync_directory(fh)
+        await self.view.listings.sync(fh)
 
     @answered
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
@@ -189,23 +208,28 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
-        return self.view.attributes.allows(self.view.nodes[inode], mode)
+        node = self.view.nodes[inode]
+        return node.backing.allows(node, mode)
 
     @answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        return await self.view.attributes.get_xattr(self.view.nodes[inode], name)
+        node = self.view.nodes[inode]
+        return await node.backing.get_xattr(node, name, ctx)
 
     @answered
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self.view.attributes.set_xattr(self.view.nodes[inode], name, value, ctx)
+        node = self.view.nodes[inode]
+        await node.backing.set_xattr(node, name, value, ctx)
 
     @answered
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        return self.view.attributes.list_xattrs(self.view.nodes[inode])
+        node = self.view.nodes[inode]
+        return node.backing.list_xattrs(node)
 
     @answered
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self.view.attributes.remove_xattr(self.view.nodes[inode], name)
+        node = self.view.nodes[inode]
+        node.backing.remove_xattr(node, name)
 
 
 def _referenced(entry: Entry) -> pyfuse3.EntryAttributes:

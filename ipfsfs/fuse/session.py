@@ -14,7 +14,7 @@ import pyfuse3
 import trio
 
 from ipfsfs.errors import MountError
-from ipfsfs.fuse import turns
+from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
@@ -32,12 +32,14 @@ _PATIENCE_S: Final = 10.0
 
 @dataclass(slots=True, frozen=True)
 class Where:
-    """What to mount, and how. `source` is what the mount table is to show as the device.
+    """What to mount, and how. `source` is what the mount table is to show as the device, `directory` a descriptor of
+    what is at the mount point.
 
     `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done.
     """
 
     mountpoint: Path
+    directory: int
     source: str
     allow_other: bool
     read_only: bool
@@ -56,6 +58,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     operations = Operations(view, replies, acl=where.acl)
     ended = trio.Event()
     turns.install(replies)
+    unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
         try:
@@ -69,7 +72,13 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
 async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event) -> list[str]:
     if not where.negotiate:
         return _begin_as_pyfuse3_does(operations, where, nursery, ended, "not asked for")
-    device = mount(where.mountpoint, where.source, allow_other=where.allow_other, read_only=where.read_only)
+    device = mount(
+        where.mountpoint,
+        where.source,
+        allow_other=where.allow_other,
+        read_only=where.read_only,
+        directory=where.directory,
+    )
     exchange = Exchange.prepare(device)
     serving = trio.CancelScope()
     try:
@@ -97,7 +106,9 @@ def _begin_as_pyfuse3_does(
     if where.read_only:
         options.add("ro")
     try:
-        pyfuse3.init(operations, str(where.mountpoint), options)
+        # As `mount`: root does not go by the path. fusermount3, which mounts for others, cannot go by a descriptor.
+        over = f"/proc/self/fd/{where.directory}" if os.geteuid() == 0 else str(where.mountpoint)
+        pyfuse3.init(operations, over, options)
     except (RuntimeError, UnicodeEncodeError) as error:
         raise MountError(f"pyfuse3 cannot mount over {where.mountpoint}: {error}") from error
     nursery.start_soon(_serve, trio.CancelScope(), ended)
@@ -111,7 +122,7 @@ async def _serve(scope: trio.CancelScope, ended: trio.Event) -> None:
 
 
 def raise_readahead(mount_dev: int) -> None:
-    """Let the kernel read ahead 4 MiB of a file instead of 128 KiB, as root; more than that was no faster (fuse.md)."""
+    """Let the kernel read ahead 4 MiB of a file instead of 128 KiB, as root; more than that was no faster."""
     path = f"/sys/class/bdi/{os.major(mount_dev)}:{os.minor(mount_dev)}/read_ahead_kb"
     try:
         with open(path, "w", encoding="ascii") as setting:

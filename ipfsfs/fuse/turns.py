@@ -129,7 +129,7 @@ def install(replies: Replies) -> None:
         open_nursery=_open_nursery,
         from_thread=trio.from_thread,
     )
-    pyfuse3.trio = parts  # type: ignore[attr-defined]
+    pyfuse3.trio = parts  # type: ignore[attr-defined]  # it imports trio, and names no such attribute in its stubs
 
 
 @types.coroutine
