@@ -9,22 +9,27 @@ import json
 import logging
 import logging.handlers
 import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from ipfsfs.daemon import placing
+from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.control import listen
+from ipfsfs.daemon.failure import Failure
 from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
+from ipfsfs.daemon.log_lines import STAMP
+from ipfsfs.daemon.start import Started
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.store.layout import Store
+from ipfsfs.printed import printable
+from ipfsfs.store.layout import LOG_NAME, Store
 
 _LOG_BYTES: Final = 4 * 1024 * 1024
 _PREDECESSOR_S: Final = 5.0
@@ -47,12 +52,13 @@ def main() -> int:
 
     def ready(running: Running) -> None:
         _quiet()
-        tell({"ready": {"pid": os.getpid(), "features": running.features, "degraded": running.view.seals.degraded}})
+        started = Started(os.getpid(), tuple(running.features), running.view.seals.degraded)
+        tell({"ready": encode(started)})
 
     try:
         run(config, ready, to_file=True)
     except IpfsfsError as error:
-        tell({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+        tell(encode(Failure.of(error)))
         if logging.getLogger().handlers:  # else there is no log yet, and who started us has been told
             logging.getLogger("ipfsfs").error("%s %s", error, error.hint)
         return error.exit_code
@@ -65,10 +71,11 @@ def main() -> int:
 def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> None:
     """Serve until unmounted, logging to the store or to stderr. Raises IpfsfsError where it cannot begin."""
     syscalls.name_process(b"ipfsfs")
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease that is asked back while it is held sends it
     placing.refuse_what_cannot_be_covered(config.mountpoint, config.store)
     store = Store.open(config.store, wait_s=_PREDECESSOR_S)
     try:
-        _log_to(store.log_path if to_file else None)
+        _log_to(store if to_file else None)
         clear_stale(config.mountpoint)
         plain = PlainDirectory.open(config.mountpoint)
         try:
@@ -90,12 +97,20 @@ def _expected(group: ExceptionGroup[Any]) -> IpfsfsError | None:
     return first if isinstance(first, IpfsfsError) and others is None else None
 
 
-class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
-    """A log for its owner alone, whatever the umask is: as root's daemon it is 0."""
+class _StoreLog(logging.handlers.RotatingFileHandler):
+    """The log in a store, for its owner alone, whatever the umask is: as root's daemon it is 0.
+
+    It and its older files are reached from a descriptor of their directory, which stays open as long as the process.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._directory = store.open_log_directory()
+        path = f"/proc/self/fd/{self._directory}/{LOG_NAME}"
+        super().__init__(path, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", errors="backslashreplace")
 
     def _open(self) -> TextIOWrapper:
-        def opener(path: str, flags: int) -> int:
-            return os.open(path, flags, 0o600)
+        def opener(_: str, flags: int) -> int:
+            return os.open(LOG_NAME, flags | os.O_NOFOLLOW, 0o600, dir_fd=self._directory)
 
         return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=opener)
 
@@ -105,16 +120,13 @@ class _OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         message = super().formatMessage(record)
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message)
+        return printable(message)
 
 
-def _log_to(path: Path | None) -> None:
-    handler: logging.Handler = logging.StreamHandler()
-    if path is not None:
-        handler = _PrivateFileHandler(
-            path, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", errors="backslashreplace"
-        )
-    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+def _log_to(store: Store | None) -> None:
+    """Log to a store, or to stderr. Raises OSError where the store's log cannot be opened."""
+    handler = logging.StreamHandler() if store is None else _StoreLog(store)
+    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", STAMP))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)

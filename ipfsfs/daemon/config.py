@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from ipfsfs.errors import UsageError
-from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.daemon.codec import decode, encode
+from ipfsfs.errors import FormatError, UsageError
+from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
-_CHUNKERS: Final[dict[str, Chunker]] = {"auto": "auto", "fixed": "fixed"}
+PATIENCE_S: Final = 60
+"""How long a read waits, where the user says nothing, while nothing of its file comes."""
+_AUTHORIZATION_MOST: Final = 8_192
+
+
+@dataclass(slots=True, frozen=True)
+class OriginConfig:
+    """An origin of content that is not here. `authorization_file`: holds the value of the header that it is asked with;
+    what is in it is never part of a command line. `url` is empty where the kind has none."""
+
+    kind: Literal["kubo", "gateway", "ipfs_kit_py", "hub"]
+    url: str
+    authorization_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What users are told."""
+        return f"{self.kind} {self.url}".rstrip()
+
+    def settings(self) -> OriginSettings:
+        """With the authorization, read from its file. Raises UsageError."""
+        authorization = None
+        if self.authorization_file is not None:
+            try:
+                authorization = self.authorization_file.read_text()[:_AUTHORIZATION_MOST].strip()
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise UsageError(f"the authorization in {self.authorization_file} cannot be read: {why}") from error
+            except ValueError as error:
+                raise UsageError(f"the authorization in {self.authorization_file} is no text") from error
+            if self.kind == "hub":  # such a file holds the token alone, as the client's own does
+                authorization = f"Bearer {authorization}" if authorization else None
+        return OriginSettings(self.kind, self.url, authorization)
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,21 +54,35 @@ class Config:
     mountpoint: Path
     store: Path
     allow_other: bool = False
-    chunker: Chunker = "auto"
+    chunker: Chunker = DEFAULT
     negotiate: bool = True
     """Ask the kernel for more than pyfuse3 does, where that can be done."""
+    quarantine_size: int | None = None
+    """How many bytes may lie in the quarantine; None: a share of what is free, see `ipfsfs.store.quarantine`."""
+    origins: tuple[OriginConfig, ...] = ()
+    """Where content is had that is not here, in the order in which they are asked."""
+    hub: OriginConfig | None = None
+    """The Hub that files are healed from, and asked for after all origins; None: none is."""
+    patience_s: int = PATIENCE_S
+    cache_size: int | None = None
+    """How many bytes may be kept of what origins have; None: extents go while a tenth of their disk is not free."""
+    metrics: str | None = None
+    """Where metrics are served, see `ipfsfs.daemon.metrics.listening`; None: nowhere."""
+    restarts: tuple[int, ...] | None = None
+    """When the daemon was started again of late, in seconds since the epoch; None where it is not to be."""
+
+    def origin_settings(self) -> list[OriginSettings]:
+        """Of all that content is had from, with what they are asked with. Raises UsageError."""
+        return [origin.settings() for origin in (*self.origins, *([self.hub] if self.hub is not None else []))]
 
     def to_json(self) -> str:
         """As one line."""
-        return json.dumps({key: str(v) if isinstance(v, Path) else v for key, v in asdict(self).items()})
+        return json.dumps(encode(self))
 
     @classmethod
     def from_json(cls, text: str) -> Config:
         """Raises UsageError where the text is no configuration."""
         try:
-            read = json.loads(text)
-            chunker = _CHUNKERS[read["chunker"]]
-            paths = Path(read["mountpoint"]), Path(read["store"])
-            return cls(*paths, bool(read["allow_other"]), chunker, bool(read["negotiate"]))
-        except (ValueError, KeyError, TypeError) as error:
+            return decode(cls, json.loads(text))
+        except (ValueError, FormatError) as error:
             raise UsageError(f"no configuration of a daemon: {error}") from error

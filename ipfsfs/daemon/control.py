@@ -1,7 +1,8 @@
 """The control socket: what commands ask a running daemon, one JSON object a line each way.
 
-A question is `{"command": NAME, ...}`. Answers are any number of `{"progress": {...}}`, then `{"result": {...}}` or
-`{"error": TEXT, "hint": TEXT, "exit_code": N}`. The socket lies in the store, which is open to its user only; who
+A question is `{"command": NAME, ...}`, with the fields of that question beside its name (`ipfsfs.daemon.questions`).
+Answers are any number of `{"progress": {...}}` and, every five seconds, `{"alive": true}`, then `{"result": {...}}` or
+`{"error": CLASS, "message": TEXT, "hint": TEXT}`. The socket lies in the store, which is open to its user only; who
 speaks is checked all the same, and so is what is said.
 """
 
@@ -12,23 +13,30 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
 import trio
 
+from ipfsfs.daemon.codec import Dataclass, decode, encode
+from ipfsfs.daemon.failure import Failure
 from ipfsfs.daemon.lifecycle import Running
-from ipfsfs.daemon.questions import QUESTIONS, Report
-from ipfsfs.errors import IpfsfsError, UsageError
+from ipfsfs.daemon.questions import umount
+from ipfsfs.daemon.questions.question import Asked
+from ipfsfs.daemon.questions.registry import QUESTIONS
+from ipfsfs.errors import FormatError, IpfsfsError, UsageError
 
 log = logging.getLogger(__name__)
 
+_OTHER_VERSION: Final = "The daemon is of another version of ipfsfs: unmount the view, and mount it again."
 _LINE_MOST: Final = 65_536
 _TALKERS: Final = 32
 _BACKLOG: Final = 128
 _AGAIN_S: Final = 1.0
 _PATIENCE_S: Final = 3.0
+_ALIVE_S: Final = 5.0
+"""How often a command that waits for its answer is told that the daemon is at it."""
+_ALIVE: Final = b'{"alive": true}\n'
 _PEER: Final = struct.Struct("=iII")
 
 
@@ -81,12 +89,12 @@ async def _talk(running: Running, talker: trio.socket.SocketType, talkers: trio.
                 return
             try:
                 with trio.fail_after(_PATIENCE_S):
-                    question = await _read_line(stream)
-                    # What unmounts also ends all this; its answer has to get through.
-                with trio.CancelScope(shield=question["command"] == "umount"):
+                    question = _parse(await _read_line(stream))
+                # What unmounts also ends all this; its answer has to get through.
+                with trio.CancelScope(shield=isinstance(question, umount.Question)):
                     await _answer(running, question, stream)
             except UsageError as error:
-                await _send(stream, _as_answer(error))
+                await stream.send_all(_line(Failure.of(error)))
             except trio.TooSlowError:
                 return
     except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -97,37 +105,52 @@ async def _talk(running: Running, talker: trio.socket.SocketType, talkers: trio.
         talkers.release()
 
 
-async def _read_line(stream: trio.SocketStream) -> dict[str, Any]:
+async def _read_line(stream: trio.SocketStream) -> bytes:
     data = b""
     while not data.endswith(b"\n"):
         more = await stream.receive_some(_LINE_MOST)
         data += more
         if not more or len(data) > _LINE_MOST:
             raise UsageError("no question: expected one line of JSON")
+    return data
+
+
+def _parse(line: bytes) -> Asked[Any, Any]:
+    """The question that a line asks. Raises UsageError."""
     try:
-        question = json.loads(data)
+        said = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"no question: {error}") from error
-    if not isinstance(question, dict) or not isinstance(question.get("command"), str):
+    command = said.pop("command", None) if isinstance(said, dict) else None
+    if not isinstance(command, str):
         raise UsageError("no question: expected an object with a command")
-    return question
+    kind = QUESTIONS.get(command)
+    if kind is None:
+        raise UsageError(f"no such command: {command[:40]!r}", hint=_OTHER_VERSION)
+    try:
+        return decode(kind, said)
+    except FormatError as error:
+        raise UsageError(f"no question for {command!r}: {error}") from error
 
 
-async def _answer(running: Running, question: dict[str, Any], stream: trio.SocketStream) -> None:
-    ask: Callable[[Running, dict[str, Any], Report], Awaitable[dict[str, Any]]] | None
-    ask = QUESTIONS.get(question["command"])
-    if ask is None:
-        raise UsageError(f"no such command: {question['command'][:40]!r}")
-    sender, receiver = trio.open_memory_channel[dict[str, Any]](1)
+async def _answer(running: Running, question: Asked[Any, Any], stream: trio.SocketStream) -> None:
+    sender, receiver = trio.open_memory_channel[bytes](1)
 
-    def report(progress: dict[str, Any]) -> None:
+    def report(progress: Dataclass) -> None:
         with suppress(trio.WouldBlock, trio.BrokenResourceError):
-            sender.send_nowait({"progress": progress})
+            sender.send_nowait(_line({"progress": progress}))
+
+    async def say_alive() -> None:
+        # Who asked waits for as long as there is a sign of life: a disk may stall, a question may need hours.
+        while True:
+            await trio.sleep(_ALIVE_S)
+            with suppress(trio.WouldBlock, trio.BrokenResourceError):
+                sender.send_nowait(_ALIVE)
 
     async def pass_on() -> None:
         with suppress(trio.BrokenResourceError):  # they hung up, which the other task sees as well
-            async for progress in receiver:
-                await _send(stream, progress)
+            async for line in receiver:
+                await stream.send_all(line)
 
     async def until_hung_up() -> None:
         # Who asked may go away before the answer is there: then nobody waits for it any more.
@@ -136,25 +159,25 @@ async def _answer(running: Running, question: dict[str, Any], stream: trio.Socke
                 pass
         nursery.cancel_scope.cancel()
 
-    answer: dict[str, Any] | None = None
+    line = b""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pass_on)
         nursery.start_soon(until_hung_up)
+        nursery.start_soon(say_alive)
         try:
-            answer = {"result": await ask(running, question, report)}
+            found = await question.answer(running, report)
+            line = await trio.to_thread.run_sync(_line, {"result": found})
         except IpfsfsError as error:
-            answer = _as_answer(error)
+            line = _line(Failure.of(error))
         except Exception:  # a bug in a question must not end the view
-            log.exception("a bug in answering %r", question["command"])
-            answer = {"error": "the daemon met a bug; see its log", "hint": "", "exit_code": 1}
+            log.exception("a bug in answering %r", question.command)
+            line = _line(Failure(IpfsfsError.__name__, "the daemon met a bug; see its log"))
         nursery.cancel_scope.cancel()
-    if answer is not None:
-        await _send(stream, answer)
+    if line:
+        await stream.send_all(line)
 
 
-def _as_answer(error: IpfsfsError) -> dict[str, Any]:
-    return {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
-
-
-async def _send(stream: trio.SocketStream, answer: dict[str, Any]) -> None:
-    await stream.send_all(json.dumps(answer).encode() + b"\n")
+def _line(said: dict[str, Dataclass] | Failure) -> bytes:
+    """As one line of JSON. An answer may be long: in a thread, so that requests are answered meanwhile."""
+    facts = encode(said) if isinstance(said, Failure) else {name: encode(value) for name, value in said.items()}
+    return json.dumps(facts).encode() + b"\n"

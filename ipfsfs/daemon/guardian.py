@@ -1,9 +1,13 @@
 """The guardian: a small process beside the daemon that gives the path back when the daemon dies or hangs (H4, H5).
 
 It is started by exec with nothing of the FUSE connection open (H3), before there is anything to guard, and stays when
-the daemon is killed. It unmounts views of this store only, and only while it holds the store's lock: whoever else holds
-that is alive, so a successor's mount is never touched. It asks the view for a sign of life now and then, in a child,
-since the question itself may hang.
+the daemon is killed. The daemon tells it, by a line on its stdin, which mount it guards, and when the path was given
+back on purpose. It asks that mount for a sign of life now and then, in a child, since the question itself may hang; it
+ends its own daemon only when that very mount does not answer, and unmounts nothing else. It unmounts under the store's
+lock, which a successor holds for as long as it is starting or has the path.
+
+An end that nobody asked for is logged and noted in the store (`ipfsfs.daemon.endings`); if the view was mounted with
+`--restart`, the daemon is then started again.
 
 It waits with poll(2) and nothing else, so that it stays as small as an interpreter can be.
 """
@@ -11,17 +15,20 @@ It waits with poll(2) and nothing else, so that it stays as small as an interpre
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from ipfsfs.daemon import mounts
+from ipfsfs.daemon import endings, mounts
+from ipfsfs.daemon.log_lines import say
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
 from ipfsfs.plain import syscalls
@@ -33,44 +40,107 @@ PATIENCE_S: Final = 120.0
 _LOCK_S: Final = 10.0
 _POLL_S: Final = 0.05
 
+Phase = Literal["mounting", "mounted", "over", "failed"]
+"""What the daemon said last: nothing yet; that its view is mounted; that it gave the path back on purpose; that it met
+an error it cannot go on with."""
 
-@dataclass(slots=True, frozen=True)
+
+@dataclass(slots=True)
 class Ward:
-    """What is guarded."""
+    """What is guarded: a daemon, and the mount that it named."""
 
     pid: int
-    mountpoint: Path
-    store: Path
+    config: str
+    """The daemon's configuration, as JSON: all of it matters only when another is started."""
+    store_fd: int
+    phase: Phase = "mounting"
+    mount_id: int = -1
+    device: int = -1
+    silent: bool = False
+    """Whether it was ended here, for it did not answer."""
+    _heard: bytes = b""
 
     @property
+    def mountpoint(self) -> Path:
+        """Where the daemon was to mount."""
+        return Path(json.loads(self.config)["mountpoint"])
+
+    @property
+    def to_be_restarted(self) -> bool:
+        """Whether the view was mounted with `--restart`."""
+        return "restarts" in json.loads(self.config)
+
     def mount(self) -> mounts.Mount | None:
-        """The view that is to be guarded, wherever it is by now (a directory above it may have another name), if it is
-        there and nothing is mounted over it."""
-        topmost = {mount.mountpoint: mount for mount in mounts.all_mounts()}
-        views = [mount for mount in topmost.values() if mount.is_view and mount.store == self.store]
-        return next((view for view in views if view.mountpoint == self.mountpoint), views[-1] if views else None)
+        """The view that the daemon mounted, if it is there still.
+
+        A daemon that was ended before it could name it left at most a dead view of this user with this store. The
+        store is compared in any case: once a mount is gone the kernel gives its number away, and its filesystem's too.
+        """
+        store = json.loads(self.config)["store"]
+        ours = [view for view in mounts.views() if view.source == store and not view.is_of_another]
+        if self.phase == "mounting":
+            return next((view for view in ours if mounts.is_reached(view)), None)
+        numbers = self.mount_id, self.device
+        return next((view for view in ours if (view.mount_id, view.device) == numbers), None)
+
+    def listen(self, fd: int) -> bool:
+        """Take in what the daemon says; false when it says no more."""
+        try:
+            data = os.read(fd, 4096)
+        except BlockingIOError:
+            return True
+        self._heard += data
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in lines:
+            match line.split():
+                case [b"mounted", mount_id, device]:
+                    self.phase, self.mount_id, self.device = "mounted", int(mount_id), int(device)
+                case [b"over"]:
+                    self.phase = "over"
+                case [b"failed"]:
+                    self.phase = "failed"
+        return bool(data)
 
 
-def guard(ward: Ward) -> None:
-    """Watch until the daemon is gone, then give the path back."""
-    try:
+def guard(ward: Ward, told: int) -> None:
+    """Watch until the daemon is gone, then give the path back; `told` is where the daemon speaks."""
+    daemon = -1
+    with suppress(ProcessLookupError):
         daemon = os.pidfd_open(ward.pid)
-    except ProcessLookupError:
-        give_back(ward)
-        return
-    gone = select.poll()
-    gone.register(daemon, select.POLLIN)
-    while not gone.poll(BEAT_S * 1000):
-        view = ward.mount
-        if view is not None and not _sign_of_life(view, gone):
-            _abort(ward, view)
-            gone.poll(5000)
-            break
-    give_back(ward)
+        _watch(ward, told, daemon)
+    while ward.listen(told) and select.select([told], [], [], 0)[0]:
+        pass
+    _after(ward, daemon)
 
 
-def _sign_of_life(view: mounts.Mount, gone: select.poll) -> bool:
-    """Ask the view something that needs no disk. False when there is no answer in time."""
+def _watch(ward: Ward, told: int, daemon: int) -> None:
+    """Until the daemon has ended, or was ended for it does not answer."""
+    waiting = select.poll()
+    waiting.register(daemon, select.POLLIN)
+    waiting.register(told, select.POLLIN)
+    while True:
+        ready = dict(waiting.poll(BEAT_S * 1000))
+        if daemon in ready:
+            return
+        if told in ready:
+            if not ward.listen(told):
+                waiting.unregister(told)
+        elif ward.phase == "mounted" and not _answers(ward, told, daemon):
+            _abort(ward, daemon)
+            return
+
+
+def _answers(ward: Ward, told: int, daemon: int) -> bool:
+    """Whether the view needs nothing from us: it answers, or it is not there any more, or its path leads elsewhere."""
+    view = ward.mount()
+    if view is None or not mounts.is_reached(view) or _sign_of_life(view, daemon):
+        return True
+    ward.listen(told)
+    return ward.phase != "mounted" or ward.mount() is None
+
+
+def _sign_of_life(view: mounts.Mount, daemon: int) -> bool:
+    """Ask the view something that needs no disk. False when there is no answer in time; the daemon's end is one."""
     child = os.fork()
     if child == 0:
         with suppress(OSError):
@@ -78,9 +148,10 @@ def _sign_of_life(view: mounts.Mount, gone: select.poll) -> bool:
         os._exit(0)
     asked = os.pidfd_open(child)
     try:
-        gone.register(asked, select.POLLIN)
-        answered = bool(gone.poll(PATIENCE_S * 1000))
-        gone.unregister(asked)
+        waiting = select.poll()
+        waiting.register(asked, select.POLLIN)
+        waiting.register(daemon, select.POLLIN)
+        answered = bool(waiting.poll(PATIENCE_S * 1000))
         if answered:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -89,45 +160,135 @@ def _sign_of_life(view: mounts.Mount, gone: select.poll) -> bool:
         os.close(asked)
 
 
-def _abort(ward: Ward, view: mounts.Mount) -> None:
+def _abort(ward: Ward, daemon: int) -> None:
     """End a connection whose daemon answers nothing: through fusectl where it is mounted, and by its end."""
-    sys.stderr.write(
-        f"ipfsfs: the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s: "
-        "it is ended, the path becomes the plain directory\n"
+    say(
+        "ERROR",
+        f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s: "
+        "its daemon is ended, the path becomes the plain directory",
     )
+    ward.silent = True
     with suppress(OSError):
-        Path(f"/sys/fs/fuse/connections/{os.minor(view.device)}/abort").write_text("1")
+        Path(f"/sys/fs/fuse/connections/{os.minor(ward.device)}/abort").write_text("1")
     with suppress(ProcessLookupError):
-        os.kill(ward.pid, signal.SIGKILL)
+        signal.pidfd_send_signal(daemon, signal.SIGKILL)
+    select.select([daemon], [], [], 5)
 
 
-def give_back(ward: Ward) -> None:
-    """Unmount what a dead daemon left, unless a successor is at it."""
-    deadline = time.monotonic() + _LOCK_S
-    while ward.mount is not None and time.monotonic() < deadline:
-        lock = -1
+def _after(ward: Ward, daemon: int) -> None:
+    """The daemon is gone: give the path back, note how it ended, and start another where that was asked for."""
+    with _locked(ward.store_fd) as has_lock:
+        left = _give_back(ward, daemon, has_lock)
+        if not (ward.phase == "failed" or (ward.phase == "mounted" and left)):
+            return  # it ended as it was asked to, or never began
+        ended = endings.Ended(ward.pid, int(time.time()), _how(ward), _status(ward.pid, daemon))
+        say("WARNING", f"the daemon of {ward.mountpoint} (process {ward.pid}) {ended.in_words}")
+        if not has_lock:
+            return  # who has the store by now sees to it
         try:
-            with suppress(FileNotFoundError):
-                lock = os.open(ward.store / "lock", os.O_RDWR | os.O_CLOEXEC)
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if (view := ward.mount) is not None:
-                mountpoint.unmount(view.mountpoint, lazy=True)
-        except (BlockingIOError, MountError):
+            endings.write(ward.store_fd, ended)
+        except OSError as error:
+            say("WARNING", f"no note of that can be left in the store: {error.strerror}")
+            return
+    if ward.to_be_restarted:
+        _bring_back(ward, ended)
+
+
+def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
+    """Unmount what the daemon left; whether there was anything."""
+    is_ours = has_lock or not _has_ended(daemon)
+    deadline = time.monotonic() + _LOCK_S
+    left = False
+    while (view := ward.mount()) is not None and time.monotonic() < deadline:
+        # Else a command has the store, which must not keep a dead view there; or a successor has it, whose view may
+        # have got the very numbers of ours.
+        if not mounts.is_reached(view) or not (is_ours or _is_dead(view)):
+            return is_ours
+        left = True
+        try:
+            mountpoint.unmount(view.mountpoint, lazy=True)
+        except MountError:
             time.sleep(_POLL_S)
-        finally:
-            if lock >= 0:
-                os.close(lock)
+    return left
+
+
+def _has_ended(daemon: int) -> bool:
+    """False for one that not even SIGKILL ends, as when it waits for a disk."""
+    return daemon < 0 or bool(select.select([daemon], [], [], 0)[0])
+
+
+def _is_dead(view: mounts.Mount) -> bool:
+    try:
+        return not mounts.answers(view)
+    except MountError:
+        return False
+
+
+@contextmanager
+def _locked(store_fd: int) -> Iterator[bool]:
+    """Hold the store's lock while the block runs; not, where another has it for long or the store is gone."""
+    lock = -1
+    try:
+        with suppress(OSError):
+            lock = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=store_fd)
+        yield lock >= 0 and _lock(lock)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _lock(fd: int) -> bool:
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True
+
+
+def _how(ward: Ward) -> endings.How:
+    return "silent" if ward.silent else "failed" if ward.phase == "failed" else "died"
+
+
+def _status(pid: int, daemon: int) -> int | None:
+    """The exit code of a process that has ended, or minus the number of a signal; None where the kernel does not tell.
+
+    As long as its parent has taken no note of its end it stands in /proc; from then on newer kernels tell it by its
+    descriptor.
+    """
+    if daemon < 0:
+        return None
+    with suppress(OSError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        reaped = select.poll()
+        reaped.register(daemon, 0)  # POLLHUP alone, which needs no asking for
+        if fields[0] == "Z" and not reaped.poll(0):
+            return os.waitstatus_to_exitcode(int(fields[-1]))
+    return syscalls.ended_as(daemon)
+
+
+def _bring_back(ward: Ward, ended: endings.Ended) -> None:
+    # Imported here: a guardian that has nothing to start stays small.
+    from ipfsfs.daemon.config import Config
+    from ipfsfs.daemon.restarts import bring_back
+
+    bring_back(Config.from_json(ward.config), ward.store_fd, ended)
 
 
 def main() -> None:
-    """`python -m ipfsfs.daemon.guardian PID MOUNTPOINT STORE`."""
+    """`python -m ipfsfs.daemon.guardian PID CONFIG STORE_FD`; the daemon speaks on stdin."""
     syscalls.name_process(b"ipfsfs-guardian")
     os.chdir("/")
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pid, path, store = sys.argv[1:4]
-    guard(Ward(int(pid), Path(path), Path(store)))
+    pid, config, store_fd = sys.argv[1:4]
+    os.set_blocking(0, False)
+    guard(Ward(int(pid), config, int(store_fd)), 0)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import math
 import os
-import resource
+import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,30 +18,39 @@ from typing import Final, Protocol
 
 import trio
 
-from ipfsfs.daemon import mounts, outsiders
+from ipfsfs.caches.registry import root_place
+from ipfsfs.daemon import endings, lingering, mounts, outsiders, register
 from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.guarding import Guarding
+from ipfsfs.daemon.lingering import Lingering
+from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
-from ipfsfs.errors import MountError, StoreError
+from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
+from ipfsfs.exchange import eviction
+from ipfsfs.exchange.on_hub import Token
 from ipfsfs.fuse import mountpoint
 from ipfsfs.fuse.session import Where, raise_readahead, session
-from ipfsfs.hubcache.classify import root_place
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.sealer.client import Sealer, open_sealer
-from ipfsfs.store import quarantine, recovery
+from ipfsfs.printed import shell
+from ipfsfs.store import recovery
+from ipfsfs.store.extents import Extents
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
+from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
-from ipfsfs.view.view import Foundation, View
+from ipfsfs.view.view import Dependencies, View
+from ipfsfs.workers.fetcher.client import open_fetcher
+from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 log = logging.getLogger(__name__)
 
-_GUARDIAN_AGAIN_S: Final = 1.0
-_GUARDIAN_AGAIN_MOST_S: Final = 60.0
-"""How long at least, and at most, nobody looks whether a guardian that was started again has ended as well."""
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
+_SETTLED_S: Final = 0.1
+"""How long the mount table is left alone after it has changed: what changes it once often does so again."""
 _LINGER_S: Final = 5.0
 """After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
 
@@ -55,6 +61,7 @@ class Running:
 
     config: Config
     store: Store
+    quarantine: Quarantine
     view: View
     sealer: Sealer
     mount: mounts.Mount
@@ -70,10 +77,12 @@ class Running:
     @property
     def mounted(self) -> bool:
         """Whether the view is still at its path."""
-        return any(mount.mount_id == self.mount.mount_id for mount in mounts.all_mounts())
+        numbers = self.mount.mount_id, self.mount.device
+        return any((mount.mount_id, mount.device) == numbers for mount in mounts.all_mounts())
 
     async def unmount(self, *, lazy: bool) -> None:
-        """Unmount. Raises MountError; with who keeps it busy where files are open and it is not to be `lazy`."""
+        """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
+        refuses."""
         await self.view.seals.flush()
         deadline = trio.current_time() + 2.0
         while True:
@@ -83,18 +92,47 @@ class Running:
             except MountError as error:
                 if not self.mounted:
                     break
-                users = await trio.to_thread.run_sync(outsiders.users_of, self.mount)
+                users = await trio.to_thread.run_sync(self._users)
                 if users or trio.current_time() > deadline:
                     names = "\n".join(f"  {user}" for user in users)
-                    raise MountError(
+                    kind = InUse if users else MountError
+                    raise kind(
                         f"{self.config.mountpoint} is in use:\n{names}" if users else str(error),
-                        hint="End these processes and try again, or use --lazy: the path becomes the plain directory "
-                        "at once, and files that are open stay as they are.",
+                        hint="End these processes (a shell: cd elsewhere) and try again.\n"
+                        f"  Or unmount at once, and serve open files until they are closed: "
+                        f"ipfsfs umount --lazy {shell(self.config.mountpoint)}",
                     ) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
+        await self.gone_from_path()
+
+    def _users(self) -> list[outsiders.Outsider]:
+        return outsiders.users_of(self.mount.mount_id, self.mount.device, self.config.mountpoint)
+
+    async def gone_from_path(self) -> None:
+        """To be called when the view is at its path no more: the session ends soon, or files are still open."""
         with trio.move_on_after(_SOON_S):
             await self.ended.wait()
         self.over.set()
+
+    async def still_used(self) -> StillUsed:
+        """What keeps the session alive after an unmount."""
+        if self.ended.is_set():
+            return StillUsed(True, 0, [], [])
+        users, places = await trio.to_thread.run_sync(lambda: (self._users(), outsiders.other_places(self.mount)))
+        return StillUsed(self.ended.is_set(), len(self.view.handles), users, places)
+
+
+@dataclass(slots=True, frozen=True)
+class StillUsed:
+    """What is left of a view that is at its path no more."""
+
+    over: bool
+    """Whether nothing is: the daemon is about to end."""
+    open_files: int
+    users: list[outsiders.Outsider]
+    """The processes that hold them, as far as the daemon's user may see that."""
+    places: list[str]
+    """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
 class Control(Protocol):
@@ -112,47 +150,75 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
+    metrics = Serving.open(config.metrics, config.mountpoint, config.store)
+    quarantine = _open_quarantine(store, config)
+    extents = Extents(store.extents_fd)
+    extents.clear()
     ledger, index, degraded = _open_databases(store, plain)
-    limit = _raise_descriptor_limit()
+    eviction.put_right(plain.fd, ledger)
+    limit = raise_descriptor_limit()
     ownership = Ownership.prepare()
     os.chdir("/")
     mount: mounts.Mount | None = None
-    guardian = _start_guardian(config, store)
+    _enter_into_register(config)
+    guarding = Guarding.start(config, store)
     try:
-        async with open_sealer(plain.fd) as sealer, trio.open_nursery() as behind:
-            foundation = Foundation(
+        settings = config.origin_settings()
+        async with (
+            open_sealer(plain.fd) as sealer,
+            open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings) as fetcher,
+            trio.open_nursery() as behind,
+        ):
+            dependencies = Dependencies(
                 plain=plain,
+                mountpoint=config.mountpoint,
                 place=root_place(os.fsencode(config.mountpoint)),
                 index=index,
                 ledger=ledger,
-                quarantine_fd=store.quarantine_fd,
+                quarantine=quarantine,
                 sealer=sealer,
                 chunker=config.chunker,
                 boot=boot_id(),
                 ownership=ownership,
                 descriptor_limit=limit,
                 degraded=degraded,
+                fetcher=fetcher,
+                extents=extents,
+                patience_s=config.patience_s,
+                cache_size=config.cache_size,
+                no_eviction=eviction.why_impossible(config.origins, store.extents_fd, plain.fd),
+                token=Token.ANYONE if config.allow_other else Token.OWNER,
             )
-            view = View.build(foundation, behind.start_soon)
+            view = View.build(dependencies, behind)
             where = Where(
                 mountpoint=config.mountpoint,
+                directory=plain.fd,
                 source=str(config.store),
                 allow_other=config.allow_other,
-                read_only=_read_only(plain),
-                acl=config.allow_other and _has_acl(plain),
+                read_only=read_only(plain),
+                acl=config.allow_other and has_acl(plain),
                 negotiate=config.negotiate,
             )
             async with session(view, where) as (features, ended):
                 mount = mounts.view_at(config.mountpoint)
                 if mount is None:
                     raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
+                guarding.mounted(mount)
+                _forget_last_end(config, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                running = Running(config, store, view, sealer, mount, features, ended)
-                await _run(running, guardian, ready, control)
+                running = Running(config, store, quarantine, view, sealer, mount, features, ended)
+                await _run(running, guarding, metrics, ready, control)
             behind.cancel_scope.cancel()
         view.close()
+    except BaseException as error:
+        if _is_expected(error):
+            guarding.over()
+        else:
+            guarding.failed()
+        raise
     finally:
+        metrics.close()
         if mount is not None:
             _take_away(mount)
         if index is not None:
@@ -171,7 +237,7 @@ def _collect_seldom() -> None:
 
 
 async def _run(
-    running: Running, guardian: subprocess.Popen[bytes], ready: Callable[[Running], None], control: Control
+    running: Running, guarding: Guarding, metrics: Serving, ready: Callable[[Running], None], control: Control
 ) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
@@ -179,13 +245,18 @@ async def _run(
         await nursery.start(control, running)
         await nursery.start(_obey_signals, running)
         nursery.start_soon(_follow_kernel, running)
-        nursery.start_soon(_keep_guardian, running, guardian)
+        nursery.start_soon(_follow_mount_table, running)
+        nursery.start_soon(guarding.keep)
+        nursery.start_soon(metrics.run)
         _collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
         await running.over.wait()
+        guarding.over()
         tell_systemd("STOPPING=1")
+        if not running.ended.is_set():
+            await running.view.hydrating.stop()
         nursery.cancel_scope.cancel()
     log.info("unmounted %s", running.config.mountpoint)
     if not running.ended.is_set():
@@ -199,10 +270,18 @@ async def _linger(running: Running) -> None:
     """
     await running.view.give_up_seals_of_writers()
     running.view.seals.retire()
-    running.store.unlock()
-    log.info("files are still open; they are served until they are closed")
-    with trio.move_on_after(running.linger_s):
-        await running.ended.wait()
+    note = Lingering(
+        os.getpid(), running.config.mountpoint, running.mount.mount_id, running.mount.device, int(time.time())
+    )
+    with ExitStack() as noted:
+        try:
+            noted.enter_context(lingering.noted(running.store.fd, note))
+        except OSError as error:
+            log.warning("no command can see that this daemon goes on: %s", error.strerror)
+        running.store.unlock()
+        log.info("files are still open; they are served until they are closed")
+        with trio.move_on_after(running.linger_s):
+            await running.ended.wait()
     if not running.ended.is_set():
         log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
 
@@ -225,19 +304,67 @@ async def _follow_kernel(running: Running) -> None:
     running.over.set()
 
 
+async def _follow_mount_table(running: Running) -> None:
+    """Whoever may unmount may do so by any program: the daemon then goes on as if it had been asked to."""
+    table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    # The table can always be read; that it has changed is another event (proc(5)), for which trio cannot wait.
+    changes = select.epoll()
+    try:
+        changes.register(table, select.EPOLLPRI)
+        while running.mounted:
+            await trio.lowlevel.wait_readable(changes.fileno())
+            changes.poll(0)
+            await trio.sleep(_SETTLED_S)
+        await running.gone_from_path()
+    finally:
+        changes.close()
+        os.close(table)
+
+
+def _is_expected(error: BaseException) -> bool:
+    """Whether an error is told to whoever started the daemon; any other ends it though nobody had asked for that."""
+    expected = IpfsfsError, KeyboardInterrupt
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(expected)[1] is None
+    return isinstance(error, expected)
+
+
+def _enter_into_register(config: Config) -> None:
+    try:
+        register.enter(register.Entry(config.mountpoint, config.store))
+    except (OSError, StoreError) as error:
+        log.info("`status` without a path will not know of this view once it is gone: %s", error)
+
+
+def _forget_last_end(config: Config, store: Store) -> None:
+    """The last daemon's end is of no interest any more. Raises MountError where its note is gone already, and with it
+    the reason for which this daemon was started: the user has unmounted the view meanwhile."""
+    with suppress(OSError):
+        if not endings.forget(store.fd) and config.restarts:
+            raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
+
+
 def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
     """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
     ledger = recovery.open_ledger(store)
-    with suppress(StoreError):  # `fsck` and `status` look there as well
-        quarantine.tidy(store.quarantine_fd)
     try:
-        index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
+        index = recovery.open_index(store, ledger, plain_root=plain.root)
     except StoreError as error:
         log.error("%s; the view goes on without checks and seals. %s", error, error.hint)
         return ledger, None, str(error)
     if index.reason:
         log.warning("the index was made anew: %s", index.reason)
     return ledger, index, ""
+
+
+def _open_quarantine(store: Store, config: Config) -> Quarantine:
+    """The quarantine, without what a daemon that died left half done, and within its limit."""
+    quarantine = Quarantine(store.quarantine_fd, config.quarantine_size)
+    try:
+        quarantine.put_in_order()
+    except (StoreError, OSError) as error:  # `fsck` and `status` look there as well
+        log.warning("the quarantine cannot be put in order: %s", error)
+    return quarantine
 
 
 def clear_stale(path: Path) -> None:
@@ -254,70 +381,3 @@ def _take_away(mount: mounts.Mount) -> None:
         top = mounts.at(mount.mountpoint)
         if top is not None and top.mount_id == mount.mount_id:
             mountpoint.unmount(mount.mountpoint, lazy=True)
-
-
-def _raise_descriptor_limit() -> int:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return hard
-    return soft
-
-
-def _read_only(plain: PlainDirectory) -> bool:
-    return bool(plain.statvfs().f_flag & os.ST_RDONLY)
-
-
-def _has_acl(plain: PlainDirectory) -> bool:
-    """Whether the filesystem beneath keeps POSIX ACLs."""
-    try:
-        os.getxattr(f"/proc/self/fd/{plain.fd}", "system.posix_acl_access")
-    except OSError as error:
-        return error.errno == errno.ENODATA
-    return True
-
-
-async def _keep_guardian(running: Running, guardian: subprocess.Popen[bytes]) -> None:
-    """Have another guardian when the one there is ends: while there is a daemon, none does by itself."""
-    wait_s = _GUARDIAN_AGAIN_S
-    while True:
-        began = trio.current_time()
-        try:
-            await _until_ended(guardian)
-            log.warning("the guardian was ended (exit code %d): another is started", guardian.wait())
-            guardian = _start_guardian(running.config, running.store)
-        except OSError as error:
-            log.warning("no guardian can be started, or watched: %s", error)
-        lasted = trio.current_time() - began > _GUARDIAN_AGAIN_MOST_S
-        wait_s = _GUARDIAN_AGAIN_S if lasted else min(2 * wait_s, _GUARDIAN_AGAIN_MOST_S)
-        await trio.sleep(wait_s)
-
-
-async def _until_ended(process: subprocess.Popen[bytes]) -> None:
-    try:
-        fd = os.pidfd_open(process.pid)
-    except ProcessLookupError:  # whoever started us ignores SIGCHLD, and so did we
-        return
-    try:
-        await trio.lowlevel.wait_readable(fd)
-    finally:
-        os.close(fd)
-
-
-def _start_guardian(config: Config, store: Store) -> subprocess.Popen[bytes]:
-    """Have a process beside the daemon that outlives it, and ends by itself when nothing is left to guard.
-
-    What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
-    """
-    with store.log_path.open("ab") as said:
-        return subprocess.Popen(  # the arguments are ours
-            [
-                sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
-                str(os.getpid()), str(config.mountpoint), str(config.store),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            close_fds=True,
-            cwd="/",
-        )  # fmt: skip

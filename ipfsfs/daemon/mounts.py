@@ -9,11 +9,11 @@ import select
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Final
 
 from ipfsfs.errors import MountError
 from ipfsfs.fuse.mountpoint import FILESYSTEM
+from ipfsfs.printed import shell
 
 _PATIENCE_S: Final = 5.0
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
@@ -53,19 +53,27 @@ class Mount:
         return os.geteuid() not in (0, self.owner)
 
     @property
+    def is_of_another(self) -> bool:
+        """Whether another user mounted it, be we root: what its daemon says is that user's word."""
+        return self.owner != os.geteuid()
+
+    @property
     def lets_us_in(self) -> bool:
         """Whether we may use it at all: its own user may, others with allow_other only, be they root."""
         return "allow_other" in self.options or self.owner == os.geteuid()
 
     @property
     def owner_in_words(self) -> str:
-        """Its user by name, where there is an account, and by number."""
-        if self.owner is None:
-            return "unknown"
-        try:
-            return f"{pwd.getpwuid(self.owner).pw_name}, uid {self.owner}"
-        except KeyError:
-            return f"uid {self.owner}"
+        """Its user, in words."""
+        return "unknown" if self.owner is None else user_in_words(self.owner)
+
+
+def user_in_words(uid: int) -> str:
+    """A user by name, where there is an account, and by number."""
+    try:
+        return f"{pwd.getpwuid(uid).pw_name}, uid {uid}"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def all_mounts() -> list[Mount]:
@@ -114,14 +122,30 @@ def view_over(path: Path) -> Mount | None:
     return best if best is not None and best.is_view else None
 
 
+def is_reached(mount: Mount) -> bool:
+    """Whether its path leads to a mount: nothing is mounted over it, nor over a directory above.
+
+    Asks no daemon, for nothing is opened but the path itself (O_PATH).
+    """
+    try:
+        fd = os.open(mount.mountpoint, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+            return f"mnt_id:\t{mount.mount_id}\n" in info
+    finally:
+        os.close(fd)
+
+
 def views() -> list[Mount]:
     """All views, of every user."""
     return [mount for mount in all_mounts() if mount.is_view]
 
 
 def our_views() -> list[Mount]:
-    """The views whose daemons answer this user: its own, and for root all."""
-    return [mount for mount in views() if not mount.is_anothers]
+    """The views that this user mounted."""
+    return [mount for mount in views() if not mount.is_of_another]
 
 
 def answers(mount: Mount) -> bool:
@@ -150,7 +174,7 @@ def answers(mount: Mount) -> bool:
     raise MountError(
         f"the daemon behind {mount.mountpoint} does not answer",
         hint="It may wait for a disk. To have the plain directory back: "
-        f"ipfsfs umount --lazy {quote(str(mount.mountpoint))}",
+        f"ipfsfs umount --lazy {shell(mount.mountpoint)}",
     )
 
 

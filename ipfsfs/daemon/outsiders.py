@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ipfsfs.daemon.mounts import Mount
+from ipfsfs.daemon.mounts import Mount, parse
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR
+
+Doing = Literal["writes to", "has locked", "uses", "has its working directory in", "has its root directory in"]
+_STANDING: Final[tuple[tuple[str, Doing], ...]] = (
+    ("cwd", "has its working directory in"),
+    ("root", "has its root directory in"),
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,7 +26,7 @@ class Outsider:
 
     pid: int
     command: str
-    doing: Literal["writes to", "has locked", "uses", "stands in"]
+    doing: Doing
     path: str
 
     def __str__(self) -> str:
@@ -38,31 +44,82 @@ def writers_and_locks(directory: Path) -> list[Outsider]:
                 continue
             if _flags(pid, fd) & _WRITING:
                 found.append(Outsider(pid, command(pid), "writes to", target))
-            elif (pid, _inode(f"/proc/{pid}/fd/{fd}")) in locked:
+            elif (pid, _inode(pid, fd)) in locked:
                 found.append(Outsider(pid, command(pid), "has locked", target))
     return found
 
 
-def users_of(mount: Mount) -> list[Outsider]:
-    """Who keeps a mount busy: by an open file, a mapping, a working directory or a root in it."""
+def users_of(mount_id: int, device: int, top: Path) -> list[Outsider]:
+    """Who keeps a mount busy, be it unmounted lazily by now: by an open file, a mapping, a working directory or a root.
+
+    In other mount namespaces too, where the same filesystem has mounts of other numbers. Who may not look into a
+    process does not learn of it. No filesystem is asked anything. `top` is where the mount is, or was.
+    """
     found: dict[int, Outsider] = {}
-    mark = f"{os.major(mount.device):02x}:{os.minor(mount.device):02x} "
-    top = str(mount.mountpoint)
+    mark = f"{os.major(device):02x}:{os.minor(device):02x} "
+    numbers_in: dict[str, set[str]] = {}
     for pid in _processes():
-        for name in ("cwd", "root"):
-            target = _link(f"/proc/{pid}/{name}")
-            if (target == top or target.startswith(f"{top}/")) and _device(f"/proc/{pid}/{name}") == mount.device:
-                found.setdefault(pid, Outsider(pid, command(pid), "stands in", target))
+        numbers = _numbers(mount_id, device, pid, numbers_in)
+        for name, doing in _STANDING:
+            if _mount_number(f"/proc/{pid}/{name}") in numbers:
+                found.setdefault(pid, Outsider(pid, command(pid), doing, _in(top, _link(f"/proc/{pid}/{name}"))))
         for fd, target in _descriptors(pid):
             # By the mount's number, not by its path: we ourselves hold the directory beneath, which has the same path.
-            if target.startswith(top) and _fdinfo(pid, fd, "mnt_id:") == str(mount.mount_id):
-                found.setdefault(pid, Outsider(pid, command(pid), "uses", target))
+            if target.startswith("/") and _fdinfo(pid, fd, "mnt_id:") in numbers:
+                found.setdefault(pid, Outsider(pid, command(pid), "uses", _in(top, target)))
         with suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
             for line in maps:
                 if mark in line:
-                    found.setdefault(pid, Outsider(pid, command(pid), "uses", line.split(None, 5)[-1].strip()))
+                    path = _in(top, line.split(None, 5)[-1].strip())
+                    found.setdefault(pid, Outsider(pid, command(pid), "uses", path))
                     break
     return list(found.values())
+
+
+def _in(top: Path, target: str) -> str:
+    """A path as it was: of what lies in a mount that is unmounted the kernel tells only where in it that is."""
+    return target if target == str(top) or target.startswith(f"{top}/") else f"{top}{target}".rstrip("/")
+
+
+def other_places(mount: Mount) -> list[str]:
+    """Where else a filesystem is mounted: at other paths here, and in the mount namespaces of other processes."""
+    found = [str(other.mountpoint) for other in _mounts_of(os.getpid()) if _is_elsewhere(other, mount)]
+    seen = {_namespace(os.getpid())}
+    for pid in _processes():
+        if (namespace := _namespace(pid)) not in seen:
+            seen.add(namespace)
+            found += [
+                f"{other.mountpoint} in the mount namespace of {command(pid)} (process {pid})"
+                for other in _mounts_of(pid)
+                if _is_elsewhere(other, mount)
+            ]
+    return found
+
+
+def _is_elsewhere(other: Mount, mount: Mount) -> bool:
+    return other.device == mount.device and other.mount_id != mount.mount_id
+
+
+def _numbers(mount_id: int, device: int, pid: int, known: dict[str, set[str]]) -> set[str]:
+    """The numbers that a filesystem's mounts have in the namespace of a process."""
+    namespace = _namespace(pid)
+    if namespace not in known:
+        numbers = {str(other.mount_id) for other in _mounts_of(pid) if other.device == device}
+        known[namespace] = numbers | {str(mount_id)}
+    return known[namespace]
+
+
+def _namespace(pid: int) -> str:
+    return _link(f"/proc/{pid}/ns/mnt")
+
+
+def _mounts_of(pid: int) -> list[Mount]:
+    """The mounts that a process sees; none where we may not look."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", "rb") as table:
+            return [parse(line) for line in table]
+    except (OSError, ValueError):
+        return []
 
 
 def command(pid: int) -> str:
@@ -107,15 +164,24 @@ def _fdinfo(pid: int, fd: str, field: str) -> str:
     return ""
 
 
-def _device(path: str) -> int:
-    with suppress(OSError):
-        return os.stat(path).st_dev
-    return -1
+def _mount_number(path: str) -> str:
+    """Of the mount that a directory lies in; empty where we may not look."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return _fdinfo(os.getpid(), str(fd), "mnt_id:")
+    finally:
+        os.close(fd)
 
 
-def _inode(path: str) -> int:
+def _inode(pid: int, fd: str) -> int:
+    """Of an open file, without asking its filesystem where the kernel (since Linux 5.14) knows it."""
+    if told := _fdinfo(pid, fd, "ino:"):
+        return int(told)
     with suppress(OSError):
-        return os.stat(path).st_ino
+        return os.stat(f"/proc/{pid}/fd/{fd}").st_ino
     return 0
 
 

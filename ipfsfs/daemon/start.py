@@ -10,23 +10,26 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ipfsfs.daemon.codec import decode
 from ipfsfs.daemon.config import Config
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.daemon.failure import Failure
+from ipfsfs.errors import MountError
 
 _PATIENCE_S: Final = 60.0
 
 
 @dataclass(slots=True, frozen=True)
 class Started:
-    """A daemon that serves."""
+    """A daemon that serves: its process, what was agreed with the kernel, and why it is degraded (empty if not)."""
 
     pid: int
-    features: list[str]
+    features: tuple[str, ...]
     degraded: str
 
 
 def start(config: Config) -> Started:
-    """Start a daemon in a session of its own; returns when the view answers. Raises MountError, UsageError."""
+    """Start a daemon in a session of its own; returns when the view answers. Raises MountError where
+    it says nothing, and the error that it met."""
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(  # the arguments are ours
@@ -43,11 +46,9 @@ def start(config: Config) -> Started:
     if "ready" in answer:
         # It is to outlive us: nobody will wait for it here.
         process.returncode = 0
-        ready = answer["ready"]
-        return Started(ready["pid"], ready["features"], ready["degraded"])
+        return decode(Started, answer["ready"])
     process.wait()
-    kind = UsageError if answer.get("exit_code") == UsageError.exit_code else MountError
-    raise kind(answer["error"], hint=answer["hint"])
+    raise decode(Failure, answer).as_error()
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,51 @@
+"""All questions, by the name of their command. A new one is a module beside this and a line here."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ipfsfs.daemon.questions import (
+    cid,
+    collect,
+    dedup,
+    discard,
+    evict,
+    find,
+    heal,
+    metrics,
+    overview,
+    pin_add,
+    pin_ls,
+    pin_rm,
+    prefetch,
+    seal,
+    status,
+    umount,
+    verify,
+    why,
+)
+from ipfsfs.daemon.questions.question import Asked
+
+QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
+    question.command: question
+    for question in (
+        status.Question,
+        seal.Question,
+        verify.Question,
+        heal.Question,
+        why.Question,
+        overview.Question,
+        cid.Question,
+        prefetch.Question,
+        evict.Question,
+        metrics.Question,
+        find.Question,
+        collect.Question,
+        discard.Question,
+        umount.Question,
+        dedup.Question,
+        pin_add.Question,
+        pin_ls.Question,
+        pin_rm.Question,
+    )
+}

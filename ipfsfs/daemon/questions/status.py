@@ -1,0 +1,155 @@
+"""`status`: the state of the view, in numbers and words."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import trio
+
+from ipfsfs import __version__
+from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.errors import StoreError
+from ipfsfs.exchange.findings import Recorded
+from ipfsfs.store import quarantine
+from ipfsfs.store.quarantine import Kept
+from ipfsfs.unixfs.chunk import Chunker
+
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why."""
+
+    mountpoint: str
+    mounted: bool
+    pid: int
+    store: str
+    version: str
+    since: int
+    uptime_s: int
+    chunker: Chunker
+    allow_other: bool
+    restart: bool
+    origins: tuple[OriginConfig, ...]
+    hub: OriginConfig | None
+    patience_s: int
+    cache_size: int | None
+    no_eviction: str
+    too_large: str
+    metrics: str | None
+    fetcher: str
+    sealed: int
+    sealed_bytes: int
+    unsealed: int
+    looked_at_everything: bool
+    rot: tuple[Recorded, ...]
+    broken_promises: tuple[Recorded, ...]
+    withdrawn: tuple[Recorded, ...]
+    quarantine: tuple[Kept, ...]
+    quarantine_size: int
+    quarantine_limit: int
+    degraded: str
+    sealer: str
+    sealing: str
+    features: tuple[str, ...]
+    files_known_to_the_kernel: int
+    open_files: int
+    log: str
+
+
+@dataclass(slots=True, frozen=True)
+class Question(Asked[Answer, NoProgress]):
+    """What is the state of the view?"""
+
+    command: ClassVar[str] = "status"
+
+    @staticmethod
+    def replies() -> tuple[type[Answer], type[NoProgress]]:
+        """See `Asked`."""
+        return Answer, NoProgress
+
+    async def answer(self, running: Running, report: Callable[[NoProgress], None]) -> Answer:
+        """See `Asked`. Never fails: where the store cannot be read, `degraded` says why."""
+        view = running.view
+        files, size = await _sealed(running)
+        recorded = await _recorded(running)
+        return Answer(
+            mountpoint=str(running.config.mountpoint),
+            mounted=running.mounted,
+            pid=os.getpid(),
+            store=str(running.store.directory),
+            version=__version__,
+            since=int(running.since),
+            uptime_s=int(time.time() - running.since),
+            chunker=running.config.chunker,
+            allow_other=running.config.allow_other,
+            restart=running.config.restarts is not None,
+            origins=running.config.origins,
+            hub=running.config.hub,
+            patience_s=running.config.patience_s,
+            cache_size=running.config.cache_size,
+            no_eviction=view.room.evicting.impossible,
+            too_large=view.room.trouble,
+            metrics=running.config.metrics,
+            fetcher=view.fetcher.state or "ready",
+            sealed=files,
+            sealed_bytes=size,
+            unsealed=view.upkeep.sealing.unsealed,
+            looked_at_everything=view.upkeep.sealing.walked,
+            rot=tuple(finding for finding in recorded.findings if finding.kind == "rot"),
+            broken_promises=tuple(finding for finding in recorded.findings if finding.kind == "broken_promise"),
+            withdrawn=tuple(finding for finding in recorded.findings if finding.kind == "withdrawn"),
+            quarantine=tuple(recorded.kept),
+            quarantine_size=recorded.usage.size,
+            quarantine_limit=recorded.usage.limit,
+            degraded=view.seals.degraded or recorded.unreadable,
+            sealer=running.sealer.state or "ready",
+            sealing=os.fsdecode(running.sealer.reading.path),
+            features=tuple(running.features),
+            files_known_to_the_kernel=len(view.nodes),
+            open_files=len(view.handles),
+            log=str(running.store.log_path),
+        )
+
+
+async def _sealed(running: Running) -> tuple[int, int]:
+    """How many files have a seal, and their bytes."""
+    seals = running.view.seals
+    try:
+        await seals.flush()
+        await seals.look_after()
+        if seals.index is not None:
+            totals = await trio.to_thread.run_sync(seals.index.totals)
+            return totals.files, totals.bytes
+    except StoreError as error:
+        seals.fail(error)
+    return 0, 0
+
+
+@dataclass(slots=True)
+class _Records:
+    """What the store says of files with wrong content, as far as it can be read; else `unreadable` says why not."""
+
+    findings: list[Recorded] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    usage: quarantine.Usage = field(default_factory=lambda: quarantine.Usage(0, 0))
+    unreadable: str = ""
+
+
+async def _recorded(running: Running) -> _Records:
+    records = _Records()
+    try:
+        found = await trio.to_thread.run_sync(running.view.seals.ledger.findings.all)
+        records.findings = [Recorded.of(finding) for finding in found]
+        records.kept = await trio.to_thread.run_sync(quarantine.kept, running.store.quarantine_fd)
+        records.usage = await trio.to_thread.run_sync(running.quarantine.usage)
+    except (StoreError, OSError) as error:
+        records.unreadable = str(error)
+    return records

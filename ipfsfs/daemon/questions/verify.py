@@ -1,0 +1,71 @@
+"""`verify`: read everything again below some paths, and compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ipfsfs.daemon.questions.question import Asked
+from ipfsfs.errors import StoreError
+from ipfsfs.exchange.paths import see
+from ipfsfs.exchange.verify import Progress, Verification, WrongFile, verify
+
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """How many files and bytes were read; how many of the files had no seal to compare with, or were changed since they
+    were sealed; and which are not as they should be."""
+
+    files: int
+    bytes: int
+    unsealed: int
+    changed: int
+    wrong: tuple[WrongFile, ...]
+
+    @classmethod
+    def of(cls, result: Verification) -> Answer:
+        """What a verification found."""
+        return cls(result.files, result.bytes, result.unsealed, result.changed, tuple(result.wrong))
+
+
+@dataclass(slots=True, frozen=True)
+class Question(Asked[Answer, Progress]):
+    """Verify all below each of `paths`, which are paths from the root and cross no symlink."""
+
+    command: ClassVar[str] = "verify"
+
+    paths: tuple[bytes, ...] = (b"",)
+
+    @staticmethod
+    def replies() -> tuple[type[Answer], type[Progress]]:
+        """See `Asked`."""
+        return Answer, Progress
+
+    async def answer(self, running: Running, report: Callable[[Progress], None]) -> Answer:
+        """See `Asked`. Raises as `see` does, StoreError and SealerLost."""
+        for path in self.paths:
+            os.close(see(running.view.plain, running.config.mountpoint, path))
+        return Answer.of(await verify_in(running, self.paths, report))
+
+
+async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[Progress], None]) -> Verification:
+    """Verify all below some paths in a running view. Raises StoreError and SealerLost."""
+    view, seals = running.view, running.view.seals
+    if seals.index is None:
+        raise StoreError(
+            f"there is nothing to compare with: {seals.degraded}",
+            hint="Unmount and mount again: the index is made anew.",
+        )
+    await seals.flush()
+    result = await verify(running.sealer, seals.index, seals.ledger, view.plain, view.nodes.root_place, paths, report)
+    for ino in result.changed_inodes:
+        seals.lapse(ino)
+        node = view.nodes.find(seals.dev, ino)
+        if node is not None:
+            view.upkeep.sealing.changed(node)
+    return result

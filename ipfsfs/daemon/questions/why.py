@@ -1,0 +1,50 @@
+"""`why`: what a path is, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import trio
+
+from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.exchange.why import Known, LeavesTold, Why, why
+
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
+
+
+@dataclass(slots=True, frozen=True)
+class Question(Asked[Why, NoProgress]):
+    """What is at `path`, which is a path from the root and crosses no symlink?"""
+
+    command: ClassVar[str] = "why"
+
+    path: bytes = b""
+    leaves: LeavesTold = "first"
+
+    @staticmethod
+    def replies() -> tuple[type[Why], type[NoProgress]]:
+        """See `Asked`."""
+        return Why, NoProgress
+
+    async def answer(self, running: Running, report: Callable[[NoProgress], None]) -> Why:
+        """See `Asked`. In a thread: the databases may be busy, and the disk slow. Raises as `why` does."""
+        view, seals = running.view, running.view.seals
+        await seals.flush()
+        root = running.config.mountpoint
+        loads = view.hydrating.loads
+        origins = tuple(origin.name for origin in running.config.origins)
+        known = Known(
+            view.plain,
+            root,
+            seals.index,
+            seals.ledger,
+            seals.degraded,
+            extents=loads.extents,
+            origins=origins,
+            provenance=loads.provenance if origins else None,
+            unsealable=seals.unsealable,
+        )
+        return await trio.to_thread.run_sync(why, known, self.path, self.leaves)
