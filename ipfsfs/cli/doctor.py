@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import errno
 import importlib.metadata
 import os
 import platform
@@ -28,6 +29,7 @@ from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
 from ipfsfs.plain.syscalls import has_effective
+from ipfsfs.printed import printable, shell
 
 _CAP_SYS_ADMIN = 21
 _ENOUGH_DESCRIPTORS = 65_536
@@ -49,12 +51,12 @@ _REDIRECTS = (
     "TORCH_HOME",
     "XDG_CACHE_HOME",
 )
-_PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich")
+_PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich", "h11")
 _ELSEWHERE = ("torch", "openvino", "openvino_models", "optimum", "ipfs_accelerate")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing looked at. `ok`: True is well, False is needed and lacking, None is worth knowing and stops nothing."""
 
     name: str
@@ -80,26 +82,26 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(0 if ok else 1)
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[Diagnosis]) -> None:
     word = {True: "ok", None: "note", False: "LACKING"}
     colour = {True: "green", None: None, False: "red"}
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         verdict = click.style(f"{word[finding.ok]:<7}", fg=colour[finding.ok])
-        lines = [render.printable(line) for line in finding.detail.split("\n")]
+        lines = [printable(line) for line in finding.detail.split("\n")]
         if finding.fix:
-            lines.append(f"-> {render.printable(finding.fix)}")
+            lines.append(f"-> {printable(finding.fix)}")
         click.echo(f"{finding.name:<{width}}  {verdict}  {lines[0]}")
         for line in lines[1:]:
             click.echo(f"{'':<{width}}  {'':<7}  {line}")
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[Diagnosis]:
     path = "/dev/fuse"
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except FileNotFoundError:
-        yield Finding(
+        yield Diagnosis(
             path, False, "not there", "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
         )
         return
@@ -109,18 +111,18 @@ def _device() -> Iterator[Finding]:
         fix = "as root: chmod 0666 /dev/fuse, as distributions have it (a udev rule keeps it so)"
         if os.geteuid() == 0 or mode & 0o006 == 0o006:
             fix = "start the container with --device /dev/fuse"
-        yield Finding(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
+        yield Diagnosis(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
     else:
-        yield Finding(path, True, f"mode {mode:04o}, opens for this user")
+        yield Diagnosis(path, True, f"mode {mode:04o}, opens for this user")
 
 
-def _right_to_mount() -> Iterator[Finding]:
+def _right_to_mount() -> Iterator[Diagnosis]:
     helper = shutil.which("fusermount3")
     if os.geteuid() == 0:
         if has_effective(_CAP_SYS_ADMIN):
-            yield Finding("right to mount", True, "root, with CAP_SYS_ADMIN")
+            yield Diagnosis("right to mount", True, "root, with CAP_SYS_ADMIN")
         else:
-            yield Finding(
+            yield Diagnosis(
                 "right to mount",
                 False,
                 "root, but without CAP_SYS_ADMIN",
@@ -128,14 +130,14 @@ def _right_to_mount() -> Iterator[Finding]:
             )
         return
     if helper is None:
-        yield Finding("right to mount", False, "fusermount3 is not there", "install the package fuse3")
+        yield Diagnosis("right to mount", False, "fusermount3 is not there", "install the package fuse3")
     elif not os.stat(helper).st_mode & stat.S_ISUID:
-        yield Finding("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
+        yield Diagnosis("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
     else:
-        yield Finding("right to mount", True, f"through {helper}")
+        yield Diagnosis("right to mount", True, f"through {helper}")
 
 
-def _libfuse() -> Iterator[Finding]:
+def _libfuse() -> Iterator[Diagnosis]:
     for name in ("libfuse3.so.4", "libfuse3.so.3"):
         try:
             library = ctypes.CDLL(name)
@@ -143,22 +145,22 @@ def _libfuse() -> Iterator[Finding]:
             continue
         library.fuse_pkgversion.restype = ctypes.c_char_p
         version = bytes(library.fuse_pkgversion()).decode()
-        yield Finding("libfuse", True, f"{version} ({name})")
+        yield Diagnosis("libfuse", True, f"{version} ({name})")
         return
-    yield Finding("libfuse", False, "libfuse 3 is not there", "install libfuse3-3 (dnf: fuse3-libs, pacman: fuse3)")
+    yield Diagnosis("libfuse", False, "libfuse 3 is not there", "install libfuse3-3 (dnf: fuse3-libs, pacman: fuse3)")
 
 
-def _user_allow_other() -> Iterator[Finding]:
+def _user_allow_other() -> Iterator[Diagnosis]:
     try:
         allowed = re.search(r"^\s*user_allow_other\s*$", Path("/etc/fuse.conf").read_text(), re.MULTILINE) is not None
     except OSError:
         allowed = False
     if allowed:
-        yield Finding("user_allow_other", True, "set in /etc/fuse.conf")
+        yield Diagnosis("user_allow_other", True, "set in /etc/fuse.conf")
     elif os.geteuid() == 0:
-        yield Finding("user_allow_other", True, "not set in /etc/fuse.conf; root can mount with --allow-other anyway")
+        yield Diagnosis("user_allow_other", True, "not set in /etc/fuse.conf; root can mount with --allow-other anyway")
     else:
-        yield Finding(
+        yield Diagnosis(
             "user_allow_other",
             None,
             "not set in /etc/fuse.conf: --allow-other is refused to this user",
@@ -166,20 +168,20 @@ def _user_allow_other() -> Iterator[Finding]:
         )
 
 
-def _descriptors() -> Iterator[Finding]:
+def _descriptors() -> Iterator[Diagnosis]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = hard == resource.RLIM_INFINITY or hard >= _ENOUGH_DESCRIPTORS
     detail = f"{soft} now, {'no limit' if hard == resource.RLIM_INFINITY else hard} at most (which the daemon takes)"
     fix = "" if enough else f"raise the hard limit: LimitNOFILE={_ENOUGH_DESCRIPTORS} in the unit, or limits.conf"
-    yield Finding("open files", True if enough else None, detail, fix)
+    yield Diagnosis("open files", True if enough else None, detail, fix)
 
 
-def _fusectl() -> Iterator[Finding]:
+def _fusectl() -> Iterator[Diagnosis]:
     place = "/sys/fs/fuse/connections"
     if any(mount.filesystem == "fusectl" for mount in mounts.all_mounts()):
-        yield Finding("fusectl", True, f"mounted at {place}")
+        yield Diagnosis("fusectl", True, f"mounted at {place}")
     else:
-        yield Finding(
+        yield Diagnosis(
             "fusectl",
             None,
             f"not mounted at {place}: a daemon that hangs can then be killed, but not cut off from its mount",
@@ -187,23 +189,30 @@ def _fusectl() -> Iterator[Finding]:
         )
 
 
-def _switches() -> Iterator[Finding]:
+def _switches() -> Iterator[Diagnosis]:
     reason = skip_reason(os.environ, force=False)
     if reason:
-        yield Finding("switches", None, f"mount would mount nothing: {reason}")
+        yield Diagnosis("switches", None, f"mount would mount nothing: {reason}")
     else:
-        yield Finding("switches", True, "no CI marker, and nothing that switches mounting off")
+        yield Diagnosis("switches", True, "no CI marker, and nothing that switches mounting off")
     if "TRANSFORMERS_PATCH_DISABLE" in os.environ:
-        yield Finding("TRANSFORMERS_PATCH_DISABLE", None, "has no meaning here: nothing is patched", "leave it unset")
+        yield Diagnosis("TRANSFORMERS_PATCH_DISABLE", None, "has no meaning here: nothing is patched", "leave it unset")
 
 
-def _cache() -> Iterator[Finding]:
+def _cache() -> Iterator[Diagnosis]:
     path = hub_home()
+    view = mounts.view_over(Path(os.path.normpath(path)))
     try:
+        if view is not None and not mounts.answers(view):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         there = next(place for place in (path, *path.parents) if place.exists())
         space = os.statvfs(there)
+    except MountError as error:  # to look any further would take as long as the daemon does
+        yield Diagnosis("cache", False, str(error), error.hint)
+        return
     except OSError as error:
-        yield Finding("cache", False, f"{path}: {error.strerror}", f"if a daemon died here: ipfsfs umount {path}")
+        fix = f"if a daemon died here: ipfsfs umount {shell(view.mountpoint if view else path)}"
+        yield Diagnosis("cache", False, f"{path}: {error.strerror}", fix)
         return
     mount = _mount_of(there)
     free = space.f_bavail * space.f_frsize
@@ -220,7 +229,7 @@ def _cache() -> Iterator[Finding]:
     elif mount.filesystem in ("tmpfs", "ramfs"):
         known.append("in memory, gone after a restart")
     fix = "little space is left: hf cache ls, hf cache rm" if free < _LITTLE_SPACE else ""
-    yield Finding("cache", None if fix else True, f"{path}: {', '.join(known)}", fix)
+    yield Diagnosis("cache", None if fix else True, f"{path}: {', '.join(known)}", fix)
 
 
 def _mount_of(path: Path) -> mounts.Mount:
@@ -230,7 +239,7 @@ def _mount_of(path: Path) -> mounts.Mount:
     return max(enumerate(holding), key=lambda numbered: (len(numbered[1].mountpoint.parts), numbered[0]))[1]
 
 
-def _other_caches() -> Iterator[Finding]:
+def _other_caches() -> Iterator[Diagnosis]:
     redirected = [
         f"{name}={os.environ[name]}"
         for name in (*_REDIRECTS, *sorted(name for name in os.environ if name.startswith("OVMS_")))
@@ -239,20 +248,20 @@ def _other_caches() -> Iterator[Finding]:
     usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     redirected += [str(usual / name) for name in _ELSEWHERE if (usual / name).is_dir()]
     if redirected:
-        yield Finding(
+        yield Diagnosis(
             "other caches", None, "\n".join(redirected), "each directory that workers use can have a mount of its own"
         )
 
 
-def _trial() -> Iterator[Finding]:
+def _trial() -> Iterator[Diagnosis]:
     """A mount in a directory of its own, taken away at once: the kernel's first message tells its protocol."""
     kernel = f"Linux {platform.release()} {platform.machine()}"
     with tempfile.TemporaryDirectory(prefix="ipfsfs-doctor-") as name:
-        place = Path(name)
+        place = Path(name).resolve()
         try:
             device = mountpoint.mount(place, "ipfsfs-doctor", allow_other=False, read_only=True)
         except MountError as error:
-            yield Finding("trial mount", False, f"{kernel}: {error}", error.hint)
+            yield Diagnosis("trial mount", False, f"{kernel}: {error}", error.hint)
             return
         try:
             ready, _, _ = select.select([device], [], [], _PATIENCE_SECONDS)
@@ -261,27 +270,27 @@ def _trial() -> Iterator[Finding]:
             os.close(device)
             mountpoint.unmount(place, lazy=True)
     if len(first) < _INIT_VERSION.size:
-        yield Finding("trial mount", False, f"{kernel} mounted, but sent no request")
+        yield Diagnosis("trial mount", False, f"{kernel} mounted, but sent no request")
         return
     major, minor = _INIT_VERSION.unpack_from(first)
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     new_enough = release is not None and (int(release[1]), int(release[2])) >= _OLDEST_KERNEL
     fix = "" if new_enough else f"a kernel of {_OLDEST_KERNEL[0]}.{_OLDEST_KERNEL[1]} or newer is needed"
-    yield Finding("trial mount", new_enough, f"{kernel}, FUSE protocol {major}.{minor}", fix)
+    yield Diagnosis("trial mount", new_enough, f"{kernel}, FUSE protocol {major}.{minor}", fix)
 
 
-def _python() -> Iterator[Finding]:
-    yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
+def _python() -> Iterator[Diagnosis]:
+    yield Diagnosis("python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Diagnosis]:
     # In a process of its own: a pyfuse3 built for another libfuse takes down who imports it.
     trial = subprocess.run([sys.executable, "-c", "import pyfuse3"], capture_output=True, text=True, check=False)
     if trial.returncode:
         last = trial.stderr.strip().split("\n")[-1]
-        yield Finding("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
+        yield Diagnosis("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
         return
-    yield Finding("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
+    yield Diagnosis("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
 
 
 def hub_home() -> Path:
@@ -290,7 +299,7 @@ def hub_home() -> Path:
     return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _device,
     _right_to_mount,
     _trial,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ipfsfs.caches.place import Place, locate
 from ipfsfs.cli import render
 from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_there
 from ipfsfs.daemon import mounts, placing
+from ipfsfs.daemon.codec import encode
 from ipfsfs.errors import MountError, UsageError
-from ipfsfs.hubcache.classify import Kind, Place, locate
+from ipfsfs.exchange.findings import Recorded
 from ipfsfs.plain import tree
 from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.printed import printable, shell
 from ipfsfs.store import check
 from ipfsfs.store.check import Problem, Remedy
 from ipfsfs.store.layout import Store
@@ -24,22 +28,22 @@ _LOCKED_S = 2.0
 
 
 @click.command(
-    short_help="Check a store against itself and its directory.",
+    short_help="Check a store, and compare it with its directory.",
     epilog="Example: ipfsfs fsck ~/.cache/huggingface --repair",
 )
 @click.argument("path", type=PATH, required=False)
 @click.option("--store", type=PATH, help="The store to check (default: the one beside PATH).")
-@click.option("--repair", is_flag=True, help="Mend what can be mended. No file of yours is ever touched.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired in the store. Your files are not touched.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def fsck(path: Path | None, store: Path | None, repair: bool, as_json: bool) -> None:
-    """Check the store of PATH against itself and against the directory, which must not be mounted.
+    """Check the store of PATH, and compare it with the directory. PATH must not be mounted.
 
-    Files that lack a seal, or were changed since, are counted and are no problem: the next mount seals them. Exit code
-    1 if a problem is left.
+    Files without a seal, or changed since they were sealed, are counted but are not a problem: the next mount seals
+    them. Exit code 1 if a problem is left.
     """
     at = _target(path, store)
     plain = PlainDirectory.open(at.root)
-    root = (plain.ino, plain.born_ns)
+    root = plain.root
     plain.close()
     opened = Store.open(at.store, create=False, wait_s=_LOCKED_S)
     try:
@@ -49,18 +53,23 @@ def fsck(path: Path | None, store: Path | None, repair: bool, as_json: bool) -> 
             left = check.check(opened, plain_root=root)
         else:
             left = problems
+        withdrawn = [Recorded.of(finding) for finding in check.withdrawn(opened)]
     finally:
         opened.close()
+    withdrawn = [item for item in withdrawn if os.path.lexists(at.root / item.path)]
     facts = {
         "store": str(at.store),
         "problems": [_facts(problem, mended=repair and problem not in left) for problem in problems],
         "left": len(left),
+        "withdrawn": [encode(item) for item in withdrawn],
         **({} if any(p.remedy in (Remedy.NEW_LEDGER, Remedy.NEW_INDEX) for p in left) else _compare(at, repair)),
     }
     if as_json:
         render.facts(facts, as_json)
     else:
         _print(facts, repair)
+        for item in withdrawn:
+            click.echo(item.line(at.root))
     if left:
         raise SystemExit(1)
 
@@ -78,13 +87,19 @@ def _target(path: Path | None, store: Path | None) -> Target:
     root = mountpoint(path)
     view = mounts.view_at(root)
     if view is not None:
-        word = render.shell(root)
+        word = shell(root)
         raise MountError(
             f"{root} is mounted, and its store is in use",
             hint=f"Unmount it first: ipfsfs umount {word}. To check the files of a mounted view: ipfsfs verify {word}",
         )
     must_be_there(root)
-    return Target(root, "", mountpoint(store) if store is not None else placing.default_store(root), None)
+    named = mountpoint(store) if store is not None else placing.default_store(root)
+    if not os.path.lexists(named):
+        raise MountError(
+            f"{root} has no store at {named}: there is nothing to check",
+            hint="Is the path right? A store elsewhere is named with --store." if store is None else "",
+        )
+    return Target(root, "", named, None)
 
 
 def _compare(at: Target, repair: bool) -> dict[str, Any]:
@@ -104,7 +119,7 @@ def _compare(at: Target, repair: bool) -> dict[str, Any]:
 def _sealable(plain: PlainDirectory, place: Place) -> Iterator[tree.Found]:
     for batch in tree.regular_files(plain.fd):
         for found in batch:
-            if isinstance(found, tree.Found) and locate(found.path, place)[1] in (Kind.CONTENT, Kind.PROMISE):
+            if isinstance(found, tree.Found) and locate(found.path, place)[1].is_sealed:
                 yield found
 
 
@@ -125,11 +140,11 @@ def _print(facts: dict[str, Any], repair: bool) -> None:
             line += ": mended"
         elif problem["remedy"]:
             line += f". --repair would {problem['remedy']}." if not repair else ": could not be mended"
-        click.echo(render.printable(line))
+        click.echo(printable(line))
     if "sealed" in facts:
         click.echo(
-            f"{facts['sealed']:,} files are sealed as they are, {facts['changed']:,} were changed since, "
-            f"{facts['unsealed']:,} are not sealed yet, {facts['gone']:,} sealed files are gone."
+            f"Sealed and unchanged: {render.files(facts['sealed'])}; changed since: {facts['changed']:,}; "
+            f"not sealed yet: {facts['unsealed']:,}; sealed and gone: {facts['gone']:,}."
         )
     if not facts["left"]:
         click.echo("The store is sound." if not facts["problems"] else "The store is sound again.")

@@ -8,13 +8,31 @@ from typing import Any
 import click
 
 from ipfsfs import __version__
+from ipfsfs.cli.attach import attach
+from ipfsfs.cli.cat import cat
 from ipfsfs.cli.cid import cid
+from ipfsfs.cli.collect import collect
+from ipfsfs.cli.config import config
+from ipfsfs.cli.dedup import dedup
 from ipfsfs.cli.doctor import doctor
+from ipfsfs.cli.evict import evict
+from ipfsfs.cli.exists import exists
+from ipfsfs.cli.export import export
 from ipfsfs.cli.fsck import fsck
+from ipfsfs.cli.importing import import_
+from ipfsfs.cli.ls import ls
+from ipfsfs.cli.metrics import metrics
 from ipfsfs.cli.mount import mount
+from ipfsfs.cli.pin import pin
+from ipfsfs.cli.prefetch import prefetch
+from ipfsfs.cli.publish import publish
 from ipfsfs.cli.render import message
+from ipfsfs.cli.restore import restore
+from ipfsfs.cli.rm import rm
 from ipfsfs.cli.seal import seal
+from ipfsfs.cli.stat import stat
 from ipfsfs.cli.status import status
+from ipfsfs.cli.top import top
 from ipfsfs.cli.umount import umount
 from ipfsfs.cli.verify import verify
 from ipfsfs.cli.why import why
@@ -53,11 +71,40 @@ def cli() -> None:
     Programs go on using the directory as before. Beneath the view it stays an ordinary, complete directory: unmount it,
     or kill the daemon, and everything is there.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 in use, 4 content is wrong, 5 no view or no answer, 6 the store
+    failed.
     """
 
 
-for command in (mount, umount, status, seal, cid, verify, fsck, why, doctor):
+for command in (
+    mount,
+    umount,
+    status,
+    ls,
+    seal,
+    cid,
+    publish,
+    attach,
+    prefetch,
+    evict,
+    pin,
+    cat,
+    stat,
+    exists,
+    rm,
+    import_,
+    export,
+    collect,
+    dedup,
+    verify,
+    restore,
+    fsck,
+    why,
+    top,
+    metrics,
+    config,
+    doctor,
+):
     cli.add_command(command)
 
 

@@ -12,69 +12,134 @@ from typing import Final
 
 import click
 
+from ipfsfs.cli import render
+from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
-from ipfsfs.cli.render import printable, shell
+from ipfsfs.cli.settings.effective import Effective, effective, options
+from ipfsfs.cli.settings.table import Settings
 from ipfsfs.daemon import mounts, outsiders, placing
+from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.notify import tell_systemd
+from ipfsfs.daemon.questions.status import Question
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
-from ipfsfs.errors import IpfsfsError, MountError, UsageError
+from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
+from ipfsfs.printed import printable, shell
+from ipfsfs.unixfs.chunk import chunker_named
 
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
+_PATIENCE_S: Final = 5.0
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
 @click.argument("path", type=PATH)
-@click.option("--store", type=PATH, help="Where to keep seals and quarantine (default: PATH.ipfsfs, beside PATH).")
+@options()
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
-@click.option("--force", is_flag=True, help="Mount in CI too, and although others use files beneath.")
-@click.option("--allow-other", is_flag=True, help="Let other users in; files belong to who makes them (as root).")
-@click.option(
-    "--chunker",
-    type=click.Choice(["auto", "fixed"]),
-    default="auto",
-    show_default=True,
-    help="auto: leaves of weights begin where tensors do. fixed: 1 MiB, as `ipfs add` with unixfs-v1-2025.",
-)
-@click.option("--stock-init", is_flag=True, help="Let pyfuse3 negotiate with the kernel: slower, to tell faults apart.")
-def mount(
-    path: Path, store: Path | None, foreground: bool, force: bool, allow_other: bool, chunker: str, stock_init: bool
-) -> None:
-    """Mount a view over PATH, a cache directory. It is made where there is none.
+@click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
+def mount(path: Path, foreground: bool, force: bool, **given: object) -> None:
+    """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
 
-    Programs go on using PATH as before. Every file gets a CID and checksums in the background, and every read is
-    checked. Beneath the view, PATH stays an ordinary, complete directory.
+    Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
+    of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
+
+    Each option but --foreground and --force is a setting: it can stand in the environment and in the configuration file
+    as well (see `ipfsfs config`).
     """
+    if given["restart"] and foreground:
+        raise UsageError(
+            "--restart needs a daemon in the background: with --foreground, what started it can start it again"
+        )
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
         _nothing_to_do(foreground)
-        click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Everything goes on on plain disk.")
+        click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
     at = mountpoint(path)
+    chosen = effective(given, at)
     view = mounts.view_at(at)
     if view is not None and not view.lets_us_in:
         must_be_ours(view)
-    if view is not None and mounts.answers(view):
+    answers = view is not None and mounts.answers(view)
+    config = _config(at, chosen.settings, foreground)
+    if view is not None and answers:
         _nothing_to_do(foreground)
-        whose = f" by another user ({view.owner_in_words})" if view.is_anothers else ""
-        click.echo(f"{printable(str(at))} is mounted already{whose}, with the store {printable(view.source)}.")
+        _say_mounted(config, chosen, view)
         return
     with _made(at) if view is None else nullcontext():
+        placing.refuse_what_cannot_be_covered(at, config.store)
         if view is None:
             _refuse_while_in_use(at, force)
-        config = Config(
-            mountpoint=at,
-            store=mountpoint(store) if store is not None else placing.default_store(at),
-            allow_other=allow_other,
-            chunker="fixed" if chunker == "fixed" else "auto",
-            negotiate=not stock_init,
-        )
         if foreground:
             _serve_here(config)
         else:
             click.echo(_welcome(config, start(config), stale=view is not None))
+
+
+def _config(at: Path, settings: Settings, foreground: bool) -> Config:
+    return Config(
+        mountpoint=at,
+        store=mountpoint(settings.store if settings.store is not None else placing.default_store(at)),
+        allow_other=settings.allow_other,
+        chunker=chunker_named(settings.chunker),
+        negotiate=not settings.stock_init,
+        quarantine_size=settings.quarantine_size,
+        origins=origins_of(settings),
+        hub=hub_of(settings),
+        patience_s=settings.patience,
+        cache_size=settings.cache_size,
+        metrics=settings.metrics,
+        restarts=() if settings.restart and not foreground else None,
+    )
+
+
+def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
+    """Nothing is changed; what was asked for and is not so is named."""
+    whose = f" by another user ({view.owner_in_words})" if view.is_of_another else ""
+    at = printable(str(config.mountpoint))
+    click.echo(f"{at} is mounted already{whose}, with the store {printable(view.source)}.")
+    if view.is_of_another:
+        return
+    differing = _differing(config, chosen, view)
+    for line in differing:
+        click.echo(f"  {printable(line)}")
+    if differing:
+        click.echo(f"To have that changed, unmount it first: ipfsfs umount {shell(config.mountpoint)}")
+
+
+def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[str]:
+    """What was asked for on the command line and is not so in a view that is mounted."""
+    given = chosen.given("flag")
+    lines = []
+    if "store" in given and config.store != view.store:
+        lines.append(f"It does not have the store {config.store}.")
+    if config.allow_other and "allow_other" not in view.options:
+        lines.append("Other users are not let in (it was mounted without --allow-other).")
+    if given - {"store", "allow_other", "stock_init"}:
+        try:
+            status = ask(view.store, Question(), patience_s=_PATIENCE_S)
+        except IpfsfsError as error:
+            return [*lines, f"Its daemon does not say how it was mounted: {error}"]
+        if "chunker" in given and config.chunker != status.chunker:
+            lines.append(f"Files are cut as by --chunker {status.chunker}, not {config.chunker}.")
+        if "quarantine_size" in given and config.quarantine_size != status.quarantine_limit:
+            lines.append(f"The quarantine may hold {render.size(status.quarantine_limit)}.")
+        if given & {"kubo", "gateway", "ipfs_kit_py"} and config.origins != status.origins:
+            known = ", ".join(origin.name for origin in status.origins)
+            lines.append(f"Its origins are: {known}." if known else "It has no origins.")
+        if "cache_size" in given and config.cache_size != status.cache_size:
+            size = "No size" if status.cache_size is None else render.size(status.cache_size)
+            lines.append(f"{size} is set as its --cache-size.")
+        if "hub" in given and config.hub != status.hub:
+            lines.append(f"Its Hub is {status.hub.url if status.hub is not None else 'none'}.")
+        if "patience" in given and config.patience_s != status.patience_s:
+            lines.append(f"A read waits {status.patience_s} s for what is not here.")
+        if "metrics" in given and config.metrics != status.metrics:
+            lines.append(f"Its metrics are served at {status.metrics}." if status.metrics else "It serves no metrics.")
+        if config.restarts is not None and "restart" in given and not status.restart:
+            lines.append("Its daemon is not started again if it dies (it was mounted without --restart).")
+    return lines
 
 
 def _nothing_to_do(foreground: bool) -> None:
@@ -85,30 +150,39 @@ def _nothing_to_do(foreground: bool) -> None:
 
 @contextmanager
 def _made(at: Path) -> Iterator[None]:
-    """See that there is a directory to mount over; what was made for that goes again where the mount is refused."""
+    """See that there is a directory to mount over; where it was made for that it goes again if the mount is refused."""
     around = mounts.view_over(at)
     if around is not None:
-        raise MountError(f"{at} lies in the view of {around.mountpoint} already")
-    missing = [path for path in (at, *at.parents) if not os.path.lexists(path)]
+        raise MountError(
+            f"{at} lies in the view of {around.mountpoint}, which covers it already",
+            hint=f"To mount here instead, first: ipfsfs umount {shell(around.mountpoint)}",
+        )
     try:
-        at.mkdir(parents=True, exist_ok=True)
+        at.mkdir()
+        made = True
+    except FileNotFoundError as error:
+        missing = [path for path in at.parents if not os.path.lexists(path)]
+        if not missing:
+            raise UsageError(f"{at} cannot be made: {error.strerror}") from error
+        raise UsageError(
+            f"{at} cannot be mounted over: {missing[-1]} does not exist",
+            hint=f"If the path is right, make it first: mkdir -p {shell(at)}",
+        ) from error
     except OSError as error:
-        _remove_empty(missing)
         if os.path.islink(at) and not os.path.exists(at):
-            raise UsageError(f"{at} is a link to nothing: {os.readlink(at)} is not there") from error
-        raise UsageError(f"{at} is no directory, and cannot be made one: {error.strerror}") from error
+            raise UsageError(f"{at} is a link to {os.readlink(at)}, which does not exist") from error
+        if os.path.lexists(at) and not os.path.isdir(at):
+            raise UsageError(f"{at} is not a directory") from error
+        if not os.path.isdir(at):
+            raise UsageError(f"{at} does not exist and cannot be made: {error.strerror}") from error
+        made = False
     try:
         yield
     except IpfsfsError:
-        _remove_empty(missing)
+        if made:
+            with suppress(OSError):
+                at.rmdir()
         raise
-
-
-def _remove_empty(directories: list[Path]) -> None:
-    """Remove directories, the deepest first, as far as they are there and empty."""
-    for directory in directories:
-        with suppress(OSError):
-            directory.rmdir()
 
 
 def _refuse_while_in_use(at: Path, force: bool) -> None:
@@ -117,10 +191,10 @@ def _refuse_while_in_use(at: Path, force: bool) -> None:
     if others and not force:
         lines = "\n".join(f"  {other}" for other in others[:_NAMED_MOST])
         more = f"\n  and {len(others) - _NAMED_MOST} more" if len(others) > _NAMED_MOST else ""
-        raise MountError(
+        raise InUse(
             f"files in {at} are in use by programs that would not go through the view:\n{lines}{more}",
-            hint="Let them finish, then mount; or mount with --force: what they write is found and sealed later, but "
-            "their locks and those taken through the view do not see each other.",
+            hint=f"End them and mount again. Or: ipfsfs mount --force {shell(at)}\n  What they write is then found and "
+            "sealed later; their locks do not exclude locks taken through the view.",
         )
 
 
@@ -132,12 +206,18 @@ def _serve_here(config: Config) -> None:
     sys.exit(0)
 
 
+_ELSEWHERE: Final = (
+    "  Files that are attached by their CID come when they are read, and become ordinary files;",
+    "  what has not come yet is a link there that names its content.",
+)
+
+
 def _welcome(config: Config, started: Started, *, stale: bool) -> str:
     at = printable(str(config.mountpoint))
     word = shell(config.mountpoint)
     lines = [f"{at} is mounted."]
     if stale:
-        lines.append("(What a daemon that died had left there was cleared away first.)")
+        lines.append("(The mount of a daemon that had died was removed first.)")
     lines += ["", _found(config.mountpoint)]
     if started.degraded:
         lines += ["", f"Degraded: {started.degraded}", "Files are served, but neither sealed nor checked."]
@@ -149,9 +229,11 @@ def _welcome(config: Config, started: Started, *, stale: bool) -> str:
         "  from then on every read of them is checked.",
         f"  Underneath, {at} stays an ordinary, complete directory:",
         "  after `umount`, or if the daemon dies, everything is there.",
+        *_ELSEWHERE * bool(config.origins),
         "",
-        f"  ipfsfs status {word}   how far it is, and whether anything is wrong",
-        f"  ipfsfs umount {word}   take the view away",
+        f"  ipfsfs status {word}   how much is sealed, and whether anything is wrong",
+        f"  ipfsfs umount {word}   unmount it",
+        "  ipfsfs ls" + " " * (len(word) + 8) + "which models and datasets are in it, and how much of each is here",
         "",
         f"Store: {printable(str(config.store))}   Daemon: process {started.pid}",
     ]

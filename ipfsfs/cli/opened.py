@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ipfsfs.caches.place import Place
+from ipfsfs.caches.registry import root_place
 from ipfsfs.cli.paths import Target
-from ipfsfs.hubcache.classify import Place, root_place
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store import recovery
 from ipfsfs.store.index import Index
@@ -38,7 +39,7 @@ class Opened:
             try:
                 ledger = recovery.open_ledger(store)
                 try:
-                    index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
+                    index = recovery.open_index(store, ledger, plain_root=plain.root)
                     try:
                         yield cls(plain, store, ledger, index, root_place(os.fsencode(at.root)))
                     finally:

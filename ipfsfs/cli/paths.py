@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from ipfsfs.cli.render import shell
+from ipfsfs.caches.registry import cache_over
 from ipfsfs.daemon import mounts, placing
-from ipfsfs.daemon.looking import unreachable
 from ipfsfs.errors import MountError
+from ipfsfs.exchange.paths import unreachable
+from ipfsfs.printed import shell
+from ipfsfs.unixfs.reference import parse
+
+_LINKS_MOST: Final = 40
+"""As many as the kernel follows."""
 
 
 class _NotLookedAt(click.Path):
@@ -28,6 +34,23 @@ class _NotLookedAt(click.Path):
 PATH = _NotLookedAt()
 
 
+class Links(Enum):
+    """What a path means whose last part is a symlink."""
+
+    FOLLOWED = "what it leads to"
+    NAMED = "the link itself"
+
+
+LINKS = click.option(
+    "--no-dereference",
+    "links",
+    flag_value=Links.NAMED,
+    type=click.UNPROCESSED,
+    default=Links.FOLLOWED,
+    help="Take a symlink for the link itself, not for what it leads to.",
+)
+
+
 def mountpoint(path: Path) -> Path:
     """A mount point as the kernel names it: absolute, without symlinks. It need not exist, nor answer."""
     parent = Path(os.path.realpath(path.parent))
@@ -41,6 +64,36 @@ def mountpoint(path: Path) -> Path:
         return below
 
 
+def located(path: Path, links: Links = Links.FOLLOWED) -> Path:
+    """Where that lies which `path` means, for who runs the command: absolute, with no symlink on the way. What it is
+    follows from there and from no name of a link. Where nothing is, the path as it was named.
+
+    Raises UsageError for a link that leads nowhere, IpfsfsError for one that leads out of reach.
+    """
+    named = Path(os.path.realpath(path.parent)) / path.name if path.name not in ("", "..") else path.resolve()
+    if links is Links.NAMED or mounts.view_at(named) is not None:
+        return named  # a view is not looked at: its daemon may be dead, or hang
+    try:
+        return Path(os.path.realpath(named, strict=True))
+    except OSError as error:
+        if not os.path.islink(named):
+            return named
+        at = _end_of_links(named)
+        if parse(os.fsencode(os.readlink(at))) is not None:
+            return at  # it stands for a file, which a view would show
+        raise unreachable(f"{named}, a link to {os.readlink(named)}", error) from error
+
+
+def _end_of_links(link: Path) -> Path:
+    """The last of the links that follow from one."""
+    for _ in range(_LINKS_MOST):
+        beyond = Path(os.path.realpath(link.parent / Path(os.readlink(link)).parent)) / Path(os.readlink(link)).name
+        if not os.path.islink(beyond):
+            break
+        link = beyond
+    return link
+
+
 @dataclass(slots=True, frozen=True)
 class Target:
     """A path, and where it lies: in a mounted view, or in a directory that has a store."""
@@ -50,35 +103,63 @@ class Target:
     store: Path
     mount: mounts.Mount | None
 
+    @property
+    def path(self) -> bytes:
+        """The path from the root, as a daemon is told it."""
+        return os.fsencode(self.relative)
 
-def target(path: Path) -> Target:
-    """The view that `path` lies in; without one, the directory above it that has a store.
 
-    Raises MountError where there is neither.
+def target(path: Path, links: Links = Links.FOLLOWED) -> Target:
+    """The view in which that lies which `path` means; without one, the directory above it that has a store.
+
+    Raises MountError where there is neither, and as `located` does.
     """
-    absolute = mountpoint(path)
+    absolute = located(path, links)
     view = mounts.view_over(absolute)
     if view is not None:
-        must_be_ours(view)
+        must_answer_us(view)
         return Target(view.mountpoint, _below(absolute, view.mountpoint), view.store, view)
     for root in (absolute, *absolute.parents)[:-1]:
         store = placing.default_store(root)
         if os.path.isfile(store / "format"):
             return Target(root, _below(absolute, root), store, None)
     must_be_there(absolute)
+    cache = _cache_over(absolute)
     raise MountError(
-        f"{path} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount it first: ipfsfs mount {shell(absolute if absolute.is_dir() else absolute.parent)}",
+        f"{absolute} is in no mounted view, and no directory above it has a store",
+        hint=f"Mount the cache first: ipfsfs mount {shell(cache)}"
+        if cache is not None
+        else "To list the mounted views: ipfsfs status",
     )
 
 
-def must_be_ours(view: mounts.Mount) -> None:
-    """Raises MountError for another user's view, whose daemon would not answer us."""
+def _cache_over(path: Path) -> Path | None:
+    """The cache directory that a path lies in, or is; None where nothing says that it is in one."""
+    told = [os.environ.get("HF_HOME"), cache_over(os.fsencode(path))]
+    for cache in [Path(os.fsdecode(cache)) for cache in told if cache]:
+        if cache in (path, *path.parents):
+            return cache
+    return path if (path / "hub").is_dir() else None
+
+
+def must_answer_us(view: mounts.Mount) -> None:
+    """Raises MountError for another user's view, whose daemon would not answer us. Root is answered by all."""
     if view.is_anothers:
+        raise MountError(_anothers(view), hint="Its daemon answers that user and root.")
+
+
+def must_be_ours(view: mounts.Mount) -> None:
+    """Raises MountError for another user's view, for root as well: what its daemon says is that user's word."""
+    must_answer_us(view)
+    if view.is_of_another:
         raise MountError(
-            f"{view.mountpoint} is another user's view ({view.owner_in_words})",
-            hint="Its daemon answers that user and root.",
+            _anothers(view),
+            hint=f"Ask as that user: setpriv --reuid={view.owner} --clear-groups ipfsfs ...",
         )
+
+
+def _anothers(view: mounts.Mount) -> str:
+    return f"{view.mountpoint} is another user's view ({view.owner_in_words})"
 
 
 def must_be_there(path: Path) -> None:

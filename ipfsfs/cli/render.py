@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from ipfsfs.daemon.questions import seal
+from ipfsfs.printed import printable
 
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
@@ -57,27 +58,15 @@ def _lines(value: Fact) -> list[str]:
             return [line for inner in value for line in _lines(inner)] or ["none"]
 
 
-def printable(text: str) -> str:
-    """The text with all that is not printable escaped: names of files can hold anything, terminal commands included."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def message(text: str) -> list[str]:
     """The lines of an error's words, printable. A list in them has its lines indented: any other end of a line is part
     of somebody's name, and escaped like the rest."""
     return [printable(line) for line in re.split(r"\n(?=  )", text)]
 
 
-def shell(path: str | os.PathLike[str]) -> str:
-    """A path as a word for a shell that is printable: with what is not printable as bash, zsh and POSIX.1-2024 quote
-    it."""
-    text = os.fspath(path)
-    if text.isprintable():
-        return shlex.quote(text)
-    quoted = "".join(
-        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\{byte:03o}" for byte in os.fsencode(text)
-    )
-    return f"$'{quoted}'"
+def files(count: int) -> str:
+    """A number of files in words: `1 file`, `1,234 files`."""
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def size(count: int) -> str:
@@ -90,6 +79,14 @@ def size(count: int) -> str:
         if amount < 1000:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1000:.1f} TB"
+
+
+def percent(part: int, whole: int) -> str:
+    """How much of a whole a part is, never 0% or 100% where that is not so."""
+    if not whole or part == whole:
+        return "100%"
+    share = 100 * part // whole
+    return "<1%" if part and not share else ">99%" if share == 99 else f"{share}%"
 
 
 @dataclass(slots=True)
@@ -111,13 +108,13 @@ class Bar:
         of = "" if total_files is None else f"/{total_files:,}"
         self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} files")
 
-    def sealing(self, progress: Mapping[str, int]) -> None:
+    def sealing(self, progress: seal.Progress) -> None:
         """Shows what a daemon reports while it seals."""
         self.update(
-            files=progress["files_done"],
-            done_bytes=progress["bytes_done"],
-            total_files=progress["files"],
-            total_bytes=progress["bytes"],
+            files=progress.files_done,
+            done_bytes=progress.bytes_done,
+            total_files=progress.files,
+            total_bytes=progress.bytes,
         )
 
 

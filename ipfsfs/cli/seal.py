@@ -7,38 +7,43 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, target
+from ipfsfs.cli.paths import PATH, must_be_ours, target
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.seal import Question
 from ipfsfs.errors import MountError
+from ipfsfs.printed import printable, shell
 
 
 @click.command(
-    short_help="Seal what is still to be sealed, and wait for it.",
+    short_help="Seal the files that have no seal yet, and wait for it.",
     epilog="Example: ipfsfs seal ~/.cache/huggingface/hub/models--org--name",
 )
 @click.argument("path", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def seal(path: Path, as_json: bool) -> None:
-    """Seal everything below PATH that is still to be sealed, and wait for it.
+    """Seal every file below PATH that has no seal yet, and wait for it.
 
-    Files that are being written are left for later; secrets and scratch are never sealed.
+    Files that a program is writing are sealed later. Secrets and scratch are never sealed.
     """
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {render.shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+    must_be_ours(at.mount)
     with render.bar("Sealing") as bar:
-        result = ask(at.store, {"command": "seal", "path": at.relative}, bar.sealing)
-        bar.sealing(result)
+        answer = ask(at.store, Question(at.path), bar.sealing)
+        bar.sealing(answer)
     if as_json:
-        render.facts(result, as_json)
+        render.facts(encode(answer), as_json)
+    elif answer.degraded:
+        read = f"{render.files(answer.files - answer.failed)}, {render.size(answer.bytes)}, read in {answer.seconds} s"
+        click.echo(f"{read}, but none is sealed for good: {printable(answer.degraded)}", err=True)
+    elif not answer.files:
+        click.echo("Sealed 0 files: every file that can be sealed has its seal.")
     else:
-        click.echo(
-            f"Sealed {result['files'] - result['failed']:,} files, {render.size(result['bytes'])}, "
-            f"in {result['seconds']} s."
-        )
-        if result["failed"]:
-            click.echo(f"{result['failed']:,} files are in use or could not be read: they are sealed later.", err=True)
-        if result["degraded"]:
-            click.echo(f"Degraded: {result['degraded']}", err=True)
-    if result["degraded"]:
+        sealed = render.files(answer.files - answer.failed)
+        click.echo(f"Sealed {sealed}, {render.size(answer.bytes)}, in {answer.seconds} s.")
+        if answer.failed:
+            click.echo(f"In use or not readable, to be sealed later: {render.files(answer.failed)}.", err=True)
+    if answer.degraded:
         raise SystemExit(1)

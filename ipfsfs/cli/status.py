@@ -3,93 +3,257 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
-from ipfsfs.daemon import mounts, placing
+from ipfsfs.cli import aftermath, render
+from ipfsfs.cli.aftermath import Aftermath
+from ipfsfs.cli.anothers import ask_another, in_their_words
+from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.daemon import mounts, register
 from ipfsfs.daemon.client import ask
-from ipfsfs.errors import IpfsfsError
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.status import Answer, Question
+from ipfsfs.errors import IpfsfsError, MountError
+from ipfsfs.printed import printable, shell
 
 _PATIENCE_S: Final = 5.0
+_ANOTHERS_S: Final = 5.0
+"""How long another user's daemon may take in all, whatever it says meanwhile."""
 
 
-@click.command(short_help="Say what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json")
+@click.command(
+    short_help="Show what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json"
+)
 @click.argument("path", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
 def status(path: Path | None, as_json: bool) -> None:
-    """Say what is mounted, how much of it is sealed, and whether anything is wrong.
+    """Show what is mounted, how much of it is sealed, and whether anything is wrong.
 
-    By the word of the kernel's mount table and of the daemon; without PATH, of every view of this user.
+    Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
+    daemon ended without a command to unmount, or still serves open files. Exit code 1 if a daemon ended in that way.
     """
     if path is not None:
-        at = mountpoint(path)
-        view = mounts.view_over(at)
-        if view is None:
-            must_be_there(at)
-        elif view.mountpoint != at and not as_json:
-            click.echo(render.printable(f"{at} lies in the view of {view.mountpoint}."))
-        found = _of(view.mountpoint if view is not None else at)
-        render.facts(found if as_json else _shown(found), as_json)
-        return
-    all_found = [_of(view.mountpoint) for view in mounts.our_views()]
-    if not all_found and not as_json:
-        click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
-        return
-    render.facts([found if as_json else _shown(found) for found in all_found], as_json)
+        found = [_of(_named(path, as_json))]
+        render.facts(_facts(found[0]) if as_json else _shown(found[0]), as_json)
+    else:
+        found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
+        if not found and not as_json:
+            click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
+        else:
+            render.facts([_facts(one) if as_json else _shown(one) for one in found], as_json)
+    if any(_ended_unasked(one) for one in found):
+        raise SystemExit(IpfsfsError.exit_code)
 
 
-def _of(at: Path) -> dict[str, Any]:
+@dataclass(slots=True, frozen=True)
+class Living:
+    """A view whose daemon has answered."""
+
+    answer: Answer
+    left: Aftermath
+
+    @property
+    def mountpoint(self) -> Path:
+        """Where it is mounted."""
+        return Path(self.answer.mountpoint)
+
+
+@dataclass(slots=True, frozen=True)
+class NotMounted:
+    """A directory without a view, and its store, if it has one."""
+
+    mountpoint: Path
+    store: Path | None
+    left: Aftermath
+
+
+@dataclass(slots=True, frozen=True)
+class Dead:
+    """A view whose daemon has ended, and which nothing has taken away."""
+
+    mountpoint: Path
+    store: str
+    left: Aftermath
+
+
+@dataclass(slots=True, frozen=True)
+class Unasked:
+    """A view whose daemon was not asked or does not answer: why, and what to do."""
+
+    mountpoint: Path
+    store: str
+    why: str
+    what_to_do: str
+    left: Aftermath
+
+
+@dataclass(slots=True, frozen=True)
+class Anothers:
+    """Another user's view, and what that user's daemon says, which can be anything."""
+
+    view: mounts.Mount
+    says: Answer
+    left: Aftermath
+
+    @property
+    def mountpoint(self) -> Path:
+        """Where it is mounted, by the kernel's word."""
+        return self.view.mountpoint
+
+
+Found = Living | NotMounted | Dead | Unasked | Anothers
+
+
+def _named(path: Path, as_json: bool) -> Path:
+    """The mount point of the view that a path lies in, else the path."""
+    at = mountpoint(path)
+    view = mounts.view_over(at)
+    if view is None:
+        must_be_there(at)
+        return at
+    if view.mountpoint != at and not as_json:
+        click.echo(printable(f"{at} lies in the view of {view.mountpoint}."))
+    return view.mountpoint
+
+
+def _gone() -> list[Found]:
+    """Views of ours that are mounted no more, and of which there is something to say."""
+    mounted = {view.mountpoint for view in mounts.views()}
+    found = [_of_plain(entry.mountpoint) for entry in register.entries() if entry.mountpoint not in mounted]
+    return [one for one in found if one.left.ended is not None or one.left.going_on]
+
+
+def _of(at: Path) -> Found:
     view = mounts.view_at(at)
     if view is None:
-        store = placing.default_store(at)
-        return {
-            "mountpoint": str(at), "mounted": False, "pid": None, "store": str(store) if os.path.isdir(store) else None,
-            "sealed": None, "unsealed": None, "rot": [], "broken_promises": [], "degraded": "",
-        }  # fmt: skip
+        return _of_plain(at)
+    left = Aftermath() if view.is_of_another else Aftermath.of(view.store)
     try:
-        must_be_ours(view)
-        return ask(view.store, {"command": "status"}, patience_s=_PATIENCE_S)
+        must_answer_us(view)
+        if view.is_of_another:
+            return Anothers(view, ask_another(view, Question(), patience_s=_ANOTHERS_S, in_all_s=_ANOTHERS_S), left)
+        return Living(ask(view.store, Question(), patience_s=_PATIENCE_S), left)
     except IpfsfsError as error:
-        return {
-            "mountpoint": str(at), "mounted": True, "pid": None, "store": view.source,
-            "sealed": None, "unsealed": None, "rot": [], "broken_promises": [], "degraded": str(error),
-            "what_to_do": error.hint or f"ipfsfs umount --lazy {render.shell(at)}, then mount it again",
-        }  # fmt: skip
+        if not view.is_of_another and _is_dead(view):
+            return Dead(at, view.source, left)
+        advice = error.hint or f"ipfsfs umount --lazy {shell(at)}, then mount it again"
+        return Unasked(at, view.source, str(error), advice, left)
 
 
-def _shown(found: dict[str, Any]) -> dict[str, Any]:
-    """The facts a person wants, in words."""
-    at = found["mountpoint"]
-    if not found["mounted"]:
-        return {"path": at, "state": "not mounted: the plain directory", "store": found["store"]}
-    if found["pid"] is None:
-        return {
-            "path": at,
-            "state": f"mounted, but {found['degraded']}",
-            "what to do": found["what_to_do"],
-        }
-    if found["unsealed"]:
-        sealing = f", {found['unsealed']:,} to go" + (f", now {found['sealing']}" if found["sealing"] else "")
-    else:
-        sealing = "" if found["looked_at_everything"] else ", looking for more"
-    shown = {
-        "path": at,
-        "state": f"mounted by process {found['pid']}" + (", for all users" if found["allow_other"] else ""),
-        "sealed": f"{found['sealed']:,} files, {render.size(found['sealed_bytes'])}{sealing}",
-        "rot": [f"{item['path']}: {item['detail']}. Remove it and download it again." for item in found["rot"]],
-        "broken promises": [
-            f"{item['path']}: {item['detail']}" + (f", by {item['who']}" if item["who"] else "")
-            for item in found["broken_promises"]
-        ],
-        "in quarantine": [f"{item['stored_as']} ({render.size(item['size'])})" for item in found["quarantine"]],
-        "degraded": found["degraded"] or "no",
-        "store": found["store"],
-        "log": found["log"],
+def _of_plain(at: Path) -> NotMounted:
+    store = aftermath.store_of(at)
+    return NotMounted(at, store if os.path.isdir(store) else None, Aftermath.of(store))
+
+
+def _is_dead(view: mounts.Mount) -> bool:
+    try:
+        return not mounts.answers(view)
+    except MountError:
+        return False
+
+
+def _ended_unasked(found: Found) -> bool:
+    return isinstance(found, Dead) or (isinstance(found, NotMounted) and found.left.ended is not None)
+
+
+def _facts(found: Found) -> dict[str, Any]:
+    """For scripts: what they ask of every directory is there, whatever its state."""
+    if isinstance(found, Living):
+        return {**encode(found.answer), **found.left.as_facts()}
+    facts = {
+        "mountpoint": str(found.mountpoint),
+        "mounted": not isinstance(found, NotMounted),
+        "pid": None,
+        "store": None,
+        "sealed": None,
+        "unsealed": None,
+        "rot": [],
+        "broken_promises": [],
+        "withdrawn": [],
+        "degraded": "",
+        **found.left.as_facts(),
     }
-    if found["sealer"] != "ready":
-        shown["sealer"] = found["sealer"]
-    return shown
+    match found:
+        case NotMounted():
+            return {**facts, "store": str(found.store) if found.store is not None else None}
+        case Dead():
+            return {**facts, "store": found.store, "degraded": _DIED, "what_to_do": _revive(found.mountpoint)}
+        case Unasked():
+            return {**facts, "store": found.store, "degraded": found.why, "what_to_do": found.what_to_do}
+        case Anothers():
+            return {**facts, "store": found.view.source, "user": found.view.owner, "says": encode(found.says)}
+
+
+_DIED: Final = "its daemon has ended, and so has its guardian"
+
+
+def _revive(at: Path) -> str:
+    return f"ipfsfs mount {shell(at)}   (or, to have the plain directory back: ipfsfs umount {shell(at)})"
+
+
+def _shown(found: Found) -> dict[str, Any]:
+    """The facts a person wants, in words."""
+    at = str(found.mountpoint)
+    left = found.left.in_words(found.mountpoint)
+    match found:
+        case Living():
+            return {**_shown_answer(found.answer), **left}
+        case NotMounted():
+            state = "not mounted: the plain directory"
+            if (ended := found.left.ended) is not None:
+                state += f", since the daemon (process {ended.pid}) {ended.in_words}, at {ended.when}"
+            return {
+                "path": at,
+                "state": state,
+                **left,
+                "store": str(found.store) if found.store is not None else None,
+            }
+        case Dead():
+            return {"path": at, "state": f"mounted, but {_DIED}", **left, "what to do": _revive(found.mountpoint)}
+        case Unasked():
+            return {"path": at, "state": f"mounted, but {found.why}", "what to do": found.what_to_do, **left}
+        case Anothers():
+            return {
+                "path": at,
+                "state": f"mounted by another user ({found.view.owner_in_words}), whose daemon says:",
+                "": [f"| {line}" for line in in_their_words(encode(found.says))],
+            }
+
+
+def _shown_answer(found: Answer) -> dict[str, Any]:
+    if found.unsealed:
+        sealing = f", {found.unsealed:,} to go" + (f", now {found.sealing}" if found.sealing else "")
+    else:
+        sealing = "" if found.looked_at_everything else ", looking for more"
+    root = Path(found.mountpoint)
+    shown: dict[str, Any] = {
+        "path": found.mountpoint,
+        "state": f"mounted by process {found.pid}" + (", for all users" if found.allow_other else ""),
+        "sealed": f"{render.files(found.sealed)}, {render.size(found.sealed_bytes)}{sealing}",
+        "rot": [item.line(root) for item in found.rot],
+        "broken promises": [item.line(root) for item in found.broken_promises],
+        "withdrawn": [item.line(root) for item in found.withdrawn],
+        "in quarantine": [
+            f"{render.files(len(found.quarantine))}, {render.size(found.quarantine_size)} "
+            f"of {render.size(found.quarantine_limit)}",
+            *(f"{item.stored_as} ({render.size(item.size)})" for item in found.quarantine),
+        ],
+        "degraded": found.degraded or "no",
+        "store": found.store,
+        "log": found.log,
+    }
+    if found.origins:
+        shown["origins"] = [origin.name for origin in found.origins]
+        if found.no_eviction:
+            shown["eviction"] = f"none: {found.no_eviction}"
+        elif found.cache_size is not None:
+            shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
+            shown["cache size"] += [found.too_large] * bool(found.too_large)
+    if found.hub is not None:
+        shown["hub"] = found.hub.url
+    processes = {"sealer": found.sealer, "fetcher": found.fetcher}
+    return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}

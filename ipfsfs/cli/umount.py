@@ -5,66 +5,179 @@ from __future__ import annotations
 import os
 import select
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
-from ipfsfs.cli.render import printable, shell
-from ipfsfs.daemon import mounts
+from ipfsfs.cli import aftermath, render
+from ipfsfs.cli.anothers import ask_another
+from ipfsfs.cli.not_here import NotHere, store_has_content
+from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.daemon import mounts, outsiders
 from ipfsfs.daemon.client import ask
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.daemon.questions.umount import Answer, Question
+from ipfsfs.errors import NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
+from ipfsfs.printed import printable, shell
 
 _GONE_S: Final = 10.0
 _LAZY_S: Final = 5.0
 """How long the daemon may take before its view is taken away without asking it."""
+_ANOTHERS_S: Final = 20.0
+"""How long another user's daemon may take in all."""
 
 
-@click.command(short_help="Take a view away again.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
+@dataclass(slots=True)
+class Outcome:
+    """What became of a view."""
+
+    mountpoint: Path
+    words: str
+    """What there is to say of the path, as the end of a sentence that begins with it."""
+    was_mounted: bool = True
+    pid: int | None = None
+    """The daemon that goes on, if one does."""
+    open_files: int | None = 0
+    """Still open in the view, as far as that is known."""
+    users: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """Where else the view is mounted still."""
+    left: NotHere = field(default_factory=NotHere)
+    """What is not wholly on plain disk."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something keeps the daemon from ending."""
+        return self.pid is not None or bool(self.open_files or self.users or self.places)
+
+
+@click.command(short_help="Unmount a view.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
 @click.argument("path", type=PATH)
-@click.option("--lazy", is_flag=True, help="Give the path back at once, even while files in it are open.")
-def umount(path: Path, lazy: bool) -> None:
-    """Take the view at PATH away: PATH is the plain directory again, with everything in it.
+@click.option(
+    "--lazy",
+    is_flag=True,
+    help="Unmount at once, even while files are open; the daemon serves them until they are closed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def umount(path: Path, lazy: bool, as_json: bool) -> None:
+    """Unmount the view at PATH: PATH is the plain directory again, with everything in it that is wholly here. What is
+    known by its CID and not wholly here is listed.
 
-    While files in it are open, the programs that hold them are named and nothing is done, except with --lazy.
+    While programs have files of the view open, they are named and nothing is unmounted (exit code 3), except with
+    --lazy: then the daemon goes on until the files are closed, and the output says so. It also goes on while the view
+    is mounted in another place or mount namespace.
     """
     at = mountpoint(path)
+    os.chdir("/")  # run from inside the view, this process must not be what keeps the view in use
+    # First: a daemon that is being started again in this moment does not go on without the note.
+    ended = aftermath.forget_end(at)
     view = mounts.view_at(at)
-    if view is None:
+    if view is not None:
+        outcome = _take_away(at, view, lazy)
+    else:
         around = mounts.view_over(at)
         if around is not None:
             raise UsageError(
                 f"{at} lies in the view of {around.mountpoint}",
-                hint=f"To take that away: ipfsfs umount {shell(around.mountpoint)}",
+                hint=f"To unmount that view: ipfsfs umount {shell(around.mountpoint)}",
             )
         must_be_there(at)
-        click.echo(f"{printable(str(at))} is not mounted: it is the plain directory.")
-        return
-    must_be_ours(view)
+        outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
+        if ended is not None:
+            outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
+    if as_json:
+        render.facts(_facts(outcome), as_json)
+    else:
+        _print(outcome)
+
+
+def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
+    must_answer_us(view)
     if not lazy and not mounts.answers(view):
         kernel.unmount(at, lazy=True)
-        click.echo(f"{printable(str(at))} is the plain directory again; the daemon behind its view had died.")
-        return
+        return Outcome(at, "is the plain directory again; the daemon behind its view had died")
     try:
-        click.echo("Writing down what was sealed, and unmounting ...", err=True)
-        result = ask(view.store, {"command": "umount", "lazy": lazy}, patience_s=_LAZY_S if lazy else None)
-        _wait_for(int(result["pid"]), lazy)
-    except MountError:
-        # Nobody to ask: the daemon just went, or hangs, or its store is gone. It ends with its mount.
-        if mounts.view_at(at) is not None:
-            kernel.unmount(at, lazy=lazy)
-    click.echo(f"{printable(str(at))} is the plain directory again.")
+        click.echo("Saving seals and unmounting ...", err=True)
+        said = _ask(view, lazy)
+    except NoAnswer:
+        # The daemon just went, or hangs, or its store is gone. It ends with its mount.
+        if mounts.view_at(at) is None:
+            return Outcome(at, "is the plain directory again")
+        kernel.unmount(at, lazy=lazy)
+        return _unasked(at, view)
+    outcome = Outcome(at, "is the plain directory again")
+    if said is not None:
+        outcome.open_files, outcome.users, outcome.places = said.open_files, list(said.users), list(said.places)
+        if said.over:
+            _wait_for(said.pid)
+        else:
+            outcome.pid = said.pid
+        if said.origins or store_has_content(view.store):
+            outcome.left = NotHere.of(at, said.origins)
+    elif mounts.view_at(at) is not None:
+        raise NoAnswer(
+            f"the daemon of {view.owner_in_words} did not unmount {at}",
+            hint=f"To unmount it without its daemon: umount -l {shell(at)}",
+        )
+    return outcome
 
 
-def _wait_for(pid: int, lazy: bool) -> None:
-    """Wait until a daemon is gone; one whose files are still open after a lazy unmount goes when they are closed."""
+def _ask(view: mounts.Mount, lazy: bool) -> Answer | None:
+    """What our daemon says of files that are still open; None from another user's, whose words count for nothing."""
+    question = Question(lazy=lazy)
+    if view.is_of_another:
+        ask_another(view, question, patience_s=_LAZY_S if lazy else _ANOTHERS_S, in_all_s=_ANOTHERS_S)
+        return None
+    return ask(view.store, question, patience_s=_LAZY_S) if lazy else ask(view.store, question)
+
+
+def _unasked(at: Path, view: mounts.Mount) -> Outcome:
+    """After an unmount of which the daemon was not told: whoever uses the view keeps it from ending."""
+    users = [str(user) for user in outsiders.users_of(view.mount_id, view.device, at)]
+    words = "is the plain directory again; its daemon does not answer, and ends when it does"
+    return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view))
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "mountpoint": str(outcome.mountpoint),
+        "was_mounted": outcome.was_mounted,
+        "daemon_goes_on": outcome.goes_on,
+        "pid": outcome.pid,
+        "open_files": outcome.open_files,
+        "users": outcome.users,
+        "mounted_elsewhere": outcome.places,
+        "not_here": outcome.left.as_facts(),
+    }
+
+
+def _print(outcome: Outcome) -> None:
+    click.echo(f"{printable(str(outcome.mountpoint))} {outcome.words}.")
+    if outcome.places:
+        click.echo("The view is still mounted elsewhere:")
+        for place in outcome.places:
+            click.echo(f"  {printable(place)}")
+    if outcome.goes_on and outcome.pid is not None:
+        count = outcome.open_files or 0
+        files = "1 file is" if count == 1 else f"{count:,} files are"
+        until = "they are closed" if count != 1 else "it is closed"
+        what = f"{files} still open" if count else "The view is still in use"
+        click.echo(f"{what}: the daemon (process {outcome.pid}) goes on until {until if count else 'that ends'}.")
+    for user in outcome.users:
+        click.echo(f"  {printable(user)}")
+    for line in outcome.left.in_words():
+        click.echo(line)
+
+
+def _wait_for(pid: int) -> None:
+    """Wait until a daemon is gone."""
     with suppress(ProcessLookupError):
         daemon = os.pidfd_open(pid)
         try:
             gone = select.poll()
             gone.register(daemon, select.POLLIN)
-            gone.poll(200 if lazy else _GONE_S * 1000)
+            gone.poll(_GONE_S * 1000)
         finally:
             os.close(daemon)

@@ -4,104 +4,175 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import trio
 
 from ipfsfs.cli import render
+from ipfsfs.cli import restore as restoring
+from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import PATH, Target, target
-from ipfsfs.daemon import mounts, verifying
+from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.looking import see
-from ipfsfs.errors import IpfsfsError, MountError
-from ipfsfs.sealer.client import open_sealer
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.verify import Answer, Question
+from ipfsfs.errors import IntegrityError, IpfsfsError, MountError
+from ipfsfs.exchange import verify as verifying
+from ipfsfs.exchange.findings import remedy
+from ipfsfs.exchange.paths import see
+from ipfsfs.printed import printable
+from ipfsfs.workers.sealer.client import open_sealer
+
+_HEAL_HELP: Final = "Put back what is wrong or missing, as `ipfsfs restore` does, in views of this user."
+_ANOTHERS_PATIENCE_S: Final = 15.0
+"""How long another user's daemon may say nothing: ours says every five seconds that it is at work."""
+
+
+class Then(Enum):
+    """What is done about what is wrong."""
+
+    REPORT = "report"
+    HEAL = "heal"
 
 
 @click.command(
-    short_help="Read everything again, and compare.",
+    short_help="Read every file again, and compare it with its seal and its name.",
     epilog="Example: ipfsfs verify ~/.cache/huggingface/hub/models--org--name",
 )
 @click.argument("paths", type=PATH, nargs=-1)
+@click.option("--heal", "then", flag_value=Then.HEAL, type=click.UNPROCESSED, default=Then.REPORT, help=_HEAL_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def verify(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Read everything below each PATH again, from the disk, and compare: checksums, CIDs, and promises of names.
+def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
+    """Read every file below each PATH again, from the disk, and compare checksums, CIDs, and promised names.
 
-    Without PATH, every view of this user. Exit code 1 if anything is wrong, or a view cannot be asked; each is named,
-    with what to do.
+    Without PATH: every view of this user. Root can name another user's view, whose daemon is then asked. Exit code 4
+    if anything is wrong, else 1 if a view cannot be asked; each is named, with what to do.
     """
-    asked = [target(path) for path in paths or [view.mountpoint for view in mounts.our_views()]]
+    asked = [target(path) for path in paths] or [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
+    if not paths and then is Then.REPORT:
+        _name_others()
     if not asked:
-        raise MountError("nothing is mounted", hint="Name a path: ipfsfs verify ~/.cache/huggingface")
-    results: list[tuple[Target, dict[str, Any]]] = []
+        raise MountError("nothing of yours is mounted", hint="Name a path: ipfsfs verify ~/.cache/huggingface")
+    if then is Then.HEAL:
+        _heal(asked, as_json)
+        return
+    answers: list[tuple[Target, Answer]] = []
+    said_by_others: list[tuple[mounts.Mount, Answer]] = []
     unasked: list[tuple[Path, IpfsfsError]] = []
     with render.bar("Verifying") as bar:
 
-        def show(progress: dict[str, Any]) -> None:
-            bar.update(files=progress["files"], done_bytes=progress["bytes"])
+        def show(progress: verifying.Progress) -> None:
+            bar.update(files=progress.files, done_bytes=progress.bytes)
 
         for at in asked:
             try:
-                results.append((at, _ask(at.mount, at, show) if at.mount is not None else _do(at, show)))
+                if at.mount is None:
+                    answers.append((at, _do(at, show)))
+                elif at.mount.is_of_another:
+                    said = ask_another(at.mount, Question((at.path,)), patience_s=_ANOTHERS_PATIENCE_S, in_all_s=None)
+                    said_by_others.append((at.mount, said))
+                else:
+                    answers.append((at, _ask(at.mount, at, show)))
             except IpfsfsError as error:
                 if len(asked) == 1:
                     raise
                 unasked.append((at.root / at.relative, error))
-    facts = {
-        **{name: sum(result[name] for _, result in results) for name in ("files", "bytes", "unsealed", "changed")},
-        "wrong": [
-            {**wrong, "path": str(path), "fix": f"Remove it and download it again: rm {render.shell(path)}"}
-            for at, result in results
-            for wrong in result["wrong"]
-            for path in [at.root / wrong["path"]]
-        ],
-        "not_verified": [{"path": str(path), "why": str(error), "hint": error.hint} for path, error in unasked],
-    }
+    facts = _facts(answers, said_by_others, unasked)
     if as_json:
         render.facts(facts, as_json)
     else:
         _print(facts)
-    if facts["wrong"] or facts["not_verified"]:
-        raise SystemExit(1)
+    if facts["wrong"] or any(said.wrong for _, said in said_by_others):
+        raise SystemExit(IntegrityError.exit_code)
+    if facts["not_verified"]:
+        raise SystemExit(IpfsfsError.exit_code)
+
+
+def _heal(asked: list[Target], as_json: bool) -> None:
+    """Verify, and put back what is wrong. Ends with exit code 4 where something stays wrong."""
+    with render.bar("Healing") as bar:
+
+        def show(progress: verifying.Progress) -> None:
+            bar.update(files=progress.files, done_bytes=progress.bytes)
+
+        facts = restoring.facts_of([(at, restoring.heal(at, show)) for at in asked])
+    if as_json:
+        render.facts(facts, as_json)
+    else:
+        restoring.say(facts)
+    if facts["not_healed"]:
+        raise SystemExit(IntegrityError.exit_code)
+
+
+def _name_others() -> None:
+    """To root, who could ask the daemons of others, but does so only by name: they may take as long as they like."""
+    for view in mounts.views():
+        if view.is_of_another and not view.is_anothers:
+            whose = f"left out: {view.mountpoint} is another user's view ({view.owner_in_words})"
+            click.echo(printable(f"{whose}; name it to have its daemon asked"), err=True)
+
+
+def _facts(
+    answers: list[tuple[Target, Answer]],
+    said_by_others: list[tuple[mounts.Mount, Answer]],
+    unasked: list[tuple[Path, IpfsfsError]],
+) -> dict[str, Any]:
+    """The answers of all that was asked, as one."""
+    return {
+        "files": sum(answer.files for _, answer in answers),
+        "bytes": sum(answer.bytes for _, answer in answers),
+        "unsealed": sum(answer.unsealed for _, answer in answers),
+        "changed": sum(answer.changed for _, answer in answers),
+        "wrong": [
+            {**encode(wrong), "path": str(path), "fix": remedy(wrong.kind, path)}
+            for at, answer in answers
+            for wrong in answer.wrong
+            for path in [at.root / wrong.path]
+        ],
+        "not_verified": [{"path": str(path), "why": str(error), "hint": error.hint} for path, error in unasked],
+        "said_by_others": [
+            {"path": str(view.mountpoint), "user": view.owner, "says": encode(said)} for view, said in said_by_others
+        ],
+    }
 
 
 def _print(facts: dict[str, Any]) -> None:
     for wrong in facts["wrong"]:
-        click.echo(render.printable(f"{wrong['kind'].replace('_', ' ')}: {wrong['path']}: {wrong['detail']}"))
-        click.echo(render.printable(f"  {wrong['fix']}"))
+        click.echo(printable(f"{wrong['kind'].replace('_', ' ')}: {wrong['path']}: {wrong['detail']}"))
+        click.echo(printable(f"  {wrong['fix']}"))
     for item in facts["not_verified"]:
-        click.echo(render.printable(f"not verified: {item['path']}: {item['why']}"))
+        click.echo(printable(f"not verified: {item['path']}: {item['why']}"))
         if item["hint"]:
-            click.echo(render.printable(f"  {item['hint']}"))
+            click.echo(printable(f"  {item['hint']}"))
+    for item in facts["said_by_others"]:
+        click.echo(printable(f"{item['path']} is another user's view (uid {item['user']}). Its daemon says:"))
+        for line in in_their_words(item["says"]):
+            click.echo(f"  | {line}")
     count = len(facts["wrong"])
     said = "nothing is wrong" if not count else f"{count} {'is' if count == 1 else 'are'} wrong"
-    click.echo(f"{facts['files']:,} files, {render.size(facts['bytes'])} read: {said}.")
+    click.echo(f"{render.files(facts['files'])}, {render.size(facts['bytes'])} read: {said}.")
     if facts["unsealed"]:
-        click.echo(f"{facts['unsealed']:,} of them have no seal to compare with yet; see `ipfsfs seal`.")
+        click.echo(f"Without a seal to compare with: {render.files(facts['unsealed'])}. `ipfsfs seal PATH` seals them.")
 
 
-def _ask(view: mounts.Mount, at: Target, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _ask(view: mounts.Mount, at: Target, show: Callable[[verifying.Progress], None]) -> Answer:
     mounts.answers(view)  # a daemon that hangs would take the question, and never come back to it
-    return ask(at.store, {"command": "verify", "paths": [at.relative]}, show)
+    return ask(at.store, Question((at.path,)), show)
 
 
-def _do(at: Target, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _do(at: Target, show: Callable[[verifying.Progress], None]) -> Answer:
     """Without a daemon: with a sealer of our own, on the plain directory."""
     with Opened.at(at) as opened:
-        os.close(see(opened.plain, at.root, os.fsencode(at.relative)))
+        os.close(see(opened.plain, at.root, at.path))
 
         async def run() -> verifying.Verification:
             async with open_sealer(opened.plain.fd) as sealer:
                 return await verifying.verify(
-                    sealer,
-                    opened.index,
-                    opened.ledger,
-                    opened.plain,
-                    opened.place,
-                    [os.fsencode(at.relative)],
-                    show,
+                    sealer, opened.index, opened.ledger, opened.plain, opened.place, [at.path], show
                 )
 
-        return trio.run(run).as_facts()
+        return Answer.of(trio.run(run))

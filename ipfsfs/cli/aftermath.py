@@ -1,0 +1,108 @@
+"""What views that are gone have left: a daemon's end that nobody asked for, and daemons that serve open files still."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ipfsfs.daemon import endings, lingering, outsiders, placing, register
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.endings import Ended
+from ipfsfs.daemon.lingering import Lingering
+from ipfsfs.errors import StoreError
+from ipfsfs.printed import shell
+from ipfsfs.store.directory import open_directory
+
+
+@dataclass(slots=True, frozen=True)
+class GoingOn:
+    """A daemon whose view is gone from its path, and who holds it up, as far as we may see that."""
+
+    daemon: Lingering
+    users: list[outsiders.Outsider]
+
+
+@dataclass(slots=True, frozen=True)
+class Aftermath:
+    """What the notes in a store say."""
+
+    ended: Ended | None = None
+    going_on: list[GoingOn] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, store: Path) -> Aftermath:
+        """By the notes in a store of ours; of a store that is not there, or another user's, nothing is known."""
+        with _opened(store) as fd:
+            if fd < 0:
+                return cls()
+            return cls(endings.read(fd), [GoingOn(daemon, _users(daemon)) for daemon in lingering.find(fd)])
+
+    def as_facts(self) -> dict[str, Any]:
+        """For scripts: `ended` and `lingering`."""
+        ended = None if self.ended is None else {**encode(self.ended), "words": self.ended.in_words}
+        return {
+            "ended": ended,
+            "lingering": [
+                {"pid": one.daemon.pid, "since": one.daemon.since, "users": [str(user) for user in one.users]}
+                for one in self.going_on
+            ],
+        }
+
+    def in_words(self, at: Path) -> dict[str, Any]:
+        """For a person: what to do, and who keeps which daemon; nothing where there is nothing to say."""
+        shown: dict[str, Any] = {}
+        if self.ended is not None:
+            shown["what to do"] = (
+                f"ipfsfs mount {shell(at)}   (with the options it had; or, to forget this: ipfsfs umount {shell(at)})"
+            )
+            if self.ended.gave_up:
+                shown["not started again"] = self.ended.gave_up
+        if self.going_on:
+            shown["still open"] = [line for one in self.going_on for line in _lines(one)]
+        return shown
+
+
+def store_of(at: Path) -> Path:
+    """The store of the last view at a path that is not mounted, or the one that the next would have."""
+    return register.store_of(at) or placing.default_store(at)
+
+
+def forget_end(at: Path) -> Ended | None:
+    """The user has seen to a view that ended: its note is taken away, and what it said returned. A guardian that was to
+    start the daemon again then does not."""
+    with _opened(store_of(at)) as fd:
+        if fd >= 0 and (ended := endings.read(fd)) is not None:
+            with suppress(OSError):
+                endings.forget(fd)
+            return ended
+    return None
+
+
+def _lines(one: GoingOn) -> list[str]:
+    users = [f"  {user}" for user in one.users] or ["  by processes that you may not look into"]
+    daemon = one.daemon
+    return [
+        f"process {daemon.pid} serves files of the view that was unmounted at {daemon.when}, until they are closed:",
+        *users,
+    ]
+
+
+def _users(one: Lingering) -> list[outsiders.Outsider]:
+    return outsiders.users_of(one.mount_id, one.device, one.mountpoint)
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[int]:
+    """A descriptor of a store of ours while the block runs; -1 where there is none."""
+    fd = -1
+    with suppress(OSError, StoreError):
+        fd = open_directory(store)
+    try:
+        yield fd if fd >= 0 and os.fstat(fd).st_uid == os.geteuid() else -1
+    finally:
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,73 @@
+"""`ipfsfs config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ipfsfs.cli import render
+from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.settings.effective import Effective, Found, effective, options
+from ipfsfs.cli.settings.table import SETTINGS
+from ipfsfs.daemon import mounts
+from ipfsfs.printed import printable, shell
+
+
+@click.command(
+    short_help="Show the settings, and where each comes from.",
+    epilog="Example: ipfsfs config ~/.cache/huggingface --patience 5",
+)
+@click.argument("path", type=PATH, required=False)
+@options()
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def config(path: Path | None, as_json: bool, **given: object) -> None:
+    """Show the settings with which `ipfsfs mount PATH` would mount, and where each comes from.
+
+    A flag goes before the environment, that before the configuration file, that before the default. The file is
+    ipfsfs/config.toml below XDG_CONFIG_HOME (~/.config), else below a directory of XDG_CONFIG_DIRS (/etc/xdg);
+    IPFSFS_CONFIG names another. Its keys are the names shown here. What is for one view goes below a line
+    [view."/path/of/the/view"]. A view that is mounted keeps what it was mounted with.
+    """
+    at = mountpoint(path) if path is not None else None
+    chosen = effective(given, at)
+    if as_json:
+        file = str(chosen.file) if chosen.file is not None else None
+        render.facts({"file": file, "settings": [_facts(name, found) for name, found in chosen.found.items()]}, True)
+        return
+    for line in _lines(chosen):
+        click.echo(printable(line))
+    if at is not None and (view := mounts.view_at(at)) is not None and not view.is_of_another:
+        click.echo(f"\n{printable(str(at))} is mounted, and keeps what it was mounted with. To have these settings:")
+        click.echo(f"  ipfsfs umount {shell(at)} && ipfsfs mount {shell(at)}")
+
+
+def _facts(name: str, found: Found) -> dict[str, Any]:
+    entry = SETTINGS[name]
+    value = found.value
+    if isinstance(value, Path):
+        value = str(value)
+    return {
+        "name": name,
+        "value": list(value) if isinstance(value, tuple) else value,
+        "unit": entry.unit,
+        "source": found.source,
+        "where": found.where,
+        "default": entry.unless_set,
+        "flag": entry.flag,
+        "environment": entry.environment,
+        "meaning": entry.meaning,
+    }
+
+
+def _lines(chosen: Effective) -> list[str]:
+    """A table: name, value, where it comes from, variable of the environment."""
+    rows = [("setting", "value", "comes from", "environment")]
+    for name, found in chosen.found.items():
+        entry = SETTINGS[name]
+        value = entry.unless_set if found.source == "default" else entry.kind.shown(found.value) or "none"
+        rows.append((name, value, found.where or "default", entry.environment))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)) for row in rows]
+    return [*lines, "", f"Configuration file: {chosen.file or 'none'}"]

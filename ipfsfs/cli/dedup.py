@@ -1,0 +1,67 @@
+"""`ipfsfs dedup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ipfsfs.cli import render
+from ipfsfs.cli.paths import PATH, Target, must_be_ours, target
+from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.dedup import Answer, Question
+from ipfsfs.errors import MountError
+from ipfsfs.exchange.dedup import Progress
+from ipfsfs.printed import printable, shell
+
+
+@click.command(
+    short_help="Keep the same content once.",
+    epilog="Example: ipfsfs dedup ~/.cache/huggingface --dry-run",
+)
+@click.argument("path", type=PATH, required=False)
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Keep what is the same in several files below PATH once. Without PATH: in all views of this user, each by itself.
+
+    Where the filesystem can share blocks (XFS, Btrfs), files of the same content share theirs; they stay files of their
+    own. Elsewhere blobs whose names promise the same sha256 become names of one file: who changes one of them in place,
+    which the clients never do, changes all. Files that were not sealed yet, or are being written, stay as they are.
+    """
+    asked = [target(path)] if path is not None else [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
+    if not asked:
+        raise MountError("nothing of yours is mounted", hint="Mount it first: ipfsfs mount ~/.cache/huggingface")
+    found = []
+    with render.bar("Comparing") as bar:
+
+        def show(progress: Progress) -> None:
+            bar.update(files=progress.files, done_bytes=progress.bytes)
+
+        for at in asked:
+            if at.mount is None:
+                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+            must_be_ours(at.mount)
+            found.append((at, ask(at.store, Question(at.path, dry_run), show)))
+    if as_json:
+        render.facts([{"path": str(at.root / at.relative), **encode(answer)} for at, answer in found], as_json)
+        return
+    for at, answer in found:
+        _print(at, answer, dry_run)
+
+
+def _print(at: Target, answer: Answer, dry_run: bool) -> None:
+    for item in answer.left:
+        click.echo(printable(f"left as it is: {at.root / item.path}: {item.why}"))
+    of = f"{render.files(answer.files)}, {render.size(answer.bytes)}"
+    click.echo(f"{of}: {render.files(answer.copies)}, {render.size(answer.copied_bytes)}, hold what another holds.")
+    saves = "would save" if dry_run else "saved"
+    ways = [
+        *([f"{render.files(answer.shared)} by sharing blocks"] if answer.shared else []),
+        *([f"{render.files(answer.linked)} as names of one file"] if answer.linked else []),
+    ]
+    click.echo(f"Kept once: {', '.join(ways) or 'none'}. That {saves} {render.size(answer.saved)}.")
+    if answer.below:
+        click.echo(f"Leaves that different files have in common: {render.size(answer.below)}, which stay.")

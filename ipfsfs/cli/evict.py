@@ -1,0 +1,107 @@
+"""`ipfsfs evict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ipfsfs.cli import reasons, render
+from ipfsfs.cli.paths import PATH
+from ipfsfs.cli.sizes import SIZE
+from ipfsfs.cli.views import by_view
+from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.mounts import Mount
+from ipfsfs.daemon.questions.evict import Answer, Progress, Question
+from ipfsfs.errors import IpfsfsError, MountError, UsageError
+
+
+@click.command(
+    short_help="Free the disk of files that an origin has.",
+    epilog="Examples: ipfsfs evict ~/.cache/huggingface/hub/models--org--name   ipfsfs evict --to 50GB --dry-run",
+)
+@click.argument("paths", type=PATH, nargs=-1)
+@click.option(
+    "--to", type=SIZE, help="Instead of PATHS: free until this is kept, such as 50GB, the longest unused first."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go and what would stay, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, as_json: bool) -> None:
+    """Free the disk of what lies below PATHS and comes back by itself when it is read.
+
+    A file goes only if an origin of the view says at that moment that it has all of it; and if its name promises its
+    content, or it came from an origin before. What is open, pinned, or was made here stays. With --to and one PATH,
+    the view in which PATH lies is meant; without PATH, the only view that is mounted.
+
+    Exit code 1, with the reasons, if part of what was named stays, or --to is not reached.
+    """
+    if to is None and not paths:
+        raise UsageError("nothing is named", hint="Name what is to go: ipfsfs evict PATH. Or how much: --to 50GB")
+    answers: list[tuple[Mount, Answer]] = []
+    with render.bar("Evicting") as bar:
+
+        def show(progress: Progress) -> None:
+            bar.update(files=progress.files, done_bytes=progress.bytes)
+
+        for view, question in _questions(paths, to, dry_run):
+            answers.append((view, ask(view.store, question, show)))
+    facts = _facts(answers)
+    if as_json:
+        render.facts(facts, as_json)
+    else:
+        _print(facts, dry_run)
+    is_short = to is not None and any(answer.size is not None and answer.size > to for _, answer in answers)
+    if is_short or (to is None and facts["stay"]):
+        raise SystemExit(IpfsfsError.exit_code)
+
+
+def _questions(paths: tuple[Path, ...], to: int | None, dry_run: bool) -> list[tuple[Mount, Question]]:
+    if to is None:
+        return [(view, Question(tuple(at.path for at in named), None, dry_run)) for view, named in by_view(paths)]
+    views = [view for view, _ in by_view(paths)] if paths else list(mounts.our_views())
+    if not views:
+        raise MountError("nothing of yours is mounted", hint="Mount a cache: ipfsfs mount --kubo URL PATH")
+    if len(views) > 1:
+        raise UsageError(
+            "--to is for one view, and several are mounted",
+            hint="Name one: ipfsfs evict --to SIZE " + str(views[0].mountpoint),
+        )
+    return [(views[0], Question((), to, dry_run))]
+
+
+def _facts(answers: list[tuple[Mount, Answer]]) -> dict[str, Any]:
+    sizes = [answer.size for _, answer in answers if answer.size is not None]
+    return {
+        "files": sum(answer.files for _, answer in answers),
+        "bytes": sum(answer.bytes for _, answer in answers),
+        "extents": sum(answer.extents for _, answer in answers),
+        "not_here": sum(answer.not_here for _, answer in answers),
+        "stay": sum(answer.stay for _, answer in answers),
+        "size": sum(sizes) if sizes else None,
+        "went": [
+            {**encode(one), "path": str(view.mountpoint / one.path)} for view, answer in answers for one in answer.went
+        ],
+        "stays": [
+            {**encode(one), "path": str(view.mountpoint / one.path)} for view, answer in answers for one in answer.stays
+        ],
+    }
+
+
+def _print(facts: dict[str, Any], dry_run: bool) -> None:
+    if dry_run:
+        for one in facts["went"]:
+            click.echo(f"{render.size(one['bytes']):>10}  {render.message(one['path'])[0]}")
+    verb = "Would evict" if dry_run else "Evicted"
+    done = f"{verb} {render.files(facts['files'])}, {render.size(facts['bytes'])}."
+    if facts["not_here"] and not facts["files"]:
+        done += f" {render.files(facts['not_here'])} {'was' if facts['not_here'] == 1 else 'were'} not here before."
+    if facts["size"] is not None:
+        done += f" Kept of what origins can give: {render.size(facts['size'])}."
+    click.echo(done)
+    named = [(one["path"], one["why"]) for one in facts["stays"]]
+    if named:
+        click.echo("What stays, and why:", err=True)
+        reasons.say(named, more=facts["stay"] - len(named))

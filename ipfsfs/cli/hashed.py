@@ -1,0 +1,59 @@
+"""What lies at a path, read and hashed by the command itself, with nothing kept: for `cid`, `publish` and `export`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipfsfs.caches.registry import root_place
+from ipfsfs.cli import render
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.exchange.paths import root_to_read, unreachable
+from ipfsfs.exchange.trees import Blocks, HashedLeaves, Outcome, Trees
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.unixfs.chunk import Chunker
+
+
+@dataclass(slots=True, frozen=True)
+class Hashed:
+    """What was found. `plain` is open on `root`, the directory from which paths in errors and in blocks are."""
+
+    at: Path
+    root: Path
+    plain: PlainDirectory
+    found: Outcome
+
+
+@asynccontextmanager
+async def hashed(at: Path, chunker: Chunker, blocks: Blocks | None = None) -> AsyncIterator[Hashed]:
+    """Find the CID of what is at an absolute path, with progress shown, and tell `blocks` of its blocks. Its directory
+    is open while the block runs.
+
+    Raises UsageError for what never has a CID, and where nothing is there; IpfsfsError.
+    """
+    root = root_to_read(at)
+    plain = PlainDirectory.open(root)
+    try:
+        with render.bar("Hashing") as bar:
+
+            def show(files: int, done: int) -> None:
+                bar.update(files=files, done_bytes=done)
+
+            trees = Trees(plain, root_place(bytes(root)), HashedLeaves(plain, chunker, show), rest_s=0, blocks=blocks)
+            try:
+                found = await trees.cid(os.fsencode(at.relative_to(root)))
+            except OSError as error:
+                raise unread(at, root, error) from error
+        found.refuse_what_never_has_one(at)
+        yield Hashed(at, root, plain, found)
+    finally:
+        plain.close()
+
+
+def unread(at: Path, root: Path, error: OSError) -> IpfsfsError:
+    """What to tell where something at or below `at` could not be read, which the error names from `root` on."""
+    below = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else at.relative_to(root)
+    return unreachable(root / below, error)

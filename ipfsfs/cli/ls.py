@@ -1,0 +1,125 @@
+"""`ipfsfs ls`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from ipfsfs.cli import render
+from ipfsfs.cli.overview import overview
+from ipfsfs.cli.paths import located, must_be_there
+from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.daemon import mounts
+from ipfsfs.errors import UsageError
+from ipfsfs.exchange import naming
+from ipfsfs.exchange.naming import ContentName
+from ipfsfs.exchange.paths import unreachable
+from ipfsfs.origins import dag
+from ipfsfs.printed import printable
+from ipfsfs.unixfs import cid as cids
+from ipfsfs.unixfs.tree_walk import TreeEntry
+
+
+@dataclass(slots=True, frozen=True)
+class _Named:
+    """A name in a directory. `size`: bytes of a file, None where that is not known. `cid`: as text, empty where it has
+    none. `target`: of a link."""
+
+    name: str
+    kind: str
+    size: int | None
+    cid: str
+    target: str = ""
+
+
+@click.command(
+    short_help="Show the models and datasets in the cache, or list a directory.",
+    epilog="Example: ipfsfs ls",
+)
+@click.argument("directories", metavar="[CID|PATH]...", nargs=-1)
+@VIEW
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
+    """Without CID or PATH: show which models, datasets and spaces are in the cache, each with all its revisions. What
+    is in none of them is one line, and so are downloads that are not finished. Each mounted view of this user is shown,
+    and each that root has mounted for all; with --view that one only, or a directory that is not mounted.
+
+    \b
+    SIZE       of all files in it; a file that several revisions have counts
+               once
+    HERE       how much of that is on this machine
+    SHARED     how much of that another line holds too: a blob of the same name,
+               a hard link, or a link to the same file of the client's shared
+               store
+    PINNED     whether a pin keeps it here
+    LAST USED  when a file of it was read or written last
+
+    With CID or PATH: list the names in each directory, with type, size in bytes, and CID. A directory is named by its
+    CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME), or by its path in a mounted view. A path that reads like a CID is
+    written with ./ before it. What is not here is had from the origins of the view.
+    """
+    if not directories:
+        overview(path, as_json)
+        return
+    listed = [(text, _list(text, path)) for text in directories]
+    if as_json:
+        render.facts([_facts(text, one) for text, names in listed for one in names], True)
+        return
+    for number, (text, names) in enumerate(listed):
+        if len(listed) > 1:
+            click.echo(("\n" if number else "") + f"{printable(text)}:")
+        for one in names:
+            size = "-" if one.size is None else str(one.size)
+            shown = printable(one.name) + (f" -> {printable(one.target)}" if one.target else "")
+            click.echo(f"{one.kind:<9}  {size:>14}  {one.cid or '-':<59}  {shown}")
+
+
+def _facts(text: str, one: _Named) -> dict[str, render.Fact]:
+    target = {"target": one.target} if one.kind == "link" else {}
+    return {"in": text, "name": one.name, "type": one.kind, "size": one.size, "cid": one.cid or None, **target}
+
+
+def _list(text: str, view: Path | None) -> list[_Named]:
+    name = naming.parse(text)
+    if name is not None:
+        return sorted(trio.run(_list_content, chosen_view(view), name), key=lambda one: one.name)
+    at = located(Path(text))
+    if mounts.view_over(at) is None:
+        must_be_there(at)
+    try:
+        return sorted((_entry(entry) for entry in os.scandir(at)), key=lambda one: one.name)
+    except OSError as error:
+        raise unreachable(at, error) from error
+
+
+async def _list_content(view: mounts.Mount, name: ContentName) -> list[_Named]:
+    async with sources(view) as at:
+        root = await at.resolve(name)
+        found = [entry async for batch in dag.tree(at.origin, root, 1) for entry in batch]
+        if found and not found[0].path:
+            if found[0].kind != "directory":
+                raise UsageError(f"{name.shown} is a file", hint="To see its bytes: ipfsfs cat CID")
+            found = found[1:]
+        return [_of(entry) for entry in found]
+
+
+def _of(entry: TreeEntry) -> _Named:
+    kind = "link" if entry.kind == "symlink" else entry.kind
+    return _Named(os.fsdecode(entry.path), kind, entry.size, cids.to_text(entry.cid), os.fsdecode(entry.target))
+
+
+def _entry(entry: os.DirEntry[str]) -> _Named:
+    """A name in a mounted view; its CID is what the view says."""
+    if entry.is_symlink():
+        return _Named(entry.name, "link", None, "", os.readlink(entry.path))
+    try:
+        root = os.getxattr(entry.path, cids.XATTR).decode("ascii", "replace")
+    except OSError:
+        root = ""
+    if entry.is_dir():
+        return _Named(entry.name, "directory", None, root)
+    return _Named(entry.name, "file", entry.stat().st_size, root)

@@ -1,0 +1,90 @@
+"""What a view leaves behind on plain disk that is not wholly there: for `umount`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ipfsfs.cli import render
+from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.errors import MountError
+from ipfsfs.exchange.overview import Entry, Known, overview
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.printed import printable, shell
+
+_NAMED_MOST: Final = 8
+
+
+@dataclass(slots=True, frozen=True)
+class NotHere:
+    """Entries of a plain directory (`at`) with files that are links there, those with most bytes first; `command`
+    mounts a view in which they can be read."""
+
+    at: Path = Path()
+    entries: tuple[Entry, ...] = ()
+    command: str = ""
+
+    @classmethod
+    def of(cls, at: Path, origins: tuple[OriginConfig, ...]) -> NotHere:
+        """What is not wholly in the plain directory `at`. Nothing where that cannot be looked at (any more)."""
+        try:
+            plain = PlainDirectory.open(at)
+        except MountError:
+            return cls()
+        try:
+            found = overview(plain.fd, bytes(at), Known())
+        except OSError:
+            return cls()
+        finally:
+            plain.close()
+        entries = [entry for entry in found.entries if entry.here < entry.size]
+        entries.sort(key=lambda entry: entry.here - entry.size)
+        return cls(at, tuple(entries), _command(at, origins))
+
+    def as_facts(self) -> list[dict[str, Any]]:
+        """For scripts."""
+        return [
+            {"kind": entry.kind, "name": entry.name, "size": entry.size, "missing": entry.size - entry.here}
+            for entry in self.entries
+        ]
+
+    def in_words(self) -> Iterator[str]:
+        """For a person; nothing where all is here."""
+        if not self.entries:
+            return
+        yield "Not wholly here, and left as links that name their content:"
+        for entry in self.entries[:_NAMED_MOST]:
+            missing = render.size(entry.size - entry.here)
+            yield f"  {printable(entry.name)}: {missing} of {render.size(entry.size)} missing"
+        if len(self.entries) > _NAMED_MOST:
+            yield f"  and {len(self.entries) - _NAMED_MOST:,} more"
+        yield f"They come when they are read, after: {self.command}"
+        yield f"To have all of them on plain disk, then: ipfsfs prefetch {shell(self.at)}"
+        repositories = [entry for entry in self.entries if entry.kind not in ("other", "unfinished")]
+        if repositories:
+            yield "Until then `hf cache` does not see the repositories among them. To remove the first instead:"
+            yield f"  rm -rf {shell(self.at / os.fsdecode(repositories[0].path))}"
+
+
+def store_has_content(store: Path) -> bool:
+    """Whether a store has bytes that placeholders may stand for: there may be some where no origin is set."""
+    for name in ("blocks", "extents", "extents/pinned"):
+        with suppress(OSError):
+            if any(found.is_file() for found in os.scandir(store / name)):
+                return True
+    return False
+
+
+def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
+    words = ["ipfsfs mount", *(_option(origin) for origin in origins)]
+    files = {origin.authorization_file for origin in origins if origin.authorization_file is not None}
+    words += [f"--kubo-authorization-file {shell(file)}" for file in sorted(files)]
+    return " ".join([*words, shell(at)])
+
+
+def _option(origin: OriginConfig) -> str:
+    return " ".join([f"--{origin.kind.replace('_', '-')}", *([shell(origin.url)] if origin.url else [])])

@@ -1,0 +1,141 @@
+"""`ipfsfs publish`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import trio
+
+from ipfsfs.cli import render
+from ipfsfs.cli.hashed import Hashed, hashed, unread
+from ipfsfs.cli.origins import origins_of
+from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
+from ipfsfs.cli.settings.effective import effective, options
+from ipfsfs.cli.settings.table import ORIGINS
+from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.questions import status
+from ipfsfs.errors import UsageError
+from ipfsfs.exchange.publicity import Publicity
+from ipfsfs.exchange.publish import Publish, Published, TreeBlocks
+from ipfsfs.exchange.trees import Outcome
+from ipfsfs.origins.registry import open_publisher
+from ipfsfs.unixfs import cid
+from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
+
+_NAME_MOST: Final = 60
+"""Characters of a pin's name: Kubo takes 255 bytes."""
+
+
+@click.command(
+    short_help="Send files to an IPFS node, and pin them there.",
+    epilog="Example: ipfsfs publish ~/.cache/huggingface/hub/models--org--name",
+)
+@click.argument("path", type=PATH)
+@click.option("--name", help="Publish the CID under this key of the node as well (IPNS).")
+@click.option(
+    "--private-too",
+    is_flag=True,
+    help="Also what is not known to be public. Who has the CID can have the files from the node.",
+)
+@click.option("--chunker", type=click.Choice(list(CHUNKERS)), help="As for mount (default: the view's, else auto).")
+@options(ORIGINS)
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def publish(
+    path: Path,
+    name: str | None,
+    private_too: bool,
+    chunker: str | None,
+    as_json: bool,
+    **given: object,
+) -> None:
+    """Send the file or tree at PATH to an IPFS node and pin it there. The last line printed is its CID.
+
+    It is the CID that `ipfsfs cid` prints, which leaves out secrets and scratch. The node is that of --kubo, else that
+    of the view PATH lies in; only the blocks it lacks are sent. A repository of the Hub must be public, as the Hub says
+    when it is asked now (HF_ENDPOINT, if that is set); for all else there is --private-too.
+    """
+    at = located(path)
+    must_be_there(at)
+    view = mounts.view_over(at)
+    asked = None
+    if view is not None:
+        must_be_ours(view)
+        asked = ask(view.store, status.Question())
+    chosen = effective(given, view.mountpoint if view is not None else None)
+    node = _node(origins_of(chosen.settings), asked)
+    how = chunker_named(chunker) if chunker is not None else asked.chunker if asked is not None else DEFAULT
+    done = trio.run(_publish, at, node, how, name, private_too)
+    root = cid.to_text(done.found.root)
+    if done.found.left_out:
+        click.echo(f"Left out, as secrets or scratch: {render.files(done.found.left_out)}.", err=True)
+    if as_json:
+        facts: dict[str, render.Fact] = {
+            "cid": root, "left_out": done.found.left_out, "bytes": done.progress.bytes,
+            "sent_bytes": done.progress.sent_bytes, "name": done.name,
+        }  # fmt: skip
+        render.facts(facts, True)
+        return
+    sent, whole = render.size(done.progress.sent_bytes), render.size(done.progress.bytes)
+    click.echo(f"Sent {sent} of {whole} to {node.url}, and pinned it there.", err=True)
+    if done.name:
+        click.echo(f"Its name is /ipns/{done.name}.", err=True)
+    click.echo(root)
+
+
+@dataclass(slots=True, frozen=True)
+class _Done:
+    found: Outcome
+    progress: Published
+    name: str | None
+
+
+def _node(named: tuple[OriginConfig, ...], asked: status.Answer | None) -> OriginConfig:
+    """The node to publish to. Raises UsageError where none is known."""
+    known = (*named, *(asked.origins if asked is not None else ()))
+    node = next((origin for origin in known if origin.kind == "kubo"), None)
+    if node is None:
+        raise UsageError(
+            "no IPFS node is known to publish to",
+            hint="Name its RPC with --kubo, such as --kubo http://127.0.0.1:5001, or mount the view with it.",
+        )
+    return node
+
+
+def _names(at: Path, root: Path, blocks: TreeBlocks) -> list[bytes]:
+    """The absolute paths of all that is to be published; those of directories end with a slash."""
+    above = bytes(root) + b"/"
+    return [bytes(at) + b"/" * at.is_dir(), *(above + path for path in blocks.names)]
+
+
+async def _publish(at: Path, node: OriginConfig, chunker: Chunker, name: str | None, private_too: bool) -> _Done:
+    blocks = TreeBlocks()
+    async with hashed(at, chunker, blocks) as what:
+        try:
+            if not private_too:
+                endpoint = os.environ.get("HF_ENDPOINT") or Publicity.ENDPOINT
+                await Publicity(endpoint, at).require(_names(at, what.root, blocks))
+            return await _send(what, blocks, node, name)
+        except OSError as error:
+            raise unread(at, what.root, error) from error
+
+
+async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None) -> _Done:
+    root, to = what.found.root, open_publisher(node.settings())
+    try:
+        with render.bar("Sending") as bar:
+
+            def sending(progress: Published) -> None:
+                bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)
+
+            progress = await Publish(what.plain, blocks, to, sending).run(root)
+            await to.pin(root, what.at.name.encode("utf-8", "replace").decode()[:_NAME_MOST])
+            published_as = await to.publish_name(name, root) if name else None
+        return _Done(what.found, progress, published_as)
+    finally:
+        await to.aclose()

@@ -1,0 +1,104 @@
+"""`ipfsfs restore`, and what `verify --heal` prints of the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ipfsfs.cli import render
+from ipfsfs.cli.paths import PATH, Links, Target, must_be_ours, target
+from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.heal import Answer, Question
+from ipfsfs.errors import IpfsfsError, MountError
+from ipfsfs.exchange.verify import Progress
+from ipfsfs.printed import printable, shell
+
+_REMOVE: Final = "Or remove it, and download it again: rm {}"
+
+
+@click.command(
+    short_help="Put back what rotted, is missing or was overwritten.",
+    epilog="Example: ipfsfs restore ~/.cache/huggingface/hub/models--org--name",
+)
+@click.argument("paths", type=PATH, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def restore(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Read every file at and below each PATH, and have what is damaged or missing again.
+
+    Damaged is what has other bytes than were sealed, or than its promised name says; missing is a blob that a snapshot
+    links to. The content comes from the quarantine, from an origin by its CID, or from the Hub (see `ipfsfs mount`), is
+    compared, and takes the place of the damaged file, which goes to the quarantine. Exit code 1 if anything could not
+    be put back; each is named, with the reason. Run again, it goes on where it was.
+    """
+    answers: list[tuple[Target, Answer]] = []
+    with render.bar("Restoring") as bar:
+
+        def show(progress: Progress) -> None:
+            bar.update(files=progress.files, done_bytes=progress.bytes)
+
+        for path in paths:
+            at = _target(path)
+            answers.append((at, heal(at, show)))
+    facts = facts_of(answers)
+    if as_json:
+        render.facts(facts, as_json)
+    else:
+        say(facts)
+    if facts["not_healed"]:
+        raise SystemExit(IpfsfsError.exit_code)
+
+
+def _target(path: Path) -> Target:
+    """The view that a path lies in. A link to a blob that is missing leads nowhere: the daemon follows it."""
+    is_dangling = os.path.islink(path) and not os.path.exists(path)
+    return target(path, Links.NAMED if is_dangling else Links.FOLLOWED)
+
+
+def heal(at: Target, show: Callable[[Progress], None]) -> Answer:
+    """Heal what is below a path. Raises MountError where it is in no mounted view of ours."""
+    if at.mount is None:
+        raise MountError(
+            f"{at.root} is not mounted: its daemon knows what content is had from",
+            hint=f"Mount it first: ipfsfs mount {shell(at.root)}",
+        )
+    must_be_ours(at.mount)
+    mounts.answers(at.mount)
+    return ask(at.store, Question((at.path,)), show)
+
+
+def facts_of(answers: Sequence[tuple[Target, Answer]]) -> dict[str, Any]:
+    """The answers of all that was asked, as one, with absolute paths."""
+    return {
+        "files": sum(answer.files for _, answer in answers),
+        "bytes": sum(answer.bytes for _, answer in answers),
+        "unsealed": sum(answer.unsealed for _, answer in answers),
+        "healed": [{**encode(one), "path": str(at.root / one.path)} for at, answer in answers for one in answer.healed],
+        "not_healed": [
+            {**encode(one), "path": str(at.root / one.path)} for at, answer in answers for one in answer.not_healed
+        ],
+    }
+
+
+def say(facts: dict[str, Any]) -> None:
+    """Print what was healed and what was not."""
+    for one in facts["healed"]:
+        kept = f"; what it was: {one['kept']} in the quarantine" if one["kept"] else ""
+        click.echo(printable(f"put back ({_words(one['damage'])}): {one['path']}: from {one['source']}{kept}"))
+    for one in facts["not_healed"]:
+        click.echo(printable(f"not put back ({_words(one['damage'])}): {one['path']}: {one['why']}"))
+        click.echo(printable(f"  {one['hint'] or _REMOVE.format(shell(one['path']))}"))
+    count, left = len(facts["healed"]), len(facts["not_healed"])
+    said = f"{render.files(count)} put back" if count else "nothing was to be put back"
+    if left:
+        said = f"{render.files(count)} put back, {left} not"
+    click.echo(f"{render.files(facts['files'])}, {render.size(facts['bytes'])} read: {said}.")
+
+
+def _words(damage: str) -> str:
+    return damage.replace("_", " ")

@@ -1,0 +1,261 @@
+"""Kinds of settings: how a value is written in words and in TOML, and what is refused.
+
+Each kind raises UsageError for what it refuses; who asks puts in front where the value stands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from ipfsfs.cli import sizes
+from ipfsfs.daemon.metrics import listening
+from ipfsfs.errors import UsageError
+from ipfsfs.origins import address
+
+_SIZE_MOST: Final = 1 << 62
+_SHOWN: Final = 100
+_SWITCHES: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+_TOML_WORDS: Final[dict[type[object], str]] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number with a point",
+    str: "text",
+    list: "a list",
+    dict: "a table",
+}
+
+
+class Kind(Protocol):
+    """What the values of a setting are. `must_be`: in words. `metavar`: what stands for one in `--help`."""
+
+    @property
+    def must_be(self) -> str: ...
+
+    @property
+    def metavar(self) -> str: ...
+
+    def from_text(self, text: str) -> object:
+        """A value as flags and the environment have it. Raises UsageError."""
+
+    def from_toml(self, value: object) -> object:
+        """A value as the file has it. Raises UsageError."""
+
+    def shown(self, value: object) -> str:
+        """A value as a person reads it."""
+
+
+def refused(kind: Kind, value: object) -> UsageError:
+    """The error for a value that is none."""
+    found = repr(value)[:_SHOWN] if isinstance(value, str | int | float) else _TOML_WORDS.get(type(value), "that")
+    return UsageError(f"{found} is not {kind.must_be}")
+
+
+@dataclass(slots=True, frozen=True)
+class Switch:
+    """On or off."""
+
+    must_be: str = "true or false"
+    metavar: str = ""
+
+    def from_text(self, text: str) -> bool:
+        """As `Kind`."""
+        if text.lower() not in _SWITCHES:
+            raise refused(self, text)
+        return _SWITCHES[text.lower()]
+
+    def from_toml(self, value: object) -> bool:
+        """As `Kind`."""
+        if type(value) is not bool:
+            raise refused(self, value)
+        return value
+
+    def shown(self, value: object) -> str:
+        """As `Kind`."""
+        return "yes" if value else "no"
+
+
+@dataclass(slots=True, frozen=True)
+class Whole:
+    """A whole number within limits, of the unit that the table names."""
+
+    least: int
+    most: int
+    unit: str
+
+    @property
+    def must_be(self) -> str:
+        """As `Kind`."""
+        return f"a whole number of {self.unit} from {self.least} to {self.most}"
+
+    @property
+    def metavar(self) -> str:
+        """As `Kind`."""
+        return self.unit.upper()
+
+    def from_text(self, text: str) -> int:
+        """As `Kind`."""
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not self.least <= int(text) <= self.most:
+            raise refused(self, text)
+        return int(text)
+
+    def from_toml(self, value: object) -> int:
+        """As `Kind`."""
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise refused(self, value)
+        return value
+
+    def shown(self, value: object) -> str:
+        """As `Kind`."""
+        return f"{value} {self.unit}"
+
+
+@dataclass(slots=True, frozen=True)
+class Size:
+    """Bytes, as `ipfsfs.cli.sizes` reads them."""
+
+    must_be: str = "a size: write for example 500MB or 16G"
+    metavar: str = "SIZE"
+
+    def from_text(self, text: str) -> int:
+        """As `Kind`."""
+        try:
+            return self.from_toml(sizes.parse(text))
+        except ValueError:
+            raise refused(self, text) from None
+
+    def from_toml(self, value: object) -> int:
+        """As `Kind`; a number is one of bytes."""
+        if isinstance(value, str):
+            return self.from_text(value)
+        if type(value) is not int or not 0 <= value <= _SIZE_MOST:
+            raise refused(self, value)
+        return value
+
+    def shown(self, value: object) -> str:
+        """As `Kind`."""
+        return f"{value:,} bytes"
+
+
+class _Text:
+    """What is text in the file as well."""
+
+    def from_toml(self: Kind, value: object) -> object:
+        """As `Kind`."""
+        if not isinstance(value, str):
+            raise refused(self, value)
+        return self.from_text(value)
+
+    def shown(self, value: object) -> str:
+        """As `Kind`."""
+        return str(value)
+
+
+@dataclass(slots=True, frozen=True)
+class Choice(_Text):
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def must_be(self) -> str:
+        """As `Kind`."""
+        return "one of: " + ", ".join(self.words)
+
+    @property
+    def metavar(self) -> str:
+        """As `Kind`."""
+        return f"[{'|'.join(self.words)}]"
+
+    def from_text(self, text: str) -> str:
+        """As `Kind`."""
+        if text not in self.words:
+            raise refused(self, text)
+        return text
+
+
+@dataclass(slots=True, frozen=True)
+class File(_Text):
+    """The path of a file or directory. In the configuration file it is absolute, or begins with `~/`."""
+
+    must_be: str = "an absolute path, or one that begins with ~/"
+    metavar: str = "PATH"
+
+    def from_text(self, text: str) -> Path:
+        """As `Kind`: from the current directory."""
+        if not text or "\0" in text:
+            raise UsageError("an empty path names nothing")
+        return Path(os.path.abspath(text))
+
+    def from_toml(self, value: object) -> Path:
+        """As `Kind`."""
+        if not isinstance(value, str) or not value.startswith(("/", "~/")) or "\0" in value:
+            raise refused(self, value)
+        return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+@dataclass(slots=True, frozen=True)
+class Parsed(_Text):
+    """Text that a function accepts or refuses, such as an address; it is kept as it was written."""
+
+    must_be: str
+    metavar: str
+    parse: Callable[[str], object]
+
+    def from_text(self, text: str) -> str:
+        """As `Kind`."""
+        self.parse(text)
+        return text
+
+
+@dataclass(slots=True, frozen=True)
+class Several:
+    """Any number of values of a kind, in their order. In the environment there are blanks between them."""
+
+    one: Kind
+
+    @property
+    def must_be(self) -> str:
+        """As `Kind`."""
+        return f"a list, each of which is {self.one.must_be}"
+
+    @property
+    def metavar(self) -> str:
+        """As `Kind`."""
+        return self.one.metavar
+
+    def from_text(self, text: str) -> tuple[object, ...]:
+        """As `Kind`."""
+        return tuple(self.one.from_text(word) for word in text.split())
+
+    def from_toml(self, value: object) -> tuple[object, ...]:
+        """As `Kind`; a single value is a list of one."""
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            raise refused(self, value)
+        return tuple(self.one.from_toml(one) for one in value)
+
+    def shown(self, value: object) -> str:
+        """As `Kind`."""
+        return " ".join(map(self.one.shown, value)) if isinstance(value, tuple) else ""
+
+
+URL: Final = Parsed("the address of an origin", "URL", address.parse)
+LISTENING: Final = Parsed("a Unix socket or a loopback port", "ADDRESS", listening.parse)
+NO_HUB: Final = "none"
+"""Stands for the address of a Hub where none is to be asked."""
+
+
+def _parse_hub(text: str) -> object:
+    return text if text == NO_HUB else address.parse(text)
+
+
+HUB: Final = Parsed(f"the address of a Hub, or {NO_HUB}", "URL", _parse_hub)

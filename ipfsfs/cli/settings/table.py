@@ -1,0 +1,161 @@
+"""The table of settings. An option of `mount` that is more than a wish of the moment is one entry here: the flag, the
+variable of the environment, the key of the file, `--help` and `ipfsfs config` follow from it.
+"""
+
+# ruff: noqa: RUF009  (`_setting` makes a field, as `dataclasses.field` does)
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ipfsfs.cli.settings.kinds import HUB, LISTENING, URL, Choice, File, Kind, Several, Size, Switch, Whole
+from ipfsfs.daemon.config import PATIENCE_S
+from ipfsfs.exchange.publicity import Publicity
+from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
+
+Scope = Literal["any view", "one view"]
+"""Where in the file a setting may stand: what is for one view alone has its place in `[view."PATH"]`."""
+
+_KEY: Final = "setting"
+_BYTES: Final = "bytes"
+_SECONDS: Final = "seconds"
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """A setting. `meaning`: a sentence for `--help`; `unless_set`: what holds where nothing is said, in words;
+    `unit`: of the value, empty where it has none."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    default: Any
+    unless_set: str
+    environment: str
+    scope: Scope
+
+    @property
+    def flag(self) -> str:
+        """The option of commands."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _setting(
+    default: Any,
+    kind: Kind,
+    meaning: str,
+    *,
+    unit: str = "",
+    unless_set: str = "",
+    environment: str = "",
+    scope: Scope = "any view",
+) -> Any:
+    told = {"kind": kind, "unit": unit, "meaning": meaning, "unless_set": unless_set, "environment": environment}
+    return dataclasses.field(default=default, metadata={_KEY: {**told, "scope": scope}})
+
+
+@dataclass(slots=True, frozen=True)
+class Settings:
+    """The value of each setting. A field is the table's entry: its name, default, kind, meaning, unit."""
+
+    store: Path | None = _setting(
+        None,
+        File(),
+        "The directory for seals and quarantine",
+        unless_set="PATH.ipfsfs, beside PATH",
+        scope="one view",
+    )
+    allow_other: bool = _setting(
+        False, Switch(), "Let other users in. In root's view, files belong to the user who makes them"
+    )
+    chunker: str = _setting(
+        DEFAULT,
+        Choice(tuple(CHUNKERS)),
+        "Where files are cut into leaves. " + ". ".join(f"{name}: {rule.meaning}" for name, rule in CHUNKERS.items()),
+    )
+    restart: bool = _setting(
+        False, Switch(), "Start the daemon again if it dies or hangs (the systemd units do that themselves)"
+    )
+    quarantine_size: int | None = _setting(
+        None,
+        Size(),
+        "Limit of the quarantine, such as 500MB or 16G",
+        unit=_BYTES,
+        unless_set="a quarter of the free space, at most 16G",
+    )
+    kubo: tuple[str, ...] = _setting(
+        (),
+        Several(URL),
+        "An IPFS node to have content from, by its RPC: http://127.0.0.1:5001 or unix:///PATH. Repeatable",
+        unless_set="none",
+    )
+    kubo_authorization_file: Path | None = _setting(
+        None,
+        File(),
+        "A file that holds what the node wants to be asked with, such as: Bearer TOKEN",
+        unless_set="none",
+    )
+    gateway: tuple[str, ...] = _setting(
+        (),
+        Several(URL),
+        "A trustless gateway to have content from. Repeatable",
+        unless_set="none",
+        environment="IPFSFS_GATEWAYS",
+    )
+    ipfs_kit_py: bool = _setting(
+        False,
+        Switch(),
+        "Have content through the Python package ipfs_kit_py as well, after all other origins. It must be installed "
+        "where ipfsfs is",
+    )
+    hub: str = _setting(
+        Publicity.ENDPOINT,
+        HUB,
+        "The Hub that files of its repositories are had from again; `none` for none",
+        environment="HF_ENDPOINT",
+    )
+    hub_token_file: Path | None = _setting(
+        None,
+        File(),
+        "A file that holds a token of the Hub, for private and gated repositories",
+        unless_set="none",
+    )
+    patience: int = _setting(
+        PATIENCE_S,
+        Whole(1, 86_400, _SECONDS),
+        "How long a read waits while nothing comes of a file that is not here; then it fails",
+        unit=_SECONDS,
+    )
+    cache_size: int | None = _setting(
+        None,
+        Size(),
+        "Keep at most this much, such as 200GB, of what origins can give again; the longest unused goes first",
+        unit=_BYTES,
+        unless_set="parts of files go while less than a tenth of the disk is free, whole files never",
+    )
+    metrics: str | None = _setting(
+        None,
+        LISTENING,
+        "Serve metrics to Prometheus: unix:///PATH or http://127.0.0.1:PORT",
+        unless_set="they are not served",
+        scope="one view",
+    )
+    stock_init: bool = _setting(
+        False, Switch(), "Let pyfuse3 negotiate with the kernel. Slower; for finding the cause of a fault"
+    )
+
+
+def _entry(field: dataclasses.Field[Any]) -> Entry:
+    told = dict(field.metadata[_KEY])
+    told["environment"] = told["environment"] or f"IPFSFS_{field.name.upper()}"
+    told["unless_set"] = told["unless_set"] or told["kind"].shown(field.default)
+    return Entry(name=field.name, default=field.default, **told)
+
+
+SETTINGS: Final = {field.name: _entry(field) for field in dataclasses.fields(Settings)}
+"""All entries, by name."""
+ORIGINS: Final = ("kubo", "kubo_authorization_file", "gateway")
+"""The settings that commands have too which speak to origins themselves."""

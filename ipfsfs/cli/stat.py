@@ -1,0 +1,56 @@
+"""`ipfsfs stat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import trio
+
+from ipfsfs.cli import render
+from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.daemon import mounts
+from ipfsfs.exchange import naming
+from ipfsfs.exchange.naming import ContentName
+from ipfsfs.exchange.summary import Summary, Summing
+from ipfsfs.unixfs import cid
+
+
+@click.command(
+    short_help="Show what a CID is, and how much of it is here.",
+    epilog="Example: ipfsfs stat bafybei...",
+)
+@click.argument("content", metavar="CID")
+@VIEW
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def stat(content: str, path: Path | None, as_json: bool) -> None:
+    """Show the type, size and leaves of CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME), and how much of it is here.
+
+    What is here is read and compared, but for files that are sealed. Nodes of the tree that are not here are had from
+    the origins of the view; the bytes of files are not.
+    """
+    name = naming.parse_content(content)
+    with render.bar("Looking") as bar:
+        root, found = trio.run(_stat, chosen_view(path), name, bar)
+    facts: dict[str, render.Fact] = {
+        "cid": cid.to_text(root), "type": found.kind, "names": found.names, "bytes": found.size,
+        "leaves": found.leaves, "here_bytes": found.here_size, "here": found.is_here,
+        "lacking": None if found.lacking is None else cid.to_text(found.lacking),
+    }  # fmt: skip
+    if not as_json:
+        here = "all of it" if found.is_here else f"{render.size(found.here_size)} of {render.size(found.size)}"
+        facts = {
+            "CID": cid.to_text(root), "type": found.kind,
+            **({"names": f"{found.names:,}"} if found.kind == "directory" else {}),
+            "size": render.size(found.size), "leaves": f"{found.leaves:,}", "here": here,
+        }  # fmt: skip
+    render.facts(facts, as_json)
+
+
+async def _stat(view: mounts.Mount, name: ContentName, bar: render.Bar) -> tuple[bytes, Summary]:
+    def show(summary: Summary) -> None:
+        bar.update(files=summary.names, done_bytes=summary.here_size, total_bytes=summary.size)
+
+    async with sources(view) as at:
+        root = await at.resolve(name)
+        return root, await Summing(at.here, at.origin, show).run(root)
