@@ -1,10 +1,21 @@
 # Sourced by `ipfsfs` and `test`: finds Python, installs what the machine lacks, and makes the virtual environment.
 # Whatever is said goes to stderr, and only when something is installed or lacking: stdout belongs to the command.
+#
+# Where B is `.venv` of the checkout, or a path below the user's data directory where the checkout cannot be written:
+#
+#   B.d/XXXXXXXX   the environments, each made where it stays, since its scripts hold its path
+#   B              a link to the last one that was made; a directory where an earlier version of this file made it
+#   B.lock         locked by the one installation that may be under way
+#   B.uv           our uv, where there is none on PATH
+#
+# An environment is whole if it holds `ipfsfs-stamp`, which is written last and says what it was made from. While a
+# Python of it runs, the stamp is locked (`environment_in_use.py`): what is locked is not removed.
 # shellcheck shell=bash
 
 : "${checkout:?is set by who sources this: the root of the checkout}"
 uv_version=0.13.9
-environment= # set by prepare_environment
+base=        # set by prepare_environment, as is the next
+environment= # the directory of the environment to use
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # where an ordinary user's PATH lacks mkfs, losetup and the like
 
 say() { printf 'ipfsfs: %s\n' "$*" >&2; }
@@ -95,7 +106,7 @@ install_packages() {
 # True, and sets `uv`, if a uv that reads our lock file is there: on PATH, or where we put one.
 usable_uv() {
     local version
-    for uv in uv "$environment.uv/bin/uv"; do
+    for uv in uv "$base.uv/bin/uv"; do
         version="$("$uv" --version 2>/dev/null)" || continue
         version="${version#uv }"
         version="${version%% *}"
@@ -120,52 +131,132 @@ is_current() {
     done
 }
 
-# Makes or renews the environment. A run that is cut off or fails leaves the marker, and the next one begins anew.
-make_environment() {
-    local groups="$1" group options=()
-    if [[ -e "$environment.unfinished" ]]; then
-        say "removing $environment, which an interrupted installation left behind"
-        rm -rf "$environment" "$environment.uv"
+# True if the environment $1 was made whole, and the program as it is here now starts in it.
+is_usable() { [[ -r "$1/ipfsfs-stamp" ]] && "$1/bin/python" -I -c 'import ipfsfs.cli.main' 2>/dev/null; }
+
+# Locks the environment $1 for as long as this process lives, whatever program it becomes; sets `in_use` to the
+# descriptor. Returns 1 if the environment is not whole, or is being removed.
+lock_environment() {
+    { exec {in_use}<"$1/ipfsfs-stamp"; } 2>/dev/null || return 1
+    ! flock -sn "$in_use" || return 0
+    exec {in_use}<&-
+    return 1
+}
+
+# Sets `environment` to the first one for which `$1 ENVIRONMENT $2` is true, and locks it.
+use_environment() {
+    local candidate
+    for candidate in "$base" "$base".d/*; do
+        candidate="$(readlink -e -- "$candidate")" || continue
+        lock_environment "$candidate" || continue
+        environment="$candidate"
+        ! "$1" "$candidate" "$2" || return 0
+        exec {in_use}<&-
+    done
+    return 1
+}
+
+# Takes its stamp from the environment $1. Returns 1 if it is in use.
+take_stamp() {
+    local stamp="$1/ipfsfs-stamp" taking
+    [[ -e "$stamp" ]] || return 0
+    { exec {taking}<>"$stamp"; } 2>/dev/null || return 1
+    if flock -xn "$taking"; then rm -f "$stamp"; fi
+    exec {taking}>&-
+    [[ ! -e "$stamp" ]]
+}
+
+# Removes the environments that are neither in use nor what `base` points at, and what is left of an installation or a
+# removal that was cut off. For who holds the installation's lock.
+remove_old_environments() {
+    local old current
+    current="$(readlink -f -- "$base")"
+    for old in "$base".d/*; do
+        if [[ -e "$old" && ! "$old" -ef "$current" ]] && take_stamp "$old"; then rm -rf "$old"; fi
+    done
+}
+
+# True if a process runs from the directory `base`. Earlier versions of this file made it, and it has no lock. The
+# pattern goes through stdin: on the command line of grep it would find itself.
+# shellcheck disable=SC2062 # no pattern, but files
+runs_from_base() { grep -qsaF -f - /proc/[0-9]*/{cmdline,maps} <<<"$base/"; }
+
+# Points `base` at the environment that is to be used. For who holds the installation's lock.
+point_at_environment() {
+    local old
+    if [[ -d "$base" && ! -L "$base" ]]; then
+        if runs_from_base || ! take_stamp "$base"; then
+            say "a process runs from $base, so it stays until the next installation"
+            return 0
+        fi
+        old="$(mktemp -u "$base.d/XXXXXXXX")"
+        mv -T "$base" "$old" && rm -f "$base.unfinished" || return 1
     fi
-    : >"$environment.unfinished"
-    rm -f "$environment/ipfsfs-stamp"
+    ln -sfn "${base##*/}.d/${environment##*/}" "$base.next" && mv -T "$base.next" "$base"
+}
+
+# Makes an environment with the dependency groups $1. What a run that is cut off or fails has made has no stamp.
+make_environment() {
+    local groups="$1" group options=() site
+    environment="$(mktemp -u "$base.d/XXXXXXXX")"
     if ! usable_uv; then
-        say "installing uv $uv_version into $environment.uv"
-        "$python" -m venv --clear "$environment.uv" >&2 || return 1
-        "$environment.uv/bin/python" -m pip install -q --disable-pip-version-check "uv==$uv_version" >&2 || return 1
+        say "installing uv $uv_version into $base.uv"
+        "$python" -m venv --clear "$base.uv" >&2 || return 1
+        "$base.uv/bin/python" -m pip install -q --disable-pip-version-check "uv==$uv_version" >&2 || return 1
         usable_uv || return 1
     fi
     say "installing the locked Python packages${groups:+ (and those of: $groups)} into $environment"
     for group in $groups; do options+=(--group "$group"); done
-    # --inexact without groups: starting the program must not remove what the tests installed.
-    [[ -n "$groups" ]] || options+=(--inexact)
     # The system's certificates where there are any: behind a proxy that opens TLS, uv's own do not do.
     [[ ! -e /etc/ssl/certs/ca-certificates.crt ]] || export UV_SYSTEM_CERTS=1
     (cd "$checkout" && UV_PROJECT_ENVIRONMENT="$environment" UV_PYTHON_DOWNLOADS=never \
         "$uv" sync --quiet --frozen --python "$python" "${options[@]}" >&2) || return 1
     "$environment/bin/python" -c 'import pyfuse3' >&2 || return 1
-    { echo "$groups" && made_from "$environment"; } >"$environment/ipfsfs-stamp" && rm "$environment.unfinished"
+    site="$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || return 1
+    cp "$checkout/mount_scripts/environment_in_use.py" "$site/" &&
+        echo 'import environment_in_use' >"$site/environment_in_use.pth" &&
+        { echo "$groups" && made_from "$environment"; } >"$environment/stamp" &&
+        mv "$environment/stamp" "$environment/ipfsfs-stamp"
 }
 
-# Sets `environment` to one that is whole and current, with the dependency groups $1 (names, or empty). Returns 1 where
-# that cannot be done, after saying why.
+# Sets and locks `environment`, after an installation with the dependency groups $1 if another process has not made
+# what is wanted meanwhile. A command that an older environment serves does not wait for another's installation.
+install_environment() {
+    local installing status=0
+    mkdir -p "$base.d" && { exec {installing}>"$base.lock"; } || return 1
+    if ! flock -n "$installing"; then
+        if [[ -z "$1" ]] && use_environment is_usable ''; then
+            say "packages are being installed by another process: using $environment meanwhile"
+            exec {installing}>&-
+            return 0
+        fi
+        say "packages are being installed into $base.d by another process: waiting for its end"
+        flock "$installing" || return 1
+    fi
+    if ! use_environment is_current "$1"; then
+        remove_old_environments
+        make_environment "$1" && lock_environment "$environment" && point_at_environment && remove_old_environments ||
+            status=1
+    fi
+    exec {installing}>&- # or the program, and what it starts, would hold it
+    return "$status"
+}
+
+# Sets `environment` to one that is whole and current, with the dependency groups $1 (names, or empty), and locks it for
+# this process. Returns 1 where that cannot be done, after saying why.
 prepare_environment() {
     local data key
-    environment="$checkout/.venv"
-    is_current "$environment" "$1" && return 0
-    if [[ -e "$environment" && ! -w "$environment" ]] || [[ ! -w "$checkout" ]]; then
+    base="$checkout/.venv"
+    ! use_environment is_current "$1" || return 0
+    if [[ ! -w "$checkout" || -e "$base.d" && ! -w "$base.d" ]]; then
         data="${XDG_DATA_HOME:-${HOME:?is needed, for the virtual environment}/.local/share}/ipfsfs"
         key="$(sha256sum <<<"$checkout")"
-        environment="$data/venv-${key:0:8}"
-        is_current "$environment" "$1" && return 0
-        mkdir -p "$data"
+        base="$data/venv-${key:0:8}"
+        ! use_environment is_current "$1" || return 0
     fi
     find_python
     install_packages "$needs_to_run" || return 1
-    (
-        flock 9
-        is_current "$environment" "$1" || make_environment "$1"
-    ) 9>"$environment.lock" && return 0
-    say "the Python packages could not be installed into $environment (see above)"
+    ! install_environment "$1" || return 0
+    say "the Python packages could not be installed into $base.d (see above)"
     return 1
 }
