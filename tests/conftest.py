@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from tests.support.elsewhere import Elsewhere
+from tests.support.filesystems import KINDS
+from tests.support.kubo_node import KuboNode
 from tests.support.mounted import Mounted, clear
+from tests.support.place_of_tests import PlaceOfTests
+
+_PLACE: Final = pytest.StashKey[PlaceOfTests]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--filesystem", choices=KINDS, help="run the tests on an image of this filesystem (as root)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if kind := config.getoption("filesystem"):
+        try:
+            config.stash[_PLACE] = place = PlaceOfTests.make(kind)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise pytest.UsageError(f"there can be no {kind} here: {getattr(error, 'stderr', None) or error}") from None
+        config.option.basetemp = str(place.directory / "t")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (place := config.stash.get(_PLACE, None)) is not None:
+        place.give_up()
 
 
 @pytest.fixture
@@ -34,6 +61,33 @@ def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
     finally:
         for one in made:
             clear(one.path)
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that other users can reach; pytest's are for their owner alone."""
+    with tempfile.TemporaryDirectory(prefix="ipfsfs-users-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
+    """A real IPFS node, on loopback and in a swarm of its own."""
+    node = KuboNode(tmp_path_factory.mktemp("kubo"))
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture
+def elsewhere(kubo: KuboNode, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[Elsewhere]:
+    """Content that lies on the node, and views that have it from there."""
+    found = Elsewhere(kubo, mounted, tmp_path)
+    yield found
+    found.give_up_placeholders()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+KINDS: Final = ("ext4", "xfs", "btrfs")
+"""The filesystems that caches lie on."""
+_MAKE: Final = {"ext4": ["-q", "-F"], "xfs": ["-q", "-f"], "btrfs": ["-q", "-f"]}
 
 
 @contextmanager
@@ -20,12 +25,17 @@ def mounted_tmpfs(beside: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", at], check=True)
 
 
-def new_ext4_image(path: Path, size_mib: int = 64) -> Path:
-    """A file that holds an empty ext4."""
+def new_image(path: Path, kind: str, size_mib: int, *options: str) -> Path:
+    """A file that holds an empty filesystem of a kind; only what is written to it takes room. `options`: of mkfs."""
     with path.open("wb") as file:
         file.truncate(size_mib << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
+    subprocess.run([f"mkfs.{kind}", *_MAKE[kind], *options, path], check=True, capture_output=True, text=True)
     return path
+
+
+def new_ext4_image(path: Path, size_mib: int = 64, *options: str) -> Path:
+    """A file that holds an empty ext4."""
+    return new_image(path, "ext4", size_mib, *options)
 
 
 @contextmanager

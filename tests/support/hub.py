@@ -26,6 +26,8 @@ class Request:
     path: str
     name: str
     range: str | None
+    authorization: str | None
+    port: int
     status: int
     sent: int  # bytes of the body
 
@@ -67,6 +69,14 @@ class LocalHub:
     def add_folder(self, repo_id: str, folder: Path, *, kind: str = "models", xet: bool = False) -> str:
         files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
         return self.add(repo_id, files, kind=kind, xet=xet)
+
+    def restrict(self, repo_id: str, access: str, token: str, *, kind: str = "models") -> None:
+        """Let only who has a token have a repository's files. `access`: "private" or "gated"."""
+        self.storage.restrict(RepoKey(kind, repo_id), access, token)
+
+    def forget(self, repo_id: str, commit: str, *, kind: str = "models") -> None:
+        """Have a commit no longer, as after a history was rewritten."""
+        self.storage.forget(RepoKey(kind, repo_id), commit)
 
     def files(self, repo_id: str, *, kind: str = "models", revision: str = "main") -> dict[str, StoredFile]:
         """What the repository holds, by path: sizes and hashes as the real Hub would name them."""

@@ -89,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
                     "path": self.path,
                     "name": name,
                     "range": self.headers.get("Range"),
+                    "authorization": self.headers.get("Authorization"),
+                    "port": self.server.server_address[1],
                     "status": status,
                     "sent": sent,
                 }
@@ -248,6 +250,12 @@ class HubHandler(Handler):
         if not storage.has(key):
             self.refuse("RepoNotFound")
             return None
+        access, token = storage.access(key)
+        is_let_in = access == "public" or self.headers.get("Authorization") == f"Bearer {token}"
+        asks_for_content = not self.path.startswith("/api/")
+        if not is_let_in and (access == "private" or asks_for_content):
+            self.refuse("RepoNotFound" if access == "private" else "GatedRepo", status=HTTPStatus.UNAUTHORIZED)
+            return None
         commit = storage.resolve(key, revision)
         if commit is None:
             self.refuse("RevisionNotFound")
@@ -265,8 +273,8 @@ class HubHandler(Handler):
                     "_id": commit[:24],
                     "id": key.name,
                     "sha": commit,
-                    "private": False,
-                    "gated": False,
+                    "private": self.server.hub.storage.access(key)[0] == "private",
+                    "gated": "manual" if self.server.hub.storage.access(key)[0] == "gated" else False,
                     "disabled": False,
                     "tags": [],
                     "downloads": 0,

@@ -86,6 +86,23 @@ class HubStorage:
         replace_file(folder / f"ref--{revision.replace('/', '--')}", commit.encode())
         return commit
 
+    def restrict(self, key: RepoKey, access: str, token: str) -> None:
+        """Let only who has a token have a repository's files. `access`: "private" or "gated"."""
+        said = json.dumps({"access": access, "token": token}).encode()
+        replace_file(self.root / "repos" / key.folder / "access", said)
+
+    def access(self, key: RepoKey) -> tuple[str, str]:
+        """Whether a repository is "public", "private" or "gated", and the token that it is to be asked with."""
+        try:
+            said = json.loads((self.root / "repos" / key.folder / "access").read_text())
+        except FileNotFoundError:
+            return "public", ""
+        return said["access"], said["token"]
+
+    def forget(self, key: RepoKey, commit: str) -> None:
+        """Have a commit no longer, as after a history was rewritten."""
+        (self.root / "repos" / key.folder / f"{commit}.json").unlink()
+
     def has(self, key: RepoKey) -> bool:
         return (self.root / "repos" / key.folder).is_dir()
 

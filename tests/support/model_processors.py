@@ -117,7 +117,7 @@ def whisper_processor() -> Any:
 class TinyProcessor:
     """One repository with a processor, the Auto class that loads it and the kind of input it is tried on."""
 
-    auto: str  # as in seed.md, without "Auto"
+    auto: str  # the class of transformers, without "Auto"
     name: str
     make: Callable[[], Any]
     tried_on: str

@@ -100,7 +100,7 @@ LLAVA = {
 class TinyModel:
     """One repository: the Auto class a worker loads it with, its model type and sizes, and what it takes as input."""
 
-    auto: str  # as in seed.md, without "Auto"
+    auto: str  # the class of transformers, without "Auto"
     model_type: str
     config: dict[str, Any] = field(repr=False)
     inputs: str  # a name in model_inputs.INPUTS
@@ -173,7 +173,7 @@ MODELS = (
         "noise_scale": 0.0, "noise_scale_duration": 0.0,
     }, "text"),
     TinyModel("ModelForTableQuestionAnswering", "tapas", TEXT | {"type_vocab_sizes": [3, 8, 8, 2, 8, 8, 4]}, "text"),
-    # Workers of seed.md whose model has a head of its own kind.
+    # Workers whose model has a head of its own kind.
     TinyModel("Model", "xclip", CLIP | {
         "mit_hidden_size": 16, "mit_intermediate_size": 16, "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
         "prompt_layers": 1, "prompt_num_attention_heads": 2,

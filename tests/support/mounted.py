@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +29,16 @@ PLAIN_AGAIN_S = 2.0
 _LOGGED = re.compile(r"^\S+ (WARNING|ERROR|CRITICAL) (.*)$")
 
 
+_STATE = tempfile.mkdtemp(prefix="ipfsfs-state-")
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
+UNASKED_END = r"the daemon of .* (was ended by SIGKILL|ended without a word)"
+"""What the guardian logs of a daemon that a test kills."""
+
+
 def environment(**extra: str) -> dict[str, str]:
-    """An environment in which mounting is not skipped: CI tests mount all the same."""
+    """An environment in which mounting is not skipped: CI tests mount all the same. The home is neither read nor
+    written."""
+    extra = {"XDG_STATE_HOME": _STATE, "XDG_CONFIG_HOME": _STATE, "XDG_CONFIG_DIRS": _STATE, **extra}
     env = {name: value for name, value in os.environ.items() if name not in (*CI_MARKERS, *USER_SWITCHES)}
     return {**env, "PYTHONPATH": str(TREE), **extra}
 
@@ -47,6 +57,20 @@ def ipfsfs(*arguments: str | Path, check: bool = True, **options: Any) -> subpro
     if check and done.returncode != 0:
         raise AssertionError(f"ipfsfs {arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def alone(with_: list[Path], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ipfsfs where these views are mounted and no others, whoever else uses this machine meanwhile."""
+    others = [view.mountpoint for view in mounts.views() if view.mountpoint not in with_]
+    script = 'while [ "$1" != -- ]; do umount -l "$1"; shift; done; shift; exec "$@"'
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *others, "--", sys.executable, "-m", "ipfsfs", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @dataclass(slots=True)
@@ -85,6 +109,11 @@ class Mounted:
         found: dict[str, Any] = json.loads(ipfsfs("status", self.path, "--json").stdout)
         return found
 
+    def pins(self) -> list[dict[str, Any]]:
+        """What `pin ls --json` says."""
+        found: list[dict[str, Any]] = json.loads(self.run("pin", "ls", "--view", self.path, "--json").stdout)
+        return found
+
     def seal(self, below: Path | None = None) -> dict[str, Any]:
         """Seal all below a path (default: everything) and wait for it."""
         found: dict[str, Any] = json.loads(ipfsfs("seal", below or self.path, "--json").stdout)
@@ -97,6 +126,7 @@ class Mounted:
 
     def kill(self) -> float:
         """SIGKILL the daemon; returns how many seconds it took until the path was the plain directory again."""
+        self.expect_logged.append(UNASKED_END)
         began = time.monotonic()
         with daemon_of(self.pid) as gone:
             os.kill(self.pid, signal.SIGKILL)
@@ -139,7 +169,8 @@ class Mounted:
             self.umount()
             assert differences(seen, self.path) == [], "the view and the plain directory beneath differ"
             shutil.rmtree(seen, ignore_errors=True)
-        assert self.complaints() == []
+        complaints = self.complaints()
+        assert not complaints, "\n".join(["not expected in the log:", *complaints])
         if (self.store / "format").exists():
             ipfsfs("fsck", self.path, "--store", self.store)
 

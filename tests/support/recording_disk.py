@@ -83,7 +83,9 @@ def recording_disk(image: Path, directory: Path) -> Iterator[RecordingDisk]:
         finally:
             subprocess.run(["losetup", "--detach", loop], check=True)
     finally:
-        subprocess.run(["umount", served], check=False)
+        # A mount namespace that was made meanwhile has a copy of the mount, and keeps the loop device in use.
+        subprocess.run(["umount", "--lazy", served], check=False)
+        server.terminate()
         server.wait(20)
 
 

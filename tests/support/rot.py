@@ -41,17 +41,21 @@ class Disk:
         """A descriptor of a file by the plain path."""
         return os.open(name, flags, 0o644, dir_fd=self.plain)
 
-    def forget(self, name: str) -> None:
-        """Have a file on the disk, and nothing of it in the caches of the view or of the filesystem."""
-        for fd in (self.beneath(name), os.open(self.cache / name, os.O_RDONLY)):
+    def forget(self, name: str, opened: int = -1) -> None:
+        """Have a file on the disk, and nothing of it in the caches of the view or of the filesystem.
+
+        `opened`: a descriptor of the file in the view, where it is not to be opened there once more.
+        """
+        in_view = os.dup(opened) if opened >= 0 else os.open(self.cache / name, os.O_RDONLY)
+        for fd in (self.beneath(name), in_view):
             try:
                 os.fsync(fd)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
 
-    def rot(self, name: str, offset: int, length: int = 1) -> None:
-        """Turn bits of a file over on the disk, and forget what is cached of it."""
+    def rot(self, name: str, offset: int, length: int = 1, opened: int = -1) -> None:
+        """Turn bits of a file over on the disk, and forget what is cached of it; `opened` as for `forget`."""
         fd = self.beneath(name)
         try:
             at = _physical(fd, offset, length)
@@ -62,7 +66,7 @@ class Disk:
             os.pwrite(image, bytes(byte ^ 0x40 for byte in os.pread(image, length, at)), at)
         finally:
             os.close(image)
-        self.forget(name)
+        self.forget(name, opened)
 
 
 @contextmanager

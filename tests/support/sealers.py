@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import trio
 
-from ipfsfs.sealer.client import Sealer, open_sealer
+from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 T = TypeVar("T")
 
@@ -44,9 +44,12 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-def sparse(path: Path, size: int) -> Path:
-    """A new file of zeros that takes a while to hash and no room, already at rest."""
-    with path.open("wb") as file:
+def slow(path: Path, size: int) -> Path:
+    """A new file, already at rest, that takes long to hash and little room: a byte in each MiB, so that no leaf of it
+    is known to be zeros."""
+    with path.open("wb", buffering=0) as file:
         file.truncate(size)
+        for offset in range(0, size, 1 << 20):
+            os.pwrite(file.fileno(), b"x", offset)
     rest()
     return path

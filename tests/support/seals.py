@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 
 import xxhash
 
+from ipfsfs.identity import Identity
 from ipfsfs.store.seal import UNIT, Seal, boot_id, pack_leaf, root_of
 from ipfsfs.unixfs.chunk import fixed
 
 T = TypeVar("T")
+
+DEV = 65_024
+"""The device that the file of a made-up seal is on."""
 
 
 def packed(data: bytes) -> tuple[bytes, bytes]:
@@ -25,14 +29,19 @@ def packed(data: bytes) -> tuple[bytes, bytes]:
 
 
 def seal_of(data: bytes, ino: int = 12, **fields: Any) -> Seal:
-    """A seal of a file that holds `data`; `fields` replace those of the dataclass."""
+    """A seal of a file that holds `data`; `fields` replace those of the dataclass and of its identity."""
     leaves, sums = packed(data)
-    values: dict[str, Any] = {
+    of_file: dict[str, int] = {
+        "dev": DEV,
         "ino": ino,
         "born_ns": 1_700_000_000_000_000_001,
         "size": len(data),
         "mtime_ns": 1_700_000_000_000_000_002,
         "ctime_ns": 1_700_000_000_000_000_003,
+    }
+    identity = Identity(**{name: fields.pop(name, number) for name, number in of_file.items()})
+    values: dict[str, Any] = {
+        "identity": identity,
         "seal_id": 4_000_000_000_000_000_000 + ino % 1000,
         "root": root_of(leaves),
         "chunker": "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pwd
 import stat
 import subprocess
 import sys
@@ -58,6 +59,10 @@ class User:
             timeout=120,
             check=False,
         )
+
+
+NOBODY: Final = User(pwd.getpwnam("nobody").pw_uid)
+"""An account that every machine has: fusermount3 serves nobody without one."""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hashlib import sha256, shake_128
 from typing import Any
 
 from ipfsfs.unixfs import directory, file
+from ipfsfs.unixfs.cid import DAG_PB, codec
 from ipfsfs.unixfs.dagpb import NO_METADATA, Metadata
 from ipfsfs.unixfs.directory import Entry
 from ipfsfs.unixfs.profile import Profile
@@ -133,11 +134,15 @@ def _metadata(node: dict[str, Any]) -> Metadata:
 
 @dataclass(slots=True)
 class Importer:
-    """Imports inputs under one profile. `blocks` are the CIDs of all that was made, `root_block` is the last."""
+    """Imports inputs under one profile. `blocks` are the CIDs of all that was made, `root_block` is the last.
+
+    `nodes` are the blocks that are not raw.
+    """
 
     profile: Profile
     blocks: set[bytes] = field(default_factory=set)
     root_block: bytes = b""
+    nodes: dict[bytes, bytes] = field(default_factory=dict)
 
     def build(self, node: dict[str, Any]) -> tuple[bytes, int]:
         """The CID of an input, and the size of its DAG in bytes."""
@@ -149,28 +154,37 @@ class Importer:
             return self._file(node["bytes"], _metadata(node))
         cid, self.root_block = file.symlink(node["target"].encode(), self.profile, _metadata(node))
         self.blocks.add(cid)
+        self.nodes[cid] = self.root_block
         return cid, len(self.root_block)
 
     def _file(self, bytes_: dict[str, Any], metadata: Metadata) -> tuple[bytes, int]:
         pieces = rechunked(stream(bytes_), self.profile.chunk)
         piece, following = next(pieces, b""), next(pieces, None)
-        cid, self.root_block = file.leaf(piece, self.profile, metadata if following is None else NO_METADATA)
+        cid, self.root_block = self._leaf(piece, metadata if following is None else NO_METADATA)
         leaves = [(cid, len(piece))] if piece else []
         while following is not None:
             if following != piece:  # the large inputs are zeros
                 piece = following
-                cid = file.leaf(piece, self.profile)[0]
+                cid = self._leaf(piece, NO_METADATA)[0]
             leaves.append((cid, len(piece)))
             following = next(pieces, None)
         dag = file.build(leaves, self.profile, metadata)
         self.blocks.update(cid for cid, _ in (*leaves, (dag.cid, 0), *dag.nodes))
+        self.nodes.update(dag.nodes)
         if dag.nodes:
             self.root_block = dag.nodes[-1][1]
         return dag.cid, dag.tsize
+
+    def _leaf(self, piece: bytes, metadata: Metadata) -> tuple[bytes, bytes]:
+        cid, block = file.leaf(piece, self.profile, metadata)
+        if codec(cid) == DAG_PB:
+            self.nodes[cid] = block
+        return cid, block
 
     def _directory(self, folder: Folder) -> tuple[bytes, int]:
         entries = [Entry(name.encode(), *self.build(node)) for name, node in folder.items()]
         dag = directory.build(entries, self.profile, folder.metadata)
         self.blocks.update(cid for cid, _ in dag.nodes)
+        self.nodes.update(dag.nodes)
         self.root_block = dag.nodes[-1][1]
         return dag.cid, dag.tsize
