@@ -64,6 +64,18 @@ def test_rooms_import_only_rooms_below_them() -> None:
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
+def test_only_the_parts_of_a_view_know_which_kinds_of_files_there_are() -> None:
+    """Lookups and listings decide a node's backing, by what the view gives them; nothing else can tell the kinds apart,
+    so that a second kind is one more room and one more decision."""
+    kinds = re.compile(r"ipfsfs\.view\.(?:resident|placeholder)\b")
+    kinds_of_rooms = ("view/resident/*", "view/placeholder/*")
+    outside = [path for path in tracked("ipfsfs/*.py") if not any(path.match(room) for room in kinds_of_rooms)]
+    knowing = {str(path.relative_to(ROOT)) for path in outside if kinds.search(path.read_text())}
+    assert knowing == {"ipfsfs/view/view.py", "ipfsfs/view/backing.py"}, "backing.py names the rooms in its words"
+    decisions = matches(re.compile(r"def _backing_of_link\(|self\._backing_of_link\("), outside)
+    assert [found.split(":")[0] for found in decisions] == ["ipfsfs/view/names.py"] * 2
+
+
 def test_modules_are_small_or_have_a_reason() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in tracked("*.py")}
     too_long = {name: lines for name, lines in lengths.items() if lines > MOST_LINES and name not in LONG_FOR_A_REASON}
@@ -93,7 +105,7 @@ def test_the_lock_file_names_public_places_only() -> None:
 
 def test_the_tree_is_as_it_was_after_an_installation() -> None:
     """What the launchers make in a checkout is ignored by git."""
-    made = [".venv/bin/python", ".venv.lock", ".venv.unfinished", ".venv.uv/bin/uv"]
+    made = [".venv", ".venv.d/Xd3fGh1k/bin/python", ".venv.lock", ".venv.next", ".venv.uv/bin/uv"]
     assert git("check-ignore", "--no-index", *made).split() == made
 
 

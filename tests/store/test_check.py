@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ipfsfs.identity import PlainRoot
 from ipfsfs.plain import tree
 from ipfsfs.store import quarantine, recovery
 from ipfsfs.store.check import Comparison, Problem, Remedy, check, compare, repair
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
-from ipfsfs.store.ledger import Quarantined
 from ipfsfs.store.seal import root_of
-from tests.support.seals import seal_of
+from ipfsfs.store.tables.quarantined import Quarantined
+from tests.support.seals import DEV, seal_of
+from tests.support.stores import file_in
 
-_ROOT = (2, 0)
+_ROOT = PlainRoot(DEV, 2, 0)
 
 
 @pytest.fixture
@@ -47,11 +51,18 @@ def _check(directory: Path, *, mend: bool = False) -> list[Problem]:
 
 
 def _seals(directory: Path) -> list[int]:
-    index = Index.open(directory / "index", plain_root=_ROOT)
-    try:
+    with _index(directory) as index:
         return [seal.ino for seal in index.iterate()]
-    finally:
-        index.close()
+
+
+@contextmanager
+def _index(directory: Path) -> Iterator[Index]:
+    with file_in(directory, "index") as file:
+        index = Index.open(file, plain_root=_ROOT)
+        try:
+            yield index
+        finally:
+            index.close()
 
 
 def _raw(path: Path, statement: str) -> None:
@@ -62,9 +73,8 @@ def _raw(path: Path, statement: str) -> None:
 
 
 def _put(directory: Path, **fields: object) -> None:
-    index = Index.open(directory / "index", plain_root=_ROOT)
-    index.put([seal_of(b"b" * 2_000_000, 2, **fields)])
-    index.close()
+    with _index(directory) as index:
+        index.put([seal_of(b"b" * 2_000_000, 2, **fields)])
 
 
 def test_a_sound_store_has_no_problems_and_looking_changes_nothing(directory: Path) -> None:
@@ -91,7 +101,7 @@ def test_a_sound_store_has_no_problems_and_looking_changes_nothing(directory: Pa
         (
             lambda store: (store / "quarantine" / "x").unlink(),
             "quarantine/x.json",
-            Remedy.REMOVE_NOTE,
+            Remedy.REMOVE_LEFT_OVER,
             [1, 2],
         ),
     ],
@@ -125,21 +135,20 @@ def test_the_index_against_the_plain_directory(tmp_path: Path, directory: Path) 
     for name in ("sealed", "changed", "unsealed", "gone"):
         (plain / name).write_bytes(name.encode())
     root_fd = os.open(plain, os.O_PATH)
-    found = {item.path: item for batch in tree.regular_files(root_fd) for item in batch if isinstance(item, tree.Found)}
+    found = {
+        item.path: tree.Found(item.path, replace(item.identity, dev=DEV))  # the device that the index is made for
+        for batch in tree.regular_files(root_fd)
+        for item in batch
+        if isinstance(item, tree.Found)
+    }
     os.close(root_fd)
-    index = Index.open(directory / "index", plain_root=_ROOT)
-    try:
+    with _index(directory) as index:
         index.drop([1, 2])
         for name in ("sealed", "changed", "gone"):
             item = found[name.encode()]
-            index.put(
-                [seal_of(item.path, item.ino, born_ns=item.born_ns, mtime_ns=item.mtime_ns, ctime_ns=item.ctime_ns)]
-            )
+            index.put([replace(seal_of(item.path), identity=item.identity)])
         gone = found.pop(b"gone")
         os.utime(plain / "changed", ns=(1, 1))
-        changed = os.stat(plain / "changed")
-        now = tree.Found(b"changed", changed.st_ino, changed.st_size, 1, changed.st_ctime_ns, found[b"changed"].born_ns)
+        now = tree.Found(b"changed", replace(found[b"changed"].identity, mtime_ns=1))
         files = [found[b"sealed"], now, found[b"unsealed"]]
         assert compare(index, files) == Comparison(1, [b"changed"], [b"unsealed"], [gone.ino])
-    finally:
-        index.close()

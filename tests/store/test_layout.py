@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.errors import StoreBusy, StoreError
+from ipfsfs.identity import PlainRoot
 from ipfsfs.store import layout
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
@@ -28,9 +29,9 @@ def no_umask() -> Iterator[None]:
 @pytest.mark.usefixtures("no_umask")
 def test_everything_in_it_is_for_us_alone(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "above" / "store")
-    ledger = Ledger.open(store.ledger_path)
-    index = Index.open(store.index_path, plain_root=(2, 0))
-    store.log_path.touch(0o600)
+    ledger = Ledger.open(store.ledger_file)
+    index = Index.open(store.index_file, plain_root=PlainRoot(1, 2, 0))
+    os.close(store.open_log())
     for path in (tmp_path / "above").rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     assert (tmp_path / "above").stat().st_mode & 0o777 == 0o700
@@ -76,7 +77,7 @@ def test_a_symlink_to_a_directory_of_ours_will_do(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(0o700)
     (tmp_path / "store").symlink_to("real")
     store = Store.open(tmp_path / "store")
-    assert store.index_path == tmp_path / "real" / "index"
+    assert store.directory == tmp_path / "real"
     store.close()
 
 

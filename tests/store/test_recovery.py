@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.errors import StoreError
+from ipfsfs.identity import PlainRoot
 from ipfsfs.store import recovery
 from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from tests.support.filesystems import mounted_image, new_ext4_image
-from tests.support.seals import seal_of
+from tests.support.seals import DEV, seal_of
 
-_ROOT = (2, 1_700_000_000_000_000_000)
+_ROOT = PlainRoot(DEV, 2, 1_700_000_000_000_000_000)
 
 
 @contextmanager
@@ -36,17 +37,17 @@ def _opened(directory: Path) -> Iterator[tuple[Store, Ledger, Index]]:
 def test_h17_a_marked_seal_is_gone_at_the_next_mount_and_others_are_not(tmp_path: Path) -> None:
     with _opened(tmp_path / "store") as (_, ledger, index):
         index.put([seal_of(b"a", 1, seal_id=10), seal_of(b"b", 2, seal_id=20), seal_of(b"c", 3, seal_id=30)])
-        ledger.mark_unsealed(1, 10)
-        ledger.mark_unsealed(3, 29)
+        ledger.marks.add(1, 10)
+        ledger.marks.add(3, 29)
     with _opened(tmp_path / "store") as (_, ledger, index):
         assert [seal.ino for seal in index.iterate()] == [2, 3]
-        assert ledger.unsealed() == []
+        assert ledger.marks.all() == []
 
 
 def test_marks_can_be_forgotten_while_mounted(tmp_path: Path) -> None:
     with _opened(tmp_path / "store") as (_, ledger, index):
         index.put([seal_of(b"a", 1, seal_id=10)])
-        ledger.mark_unsealed(1, 10)
+        ledger.marks.add(1, 10)
         index.put([seal_of(b"b", 1, seal_id=11)])
         assert recovery.forget_marks(index, ledger) == 1
         assert recovery.forget_marks(index, ledger) == 0
@@ -74,7 +75,7 @@ def test_an_unreadable_ledger_is_rebuilt_together_with_the_index(tmp_path: Path)
     store.close()
     with _opened(tmp_path / "store") as (_, ledger, index):
         assert index.get(1) is None
-        assert ledger.unsealed() == []
+        assert ledger.marks.all() == []
 
 
 @pytest.mark.root
@@ -86,7 +87,7 @@ def test_h17_the_power_goes_right_after_a_mark_and_the_mark_is_there(tmp_path: P
             index.put([seal_of(b"a", 1, seal_id=10), seal_of(b"b", 2, seal_id=20)])
         with _opened(mounted / "store") as (_, ledger, index):
             index.put([seal_of(b"c", 3, seal_id=30)])
-            ledger.mark_unsealed(1, 10)
+            ledger.marks.add(1, 10)
             shutil.copy(image, tmp_path / "after the mark")
             index.drop([2])
             assert recovery.forget_marks(index, ledger) == 1
@@ -98,9 +99,9 @@ def test_h17_the_power_goes_right_after_a_mark_and_the_mark_is_there(tmp_path: P
         assert index.get(1) is None
     with mounted_image(tmp_path / "after forgetting", tmp_path / "again") as mounted:
         store = Store.open(mounted / "store")
-        ledger = Ledger.open(store.ledger_path)
-        assert ledger.unsealed() == []
-        index = Index.open(store.index_path, plain_root=_ROOT)
+        ledger = Ledger.open(store.ledger_file)
+        assert ledger.marks.all() == []
+        index = Index.open(store.index_file, plain_root=_ROOT)
         assert index.get(1) is None
         assert index.get(2) is None
         for database in (index, ledger, store):

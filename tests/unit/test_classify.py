@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfsfs.hubcache.classify import Kind, Place, enter, immutable, kind, locate, promise, root_place
+from ipfsfs.caches.huggingface import HubPlace
+from ipfsfs.caches.place import Kind, locate
+from ipfsfs.caches.registry import root_place
 
 _SHA = "0123456789abcdef" * 4
 _SHA1 = "0123456789abcdef01234567" + "0" * 16
@@ -68,6 +70,8 @@ _KINDS = {
     f"{_REPO}/blobs/.{_SHA}.1a2b3c4d.new": Kind.SCRATCH,
     f"{_REPO}/blobs/.{_SHA}.1a2b3c4d.old": Kind.SCRATCH,
     f"{_REPO}/blobs/{_SHA}.downloadInProgress": Kind.SCRATCH,
+    f"{_REPO}/blobs/{_SHA}.aria2": Kind.SCRATCH,
+    f"{_REPO}/blobs/.{_SHA}.1a2b3c4d.withdrawn": Kind.SCRATCH,
     f"{_REPO}/blobs/tmp_6a1f0c1e-0000-0000-0000-000000000000": Kind.SCRATCH,
     f"{_REPO}/refs/main.1a2b3c4d.tmp": Kind.SCRATCH,
     f"{_REPO}/refs/pr/1.tmp": Kind.SCRATCH,
@@ -124,24 +128,23 @@ def test_h24_h36_kind_of_a_path_at_every_mount(path: str) -> None:
         root = "/".join(names[:at]) or "/"
         if "incomplete" in root or "tmp" in root:
             continue  # see test_what_is_mounted_is_meant
-        place, found = locate("/".join(names[at:]).encode(), root_place(root.encode()))
-        assert found is _KINDS[path], root
-        promised = promise(place, names[-1].encode())
-        assert promised == (bytes.fromhex(_SHA) if found is Kind.PROMISE else None)
+        found = locate("/".join(names[at:]).encode(), root_place(root.encode()))[1]
+        assert found.kind is _KINDS[path], root
+        assert found.promise == (bytes.fromhex(_SHA) if found.kind is Kind.PROMISE else None)
 
 
 @pytest.mark.parametrize("root", [b"/tmp/tmp1a2b3c4d", b"/x/abc.incomplete", b"/x/abc.incomplete/deeper"])
 def test_what_is_mounted_is_meant(root: bytes) -> None:
     """A mount below a directory with a temporary name is no scratch, or a cache there would never be sealed."""
-    assert locate(b"config.json", root_place(root))[1] is Kind.CONTENT
-    assert locate(f"{_REPO}/blobs/{_SHA}".encode(), root_place(root))[1] is Kind.PROMISE
+    assert locate(b"config.json", root_place(root))[1].kind is Kind.CONTENT
+    assert locate(f"{_REPO}/blobs/{_SHA}".encode(), root_place(root))[1].kind is Kind.PROMISE
 
 
 def test_root_of_a_mount_knows_where_it_is() -> None:
-    assert root_place(b"/home/me/.cache/huggingface/hub/models--org--name/blobs") is Place.BLOBS
-    assert root_place(b"/home/me/.cache/huggingface/sandbox/pools") is Place.SANDBOX_POOLS
-    assert root_place(b"/data/datasets/blobs/hub/models--org--name/blobs/") is Place.BLOBS
-    assert root_place(b"/") is Place.OTHER
+    assert root_place(b"/home/me/.cache/huggingface/hub/models--org--name/blobs") is HubPlace.BLOBS
+    assert root_place(b"/home/me/.cache/huggingface/sandbox/pools") is HubPlace.SANDBOX_POOLS
+    assert root_place(b"/data/datasets/blobs/hub/models--org--name/blobs/") is HubPlace.BLOBS
+    assert root_place(b"/") is HubPlace.OTHER
 
 
 _IMMUTABLE = {
@@ -149,7 +152,7 @@ _IMMUTABLE = {
     (f"{_REPO}/blobs/{_SHA}", True): True,  # a link into the shared store
     (f"{_REPO}/blobs/{_SHA1}", False): True,  # no promise, but not rewritten either
     (f"{_REPO}/blobs/{_SHA}.1a2b3c4d.incomplete", False): False,
-    (f"{_REPO}/snapshots/{_SHA1}", False): True,
+    (f"{_REPO}/snapshots/{_SHA1}", False): False,  # a directory, which may be removed and made again
     (f"{_REPO}/snapshots/{_SHA1}", True): False,
     (f"{_REPO}/snapshots/main", False): False,
     (f"{_SNAPSHOT}/config.json", True): True,
@@ -169,8 +172,8 @@ _IMMUTABLE = {
 
 @pytest.mark.parametrize(("path", "is_link"), _IMMUTABLE)
 def test_h22_what_the_kernel_may_keep(path: str, is_link: bool) -> None:
-    place, _ = locate(path.encode())
-    assert immutable(place, path.rpartition("/")[2].encode(), is_link) is _IMMUTABLE[path, is_link]
+    place, _ = locate(path.encode(), HubPlace.OTHER)
+    assert place.is_immutable(path.rpartition("/")[2].encode(), is_link=is_link) is _IMMUTABLE[path, is_link]
 
 
 _NAMES = "hub models--a--b blobs snapshots 01 xet logs sandbox pools accelerate .locks refs x.incomplete token file"
@@ -181,18 +184,19 @@ _PARTS = st.sampled_from([_SHA1.encode(), _SHA.encode(), *_NAMES.encode().split(
 
 @given(st.lists(_PARTS, min_size=1, max_size=8))
 def test_h36_a_token_is_secret_wherever_it_is(parts: list[bytes]) -> None:
-    place = locate(b"/".join([*parts, b"x"]))[0]
-    assert kind(place, b"token") is Kind.SECRET
-    assert kind(place, b"stored_tokens") is Kind.SECRET
+    place = locate(b"/".join([*parts, b"x"]), HubPlace.OTHER)[0]
+    assert place.classify(b"token").kind is Kind.SECRET
+    assert place.classify(b"stored_tokens").kind is Kind.SECRET
 
 
 @given(st.lists(_PARTS, min_size=1, max_size=8))
 def test_going_down_step_by_step_or_at_once(parts: list[bytes]) -> None:
-    place = Place.OTHER
+    place = HubPlace.OTHER
     for part in parts[:-1]:
-        place = enter(place, part)
-    assert locate(b"/".join(parts)) == (place, kind(place, parts[-1]))
-    if promise(place, parts[-1]) is not None:
-        assert kind(place, parts[-1]) is Kind.PROMISE
+        place = place.enter(part)
+    name = place.classify(parts[-1])
+    assert locate(b"/".join(parts), HubPlace.OTHER) == (place, name)
+    if name.promise is not None:
+        assert name.kind is Kind.PROMISE
         assert parts[-2] == b"blobs"
         assert parts[-3].split(b"--")[0] in (b"models", b"datasets", b"spaces", b"kernels")

@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.mounted import Mounted
+from tests.support.processes import stopped
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from ipfsfs.cli.doctor import doctor; doctor()"]
@@ -118,3 +122,16 @@ def test_a_trial_mount_is_made_and_leaves_nothing(tmp_path: Path) -> None:
     assert "FUSE protocol 7." in told["detail"]
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+def test_a_cache_in_a_view_whose_daemon_hangs_is_not_waited_for(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    (tmp_path / "hf").mkdir()
+    mount = mounted(tmp_path / "hf")
+    with stopped([mount.pid]):
+        told = findings(tmp_path, HF_HOME=f"{tmp_path}/hf/below")["cache"]
+    assert told["ok"] is False
+    assert "does not answer" in told["detail"]
+    assert f"ipfsfs umount --lazy {mount.path}" in told["fix"]

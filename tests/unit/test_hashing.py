@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from ipfsfs.sealer import hashing
-from ipfsfs.sealer.hashing import Held
 from ipfsfs.store.seal import UNIT, unpack_leaves
 from ipfsfs.unixfs import chunk
+from ipfsfs.workers.sealer import hashing
+from ipfsfs.workers.sealer.hashing import Held
 from tests.support.seals import drive, packed, seal_of
 from tests.support.weights import safetensors
 
@@ -90,6 +90,9 @@ class _BadSector:
         if offset <= self.at < offset + len(view):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return Held(self.data).read_into(view, offset)
+
+    def hole_end(self, offset: int) -> int:
+        return offset
 
     def release(self, end: int) -> None:
         pass

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
 from ipfsfs.store.seal import UNIT, boot_id, sums_size
 from tests.support.seals import seal_of
-
-
-def test_agrees_with_the_file_until_anything_of_it_changes(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"content")
-    st = file.stat()
-    seal = seal_of(b"content", st.st_ino, mtime_ns=st.st_mtime_ns, ctime_ns=st.st_ctime_ns)
-    assert seal.agrees(os.stat(file))
-    for field in ("ino", "size", "mtime_ns", "ctime_ns"):
-        assert not replace(seal, **{field: getattr(seal, field) + 1}).agrees(st), field
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfsfs.hubcache.secret import looks_secret
+from ipfsfs.caches.secret import looks_secret
 
 _TOKEN = b"hf_" + b"AbCdEfGhIj" * 3 + b"KLmn"
 

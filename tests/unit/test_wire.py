@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfsfs.errors import FormatError
-from ipfsfs.plain.identity import Identity
+from ipfsfs.identity import Identity
 from ipfsfs.plain.tree import Found, Unreadable
-from ipfsfs.sealer import answers, wire
-from ipfsfs.sealer.outcome import Busy, Changed, Digest, Failed, Gone, Sealed, Secret, Verified
+from ipfsfs.workers import wire
+from ipfsfs.workers.sealer import answers
+from ipfsfs.workers.sealer.outcome import Busy, Changed, Digest, Failed, Gone, Sealed, Secret, Unfit, Verified
 
 _IDENTITY = Identity(65_024, 2**64 - 1, 1, 2, 3, 4)
 
@@ -52,13 +53,16 @@ def test_a_frame_the_other_side_would_refuse_is_not_made() -> None:
     [
         Sealed(_IDENTITY, b"\1\x55root", b"leaves", b"sums", b"", False),
         Sealed(_IDENTITY, b"\1\x55root", b"", b"", b"\0" * 32, True),
-        Digest(_IDENTITY, b"\1" * 32, 7),
+        Digest(_IDENTITY, b"\1" * 32, 7, True),
+        Digest(_IDENTITY, b"\1" * 32, 0, False),
         Verified((0, 2**40), (1,), None, True),
         Verified((), (), False, False),
         Busy("it is open for writing"),
+        Busy("it was changed a moment ago", 1.25),
         Changed(),
         Gone(),
-        Secret(),
+        Secret(_IDENTITY),
+        Unfit(_IDENTITY, "it is too large"),
         Failed(5, "Input/output error"),
     ],
 )
@@ -68,6 +72,6 @@ def test_outcomes_arrive_as_they_were(outcome: answers.Outcome) -> None:
 
 
 def test_found_files_arrive_as_they_were() -> None:
-    batch: list[Found | Unreadable] = [Found(b"a/\xff\xc3\xa9 \\n", 2**64 - 1, 2, 3, 4, 5), Unreadable(b"b", 13)]
+    batch: list[Found | Unreadable] = [Found(b"a/\xff\xc3\xa9 \\n", _IDENTITY), Unreadable(b"b", 13)]
     ((header, _),) = wire.Decoder().feed(wire.encode({"found": answers.encode_batch(batch)}))
     assert answers.decode_batch(header["found"]) == batch
