@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer.client import Sealer
-from ipfsfs.sealer.outcome import Gone, Sealed, Verified
+from ipfsfs.identity import Identity
+from ipfsfs.plain.identities import identity_of
 from ipfsfs.store.seal import UNIT
+from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.sealer.outcome import Gone, Sealed, Verified
 from tests.support.filesystems import mounted_image, mounted_tmpfs, new_ext4_image
-from tests.support.sealers import with_sealer, write
+from tests.support.sealers import slow, with_sealer, write
 from tests.support.seals import packed
 
 _DATA = random.Random(3).randbytes(3_300_001)
@@ -106,13 +107,12 @@ def test_where_the_page_cache_cannot_be_passed_by_it_still_works(tmp_path: Path)
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file:
-        file.truncate(512 << 20)
+    slow(tmp_path / "file", 512 << 20)
     told: list[int] = []
 
     async def use(sealer: Sealer) -> object:
         identity = _identity(tmp_path / "file")
-        leaves, sums = packed(bytes(1 << 20))
+        leaves, sums = packed(b"x".ljust(1 << 20, b"\0"))
         return await sealer.verify(b"file", identity, sums=sums * 512, leaves=leaves * 512, progress=told.append)
 
     assert with_sealer(tmp_path, use) == _SOUND
@@ -124,6 +124,6 @@ def test_progress_is_told(tmp_path: Path) -> None:
 def _identity(path: Path) -> Identity:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return Identity.of(fd)
+        return identity_of(fd)
     finally:
         os.close(fd)

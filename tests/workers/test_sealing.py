@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 import trio
 
+from ipfsfs.identity import Identity
 from ipfsfs.plain import syscalls
-from ipfsfs.plain.identity import Identity
-from ipfsfs.sealer import jobs
-from ipfsfs.sealer.client import Sealer, Urgency
-from ipfsfs.sealer.hashing import new_buffer
-from ipfsfs.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret
+from ipfsfs.plain.identities import identity_of
+from ipfsfs.workers.sealer import jobs
+from ipfsfs.workers.sealer.client import Sealer, Urgency
+from ipfsfs.workers.sealer.hashing import new_buffer
+from ipfsfs.workers.sealer.outcome import Busy, Changed, Failed, Gone, Sealed, Secret
 from tests.support.filesystems import mounted_tmpfs
-from tests.support.sealers import rest, sparse, with_sealer, write
+from tests.support.sealers import rest, slow, with_sealer, write
 from tests.support.seals import drive, packed, seal_of
 
 _DATA = random.Random(1).randbytes(3_500_000)
@@ -32,7 +33,7 @@ _BIG = 768 << 20
 def _identity(path: Path) -> Identity:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return Identity.of(fd)
+        return identity_of(fd)
     finally:
         os.close(fd)
 
@@ -103,7 +104,7 @@ def test_h16_such_a_file_is_not_even_read(tmp_path: Path) -> None:
     async def use(sealer: Sealer) -> int:
         with file.open("r+b"):
             assert isinstance(await sealer.seal(b"file"), Busy)
-        return sealer.progress.hashed
+        return sealer.reading.hashed
 
     assert with_sealer(tmp_path, use) == 0
 
@@ -128,13 +129,13 @@ def test_h16_without_a_lease_the_seal_says_that_it_may_be_wrong(tmp_path: Path) 
 
 
 async def _being_read(sealer: Sealer, path: bytes) -> None:
-    while sealer.progress.path != path:  # noqa: ASYNC110  the process knows no events of ours
+    while sealer.reading.path != path:  # noqa: ASYNC110  the process knows no events of ours
         await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", ["written", "cut", "written through a mapping", "times set back"])
 def test_a_file_written_while_it_is_hashed_is_not_sealed(tmp_path: Path, how: str) -> None:
-    file = sparse(tmp_path / "big", _BIG)
+    file = slow(tmp_path / "big", _BIG)
     before = file.stat()
 
     async def use(sealer: Sealer) -> object:
@@ -163,7 +164,7 @@ def test_a_file_written_while_it_is_hashed_is_not_sealed(tmp_path: Path, how: st
 
 
 def test_a_file_opened_for_writing_while_it_is_hashed_is_not_sealed(tmp_path: Path) -> None:
-    file = sparse(tmp_path / "big", _BIG)
+    file = slow(tmp_path / "big", _BIG)
 
     async def use(sealer: Sealer) -> object:
         outcomes: list[object] = []
@@ -212,7 +213,7 @@ def test_a_file_on_another_filesystem_is_not_sealed(tmp_path: Path) -> None:
 def test_h36_a_secret_under_another_name_is_not_hashed(tmp_path: Path, size: int) -> None:
     canary = b"hf_" + b"CaNaRy" * 6
     write(tmp_path / "notes.txt", b"x " * (size // 2) + canary)
-    assert _seal(tmp_path, b"notes.txt") == Secret()
+    assert _seal(tmp_path, b"notes.txt") == Secret(_identity(tmp_path / "notes.txt"))
 
 
 def test_h21_sealing_and_verifying_leave_access_times_alone(tmp_path: Path) -> None:

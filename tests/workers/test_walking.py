@@ -11,8 +11,8 @@ import trio
 
 from ipfsfs.plain import tree
 from ipfsfs.plain.tree import Found
-from ipfsfs.sealer.client import Sealer
-from ipfsfs.sealer.outcome import Sealed
+from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.sealer.outcome import Sealed
 from tests.support.filesystems import mounted_tmpfs
 from tests.support.sealers import rest, with_sealer
 
@@ -47,13 +47,13 @@ def test_all_regular_files_and_only_those(tmp_path: Path) -> None:
     assert len(found) == len(expected) == 8
     for item in found:
         st = expected[item.path]
-        assert (item.ino, item.size, item.mtime_ns, item.ctime_ns) == (
+        assert (item.ino, item.size, item.identity.mtime_ns, item.identity.ctime_ns) == (
             st.st_ino,
             st.st_size,
             st.st_mtime_ns,
             st.st_ctime_ns,
         )
-        assert item.born_ns <= item.ctime_ns
+        assert item.identity.born_ns <= item.identity.ctime_ns
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from ipfsfs.sealer.client import Sealer, Urgency
-from ipfsfs.sealer.following import FOLLOWED_MAX, RESTARTS_MAX
-from ipfsfs.sealer.outcome import Changed, Digest, Gone, Sealed
-from tests.support.sealers import rest, sparse, with_sealer, write
+from ipfsfs.workers.sealer.client import Sealer, Urgency
+from ipfsfs.workers.sealer.following import FOLLOWED_MAX, RESTARTS_MAX
+from ipfsfs.workers.sealer.outcome import Changed, Digest, Gone, Sealed
+from tests.support.sealers import rest, slow, with_sealer, write
 
 _MIB = 1 << 20
 _DATA = random.Random(2).randbytes(24 * _MIB)
@@ -22,7 +22,7 @@ _DIGEST = hashlib.sha256(_DATA).digest()
 
 async def _followed(sealer: Sealer, size: int) -> None:
     with trio.fail_after(20):
-        while sealer.progress.hashed < size:  # noqa: ASYNC110  the process knows no events of ours
+        while sealer.reading.hashed < size:  # noqa: ASYNC110  the process knows no events of ours
             await trio.sleep(0.01)
 
 
@@ -133,7 +133,7 @@ def test_a_renamed_or_deleted_download_is_still_the_same(tmp_path: Path) -> None
 
 
 def test_a_digest_that_was_given_up_goes_on_where_it_was(tmp_path: Path) -> None:
-    file = sparse(tmp_path / "big", 600 * _MIB)
+    file = slow(tmp_path / "big", 600 * _MIB)
     ino = file.stat().st_ino
 
     async def use(sealer: Sealer) -> object:
@@ -149,7 +149,7 @@ def test_a_digest_that_was_given_up_goes_on_where_it_was(tmp_path: Path) -> None
 
 
 def test_a_digest_does_not_wait_for_background_work(tmp_path: Path) -> None:
-    sparse(tmp_path / "big", 1_000 * _MIB)
+    slow(tmp_path / "big", 1_000 * _MIB)
     file = write(tmp_path / "small", b"small")
 
     async def use(sealer: Sealer) -> tuple[float, float]:
@@ -174,7 +174,7 @@ def test_a_digest_does_not_wait_for_background_work(tmp_path: Path) -> None:
 
 
 def test_a_fresh_seal_goes_before_what_was_there(tmp_path: Path) -> None:
-    sparse(tmp_path / "big", 600 * _MIB)
+    slow(tmp_path / "big", 600 * _MIB)
     write(tmp_path / "small", b"small")
 
     async def use(sealer: Sealer) -> list[str]:
