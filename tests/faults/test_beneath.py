@@ -5,50 +5,36 @@ from __future__ import annotations
 
 import mmap
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal
+from ipfsfs.unixfs import cid
+from tests.support.beneath import SIZE, WAYS, Beneath, content
 from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually
 from tests.support.sealers import rest
 
-SIZE: Final = 700_000
+pytestmark = pytest.mark.filesystem
+
 SEEN_WITHIN_S: Final = 1.5
 """Names and attributes may be cached for a second."""
+SETTLED_S: Final = 0.2
+"""The kernel keeps the listing of a directory that changed longer ago."""
 
 
-def content(seed: int, size: int = SIZE) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-@dataclass(slots=True)
-class Beneath:
-    """A mounted directory, and a descriptor of the plain directory from before."""
-
-    mount: Mounted
-    plain: int
-
-    def fd(self, name: str, flags: int) -> int:
-        return os.open(name, flags, 0o644, dir_fd=self.plain)
-
-    def write(self, name: str, data: bytes, offset: int = 0, flags: int = os.O_WRONLY) -> None:
-        fd = self.fd(name, flags)
-        try:
-            os.pwrite(fd, data, offset)
-        finally:
-            os.close(fd)
-
-    def stat(self, name: str) -> os.stat_result:
-        return os.stat(name, dir_fd=self.plain)
+def cid_of_leaf(data: bytes) -> bytes:
+    """The CID of a file that is one leaf, as the attribute shows it."""
+    return cid.to_text(cid.raw_cid(sha256(data).digest())).encode()
 
 
 @pytest.fixture
@@ -60,61 +46,6 @@ def beneath(tmp_path: Path, mounted: Callable[..., Mounted]) -> Iterator[Beneath
         yield Beneath(mounted(directory), plain)
     finally:
         os.close(plain)
-
-
-def in_place(at: Beneath, name: str) -> bytes:
-    at.write(name, content(2)[:100], 5000)
-    return content(1)[:5000] + content(2)[:100] + content(1)[5100:]
-
-
-def in_place_with_the_old_time(at: Beneath, name: str) -> bytes:
-    before = at.stat(name)
-    at.write(name, content(2))
-    os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=at.plain)
-    return content(2)
-
-
-def replaced_by_rename(at: Beneath, name: str) -> bytes:
-    at.write(name + ".new", content(2), flags=os.O_WRONLY | os.O_CREAT)
-    os.rename(name + ".new", name, src_dir_fd=at.plain, dst_dir_fd=at.plain)
-    return content(2)
-
-
-def replaced_with_the_old_time(at: Beneath, name: str) -> bytes:
-    before = at.stat(name)
-    at.write(name + ".new", content(2), flags=os.O_WRONLY | os.O_CREAT)
-    os.utime(name + ".new", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=at.plain)
-    os.rename(name + ".new", name, src_dir_fd=at.plain, dst_dir_fd=at.plain)
-    return content(2)
-
-
-def removed_and_made_again(at: Beneath, name: str) -> bytes:
-    os.unlink(name, dir_fd=at.plain)
-    at.write(name, content(2), flags=os.O_WRONLY | os.O_CREAT)
-    return content(2)
-
-
-def truncated(at: Beneath, name: str) -> bytes:
-    fd = at.fd(name, os.O_WRONLY)
-    os.ftruncate(fd, 300_001)
-    os.close(fd)
-    return content(1)[:300_001]
-
-
-def appended(at: Beneath, name: str) -> bytes:
-    at.write(name, content(3, 200_000), SIZE)
-    return content(1) + content(3, 200_000)
-
-
-WAYS: Final = (
-    in_place,
-    in_place_with_the_old_time,
-    replaced_by_rename,
-    replaced_with_the_old_time,
-    removed_and_made_again,
-    truncated,
-    appended,
-)
 
 
 def test_h22_what_is_changed_beneath_is_served_as_it_is_and_sealed_again(beneath: Beneath) -> None:
@@ -188,18 +119,46 @@ def test_h22_all_who_open_a_file_at_once_see_what_was_appended_beneath(beneath: 
 
 
 def test_what_was_changed_beneath_is_sealed_again_when_it_is_read(beneath: Beneath) -> None:
+    """By the read alone: no CID is asked for before, and nothing else is about to seal the file."""
+    mount = beneath.mount
+    path = mount.path / "file"
+    eventually(lambda: mount.status()["looked_at_everything"], "no walk finds it")
+    path.write_bytes(content(1))
+    # Its own turn, which comes when it has rested, may still be to come when a command has sealed it.
+    eventually(lambda: (facts := mount.status())["sealed"] == 1 and not facts["unsealed"], "nothing is planned")
+    rest()
+    now = content(2, SIZE + 1)
+    beneath.write("file", now)
+    assert path.read_bytes() == now
+    eventually(lambda: mount.status()["sealed_bytes"] == len(now), "sealed")
+    assert cid_of(path) == cid_of_leaf(now)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_h22_no_cid_of_before_is_shown_while_sealing_is_about_to_begin(
+    beneath: Beneath, way: Callable[[Beneath, str], bytes]
+) -> None:
+    """A file just written is sealed when it has rested, be it what was written or what it was changed to beneath: its
+    CID is that of its bytes from the change on, or there is none yet."""
     mount = beneath.mount
     path = mount.path / "file"
     path.write_bytes(content(1))
-    mount.seal()
-    before = cid_of(path)
+    ask(mount.store, seal.Question())  # before the file's own turn has come
+    assert path.read_bytes() == content(1)
+    assert cid_of(path) == cid_of_leaf(content(1))
     rest()
-    beneath.write("file", content(2))
+    now = way(beneath, "file")
+    shown: set[bytes | None] = set()
+
+    def is_sealed() -> bool:
+        shown.add(cid_of(path))
+        return shown != {None}
+
+    eventually(is_sealed, "sealed")
+    assert shown <= {None, cid_of_leaf(now)}
     time.sleep(SEEN_WITHIN_S)
-    assert cid_of(path) is None
-    assert path.read_bytes() == content(2)
-    eventually(lambda: cid_of(path), "sealed")
-    assert cid_of(path) != before
+    assert path.read_bytes() == now
+    assert cid_of(path) == cid_of_leaf(now)
 
 
 def test_h22_an_open_sees_a_change_at_once(beneath: Beneath) -> None:
@@ -297,15 +256,83 @@ def test_h22_names_come_go_and_change_their_kind_beneath(beneath: Beneath, tmp_p
     os.symlink(outside, "directory", dir_fd=beneath.plain)
     time.sleep(SEEN_WITHIN_S)
 
-    assert sorted(os.listdir(mount.path)) == sorted(os.listdir(beneath.plain))
+    # By name first: a listing tells the kernel of each name what stands there.
     assert (mount.path / "becomes-a-directory").is_dir()
     assert (mount.path / "becomes-a-link").read_bytes() == b"new"
     assert (mount.path / "comes").read_bytes() == b"new"
     assert not (mount.path / "goes").exists()
     assert (mount.path / "directory.old" / "file").read_bytes() == b"in the tree"
+    assert sorted(os.listdir(mount.path)) == sorted(os.listdir(f"/proc/self/fd/{beneath.plain}"))
     # H35: who stands in the directory of before is not taken out of the tree by the link in its place.
     fd = os.open("file", os.O_RDONLY, dir_fd=held)
     assert os.read(fd, 100) == b"in the tree"
     os.close(fd)
     os.close(held)
     os.unlink("directory", dir_fd=beneath.plain)
+
+
+def made_again(at: Beneath, above: str, name: str) -> None:
+    """It most likely has the inode number of before."""
+    at.remove(f"{above}/{name}")
+    at.make_directory(f"{above}/{name}")
+
+
+def another_in_its_place(at: Beneath, above: str, name: str) -> None:
+    at.make_directory(f"{above}/made first")
+    at.remove(f"{above}/{name}")
+    at.rename(f"{above}/made first", f"{above}/{name}")
+
+
+def swapped(at: Beneath, above: str, name: str) -> None:
+    """The one of before is still there, under another name."""
+    at.make_directory(f"{above}/made first")
+    at.rename(f"{above}/{name}", f"{above}/old")
+    at.rename(f"{above}/made first", f"{above}/{name}")
+
+
+def one_above_swapped(at: Beneath, above: str, name: str) -> None:
+    at.make_directory("made first", f"made first/{name}")
+    at.rename(above, "old")
+    at.rename("made first", above)
+
+
+@pytest.mark.parametrize("directory", ["some/directory", f"models--a--b/snapshots/{'a' * 40}"])
+@pytest.mark.parametrize("replace", [made_again, another_in_its_place, swapped, one_above_swapped])
+def test_h22_a_directory_that_is_replaced_beneath(
+    beneath: Beneath, directory: str, replace: Callable[[Beneath, str, str], None]
+) -> None:
+    """It is listed at once, and what is in it is found within a second; a commit's too. Never ESTALE."""
+    top = beneath.mount.path
+    path = top / directory
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("old")
+    assert os.listdir(path) == ["config.json"]
+    assert (path / "config.json").read_text() == "old"
+    assert not (path / "tokenizer.json").exists()
+    time.sleep(SETTLED_S)
+    os.listdir(path)
+
+    replace(beneath, *directory.rsplit("/", 1))
+    assert sorted(os.listdir(path)) == ["config.json", "tokenizer.json"]
+    time.sleep(SEEN_WITHIN_S)
+    assert sorted(os.listdir(path)) == ["config.json", "tokenizer.json"]
+    for name in ("config.json", "tokenizer.json"):
+        assert (path / name).read_text() == "new"
+    (path / "made in it").touch()
+    assert (path / "made in it").exists()
+
+
+def test_a_file_made_beneath_is_sealed_when_it_is_read(beneath: Beneath) -> None:
+    """After the first walk nothing tells of it but its being opened; without a command, and without another mount."""
+    mount = beneath.mount
+    eventually(lambda: mount.status()["looked_at_everything"], "the first walk has ended")
+    beneath.write("made", content(1), flags=os.O_WRONLY | os.O_CREAT)
+    assert (mount.path / "made").read_bytes() == content(1)
+    eventually(lambda: mount.status()["sealed"] == 1, "it is sealed")
+
+
+def test_a_file_made_beneath_is_sealed_when_its_cid_is_asked_for(beneath: Beneath) -> None:
+    mount = beneath.mount
+    eventually(lambda: mount.status()["looked_at_everything"], "the first walk has ended")
+    beneath.write("made", content(1), flags=os.O_WRONLY | os.O_CREAT)
+    eventually(lambda: cid_of(mount.path / "made"), "it is sealed, though nobody has read it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
 import socket
@@ -13,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal, status
 from ipfsfs.errors import IpfsfsError
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually
@@ -41,6 +42,8 @@ SAID: Final = {
     "an absolute path": b'{"command": "cid", "path": "/etc/passwd"}\n',
     "a path with a NUL": b'{"command": "seal", "path": "a\\u0000b"}\n',
     "a path that cannot be encoded": b'{"command": "why", "path": "\\ud800"}\n',
+    "a field nobody knows": b'{"command": "why", "path": "", "other": 1}\n',
+    "a field of another type": b'{"command": "umount", "lazy": "yes"}\n',
     "paths of another type": b'{"command": "verify", "paths": "all"}\n',
     "paths with anything": b'{"command": "verify", "paths": [null, {}]}\n',
     "bytes that are no UTF-8": b'{"command": "\xff"}\n',
@@ -64,7 +67,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def heard(mount: Mounted) -> bool:
-    return bool(ask(mount.store, {"command": "status"}, patience_s=20)["pid"] == mount.pid)
+    return ask(mount.store, status.Question(), patience_s=20).pid == mount.pid
 
 
 def test_whatever_is_said_the_view_goes_on(mounted: Callable[..., Mounted]) -> None:
@@ -82,7 +85,7 @@ def test_whatever_is_said_the_view_goes_on(mounted: Callable[..., Mounted]) -> N
             for line in answered.splitlines():
                 answer = json.loads(line)
                 assert "result" in answer or "error" in answer, what
-                assert "bug" not in answer.get("error", ""), what
+                assert "bug" not in answer.get("message", ""), what
         assert heard(mount), what
     assert mount.mounted
 
@@ -105,7 +108,7 @@ def test_who_asked_may_hang_up_at_any_moment(mounted: Callable[..., Mounted]) ->
     verify.kill()
     verify.wait()
     assert heard(mount)
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
+    assert ask(mount.store, seal.Question()).failed == 0
 
 
 def test_those_who_say_nothing_keep_nobody_from_being_heard(mounted: Callable[..., Mounted]) -> None:
@@ -146,9 +149,10 @@ def test_a_thousand_conversations_while_descriptors_are_few(mounted: Callable[..
 
 
 @pytest.mark.root
-def test_another_user_is_not_even_let_in(mounted: Callable[..., Mounted]) -> None:
+def test_another_user_is_not_even_let_in(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
     """Neither by the modes of the store, nor where those were opened up by hand."""
-    mount = mounted()
+    (open_to_all / "cache").mkdir()
+    mount = mounted(open_to_all / "cache")
     speak = """if True:
         import os, socket, sys
         os.setgid(65534)
@@ -167,24 +171,21 @@ def test_another_user_is_not_even_let_in(mounted: Callable[..., Mounted]) -> Non
         """
     talk = [sys.executable, "-c", speak, str(mount.store / "control.sock")]
     assert subprocess.run(talk, check=False).returncode == 13
-    opened = [mount.store, *list(mount.store.parents)[:3]]
-    modes = {path: path.stat().st_mode for path in opened}
+    mode = mount.store.stat().st_mode
     try:
-        for path in opened:
-            path.chmod(0o755)
+        mount.store.chmod(0o755)
         (mount.store / "control.sock").chmod(0o666)
         said = subprocess.run(talk, check=False, stderr=subprocess.PIPE)
         assert said.returncode == 0, f"they should have been hung up on, without an answer: {said}"
     finally:
-        for path, mode in modes.items():
-            os.chmod(path, mode & 0o7777)
+        mount.store.chmod(mode & 0o7777)
         (mount.store / "control.sock").chmod(0o600)
     assert mount.mounted
     assert heard(mount)
 
 
-def _try(mount: Mounted) -> dict[str, Any]:
+def _try(mount: Mounted) -> status.Answer | None:
     try:
-        return ask(mount.store, {"command": "status"}, patience_s=5)
+        return ask(mount.store, status.Question(), patience_s=5)
     except IpfsfsError:
-        return {}
+        return None

@@ -14,9 +14,10 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal, status
 from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import Mounted
-from tests.support.processes import wait_until_unused
+from tests.support.processes import eventually, wait_until_unused
 
 pytestmark = pytest.mark.root
 
@@ -98,16 +99,18 @@ def test_a_full_disk_is_said_as_plain_disk_says_it_and_nothing_else_is_lost(
 ) -> None:
     plain, viewed = small_disk("plain"), small_disk("viewed")
     mount = mounted(viewed, *([] if store_beside else ["--store", str(tmp_path / "store")]))
-    mount.expect_logged += ["disk is full", "No space left", "the view goes on without checks and seals"]
+    mount.expect_logged += ["disk is full; what is sealed waits", "No space left"]
     expected = fill_and_go_on(plain)
     assert fill_and_go_on(mount.path) == expected
     assert any("ENOSPC" in answer for answer in expected)
 
-    if not store_beside:
-        assert ask(mount.store, {"command": "status"})["degraded"] == ""
+    eventually(lambda: ask(mount.store, status.Question()).degraded == "", "there is room again")
+    assert ask(mount.store, seal.Question()).failed == 0
+    sealed = ask(mount.store, status.Question()).sealed
     mount.remount()
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
-    assert ask(mount.store, {"command": "status"})["degraded"] == ""
+    assert ask(mount.store, status.Question()).sealed == sealed > 0, "the index was not made anew"
+    assert ask(mount.store, seal.Question()).failed == 0
+    assert ask(mount.store, status.Question()).degraded == ""
     assert os.getxattr(mount.path / "new", "ipfs.cid")
     assert "mounted" in mount.log(), "the log goes on"
 
@@ -128,7 +131,7 @@ def test_no_inode_is_left(small_disk: Callable[[str], Path], mounted: Callable[.
     for number in range(100):
         (cache / f"{number}").unlink()
     (cache / "file").write_bytes(KEPT)
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
+    assert ask(mount.store, seal.Question()).failed == 0
 
 
 def test_what_is_removed_makes_room_at_once(
@@ -143,7 +146,7 @@ def test_what_is_removed_makes_room_at_once(
         for removed in (cache / "removed", blobs / "x.incomplete"):
             removed.write_bytes(BLOCK * 80)
             if number == 1:
-                ask(mount.store, {"command": "seal", "path": ""})
+                ask(mount.store, seal.Question())
             _fill(cache / "filler")
             removed.unlink()
             assert (cache / "new").write_bytes(KEPT) == len(KEPT), removed

@@ -16,9 +16,11 @@ from typing import Any, Final
 import pytest
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.codec import encode
+from ipfsfs.daemon.questions.registry import QUESTIONS
 from tests.support.filesystems import mounted_tmpfs
 from tests.support.mounted import Mounted, ipfsfs
-from tests.support.processes import wait_for_guardian
+from tests.support.processes import eventually, wait_for_guardian
 
 CONTENT: Final = random.Random(1).randbytes(500_000)
 
@@ -45,7 +47,7 @@ def use(mount: Mounted, mark: str) -> None:
 
 def asked(mount: Mounted, command: str) -> dict[str, Any]:
     """As the command asks, without the time that starting it takes."""
-    return ask(mount.store, {"command": command})
+    return encode(ask(mount.store, QUESTIONS[command]()))
 
 
 def sealed_mount(mounted: Callable[..., Mounted], *arguments: str) -> Mounted:
@@ -102,7 +104,9 @@ def test_the_index_is_spoiled_while_mounted(mounted: Callable[..., Mounted]) -> 
         status = asked(mount, "status")
         assert "index" in status["degraded"] or "database" in status["degraded"], spoil.__name__
         use(mount, f"{spoil.__name__}-2")
-        assert mount.run("seal", mount.path, check=False).returncode == 1
+        done = mount.run("seal", mount.path, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "none is sealed for good: " in done.stderr
         assert "index" in mount.run("status", mount.path).stdout
         rebuilt(mount)
 
@@ -133,22 +137,33 @@ def test_the_index_cannot_be_written_any_more(mounted: Callable[..., Mounted]) -
 
 
 @pytest.mark.root
-def test_the_disk_of_the_store_is_full(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
-    """While mounted, and when mounting. What is served is not on it."""
-    with mounted_tmpfs(tmp_path, "size=3m") as small:
+def test_the_disk_of_the_store_is_full_for_a_while(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    """While mounted, and when mounting. What is served is not on it. Nothing of the index is lost by it."""
+    with mounted_tmpfs(tmp_path, "size=4m") as small:
         mount = sealed_mount(mounted, "--store", str(small / "store"))
-        mount.expect_logged += ["the view goes on without checks and seals", "disk is full"]
+        mount.expect_logged += ["database or disk is full; what is sealed waits in memory until there is room"]
+        cid = os.getxattr(mount.path / "also-sealed", "ipfs.cid")
         _fill(small / "filler")
         use(mount, "first")
         asked(mount, "seal")
-        assert "full" in asked(mount, "status")["degraded"]
+        assert "full: what is sealed waits" in asked(mount, "status")["degraded"]
+        assert os.getxattr(mount.path / "also-sealed", "ipfs.cid") == cid, "seals are used meanwhile"
         use(mount, "second")
+        (small / "filler").unlink()
+        eventually(lambda: asked(mount, "status")["degraded"] == "", "there is room again")
+        assert asked(mount, "seal")["failed"] == 0
+        sealed = asked(mount, "status")["sealed"]
+        assert sealed == 2 * 7 + 2
+        _fill(small / "filler")
         mount.remount()
+        assert asked(mount, "status")["sealed"] == sealed
         use(mount, "third")
-        assert "full" in asked(mount, "status")["degraded"] or "space" in asked(mount, "status")["degraded"]
         mount.umount()
         (small / "filler").unlink()
-        rebuilt(mount.mount())
+        mount.mount()
+        assert asked(mount, "seal")["failed"] == 0
+        assert asked(mount, "status")["sealed"] == sealed + 7
+        assert "made anew" not in mount.log()
         mount.umount()
         wait_for_guardian(mount.pid)
         mount.finish()
@@ -196,7 +211,7 @@ def test_a_damaged_ledger_is_refused_with_words_and_mended_by_fsck(mounted: Call
     for path in mount.store.glob("ledger-*"):
         path.unlink()
     refused = ipfsfs("mount", mount.path, check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     assert "ledger" in refused.stderr
     assert "fsck" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -1,53 +1,28 @@
-"""Promises under attack: downloads too large to be checked at once, a hasher that does not answer, a daemon that dies
-in between, a quarantine without room. What is wrong never stays unnoticed, what is right never goes (H23 to H25)."""
+"""Promises under attack: downloads too large to be checked at once, a hasher that does not answer, names got by a
+link. What is wrong never stays unnoticed, what is right never goes (H23 to H25)."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from ipfsfs.daemon.client import ask
 from tests.support.calls import exchange
-from tests.support.filesystems import mounted_tmpfs
 from tests.support.mounted import Mounted
-from tests.support.processes import eventually, sealers_of, stopped, wait_for_guardian
+from tests.support.processes import eventually, sealers_of, stopped
+from tests.support.promised import NAME, RIGHT, WRONG, blobs, download, is_sealed, leave_alone, quarantined, status
 
-RIGHT: Final = random.Random(1).randbytes(400_000)
-NAME: Final = hashlib.sha256(RIGHT).hexdigest()
-WRONG: Final = RIGHT[:200_000] + bytes([RIGHT[200_000] ^ 1]) + RIGHT[200_001:]
+pytestmark = pytest.mark.filesystem
+
 HUGE: Final = 3 << 30
 """More than can be hashed in the second that a rename may wait."""
 WITHIN_S: Final = 1.8
 """A second for the hasher, and what a busy machine adds."""
-
-
-def blobs(mount: Mounted, repo: str = "models--org--name") -> Path:
-    directory = mount.path / "hub" / repo / "blobs"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
-
-
-def download(directory: Path, data: bytes, name: str = NAME) -> Path:
-    """As the client of the Hub does it: under a temporary name, then renamed."""
-    (directory / f"{name}.incomplete").write_bytes(data)
-    return (directory / f"{name}.incomplete").rename(directory / name)
-
-
-def status(mount: Mounted) -> dict[str, Any]:
-    return ask(mount.store, {"command": "status"})
-
-
-def quarantined(mount: Mounted) -> list[str]:
-    return [item["stored_as"] for item in status(mount)["quarantine"]]
 
 
 def test_h25_a_huge_file_gets_its_name_within_a_second_and_loses_it_when_the_promise_is_broken(
@@ -77,6 +52,15 @@ def test_h25_a_huge_file_gets_its_name_within_a_second_and_loses_it_when_the_pro
     (mount.store / "quarantine" / f"{kept}.json").unlink()
 
 
+def test_h23_a_download_that_was_withdrawn_is_not_waited_for(mounted: Callable[..., Mounted]) -> None:
+    """It has just been written, and so was to be sealed. The daemon would look for it without end."""
+    mount = mounted()
+    mount.expect_logged += ["moved to quarantine"]
+    with pytest.raises(OSError, match="Input/output error"):
+        download(blobs(mount), WRONG)
+    eventually(lambda: status(mount)["unsealed"] == 0, "nothing waits to be sealed")
+
+
 def test_h25_a_hasher_that_does_not_answer_delays_nobody(mounted: Callable[..., Mounted]) -> None:
     """Its verdict comes late, and counts for the file that was renamed, not for the one that stands there by then."""
     mount = mounted()
@@ -95,48 +79,8 @@ def test_h25_a_hasher_that_does_not_answer_delays_nobody(mounted: Callable[..., 
         replacing.join(10)
         assert (replaced / NAME).read_bytes() == RIGHT
     eventually(lambda: not (directory / NAME).exists(), "the broken promise is withdrawn")
-    eventually(lambda: _is_sealed(replaced / NAME), "the right file is sealed")
+    eventually(lambda: is_sealed(replaced / NAME), "the right file is sealed")
     assert (replaced / NAME).read_bytes() == RIGHT
-    assert len(quarantined(mount)) == 1
-
-
-def test_a_promise_that_was_not_checked_before_the_daemon_died_is_found_broken(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted()
-    directory = blobs(mount)
-    download(directory, RIGHT)
-    (directory / NAME).unlink()
-    sealers = sealers_of(mount.pid)
-    with stopped(sealers):
-        download(directory, WRONG)
-        mount.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in sealers), "sealers go with their daemon")
-    mount.mount()
-    mount.expect_logged += ["broken promise"]
-    eventually(lambda: status(mount)["broken_promises"], "the promise is found broken")
-    (found,) = status(mount)["broken_promises"]
-    assert found["path"].endswith(NAME)
-    verified = mount.run("verify", mount.path, check=False)
-    assert verified.returncode == 1
-    assert NAME in verified.stdout
-    download(directory, RIGHT)
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
-    assert status(mount)["broken_promises"] == []
-
-
-def test_what_is_made_under_a_promised_name_is_checked_when_it_is_done(mounted: Callable[..., Mounted]) -> None:
-    """A client that writes in place: nobody can be stopped, so the wrong file is withdrawn afterwards."""
-    mount = mounted()
-    mount.expect_logged += ["moved to quarantine"]
-    directory = blobs(mount)
-    with (directory / NAME).open("wb") as file:
-        file.write(WRONG[:300_000])
-        file.flush()
-        time.sleep(0.5)
-        assert (directory / NAME).exists(), "not while it is being written"
-        file.write(WRONG[300_000:])
-    eventually(lambda: not (directory / NAME).exists(), "the wrong file is withdrawn")
-    (directory / NAME).write_bytes(RIGHT)
-    eventually(lambda: _is_sealed(directory / NAME), "the right file is sealed")
     assert len(quarantined(mount)) == 1
 
 
@@ -155,38 +99,6 @@ def test_the_real_move_of_the_client_fails_cleanly_and_its_retry_works(mounted: 
     (directory / "x.incomplete").write_bytes(RIGHT)
     subprocess.run(["python3", "-c", move, directory / "x.incomplete", directory / NAME], check=True)
     assert (directory / NAME).read_bytes() == RIGHT
-
-
-@pytest.mark.root
-def test_the_quarantine_is_elsewhere_and_then_has_no_room(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
-    """It is copied there; where that cannot be, the wrong bytes go all the same, and nothing half is left."""
-    with mounted_tmpfs(tmp_path, "size=2m") as small:
-        mount = mounted(None, "--store", str(small / "store"))
-        mount.expect_logged += ["moved to quarantine", "the quarantine has no room", "accepted"]
-        directory = blobs(mount)
-        with pytest.raises(OSError, match="Input/output error"):
-            download(directory, WRONG)
-        (kept,) = quarantined(mount)
-        assert (mount.store / "quarantine" / kept).read_bytes() == WRONG
-        assert os.listdir(directory) == []
-
-        big = random.Random(3).randbytes(4 << 20)
-        with pytest.raises(OSError, match="Input/output error"):
-            download(directory, big)
-        assert os.listdir(directory) == []
-        assert quarantined(mount) == [kept]
-        download(directory, RIGHT)
-        assert (directory / NAME).read_bytes() == RIGHT
-        mount.umount()
-        wait_for_guardian(mount.pid)
-        mount.finish()
-
-
-def _is_sealed(path: Path) -> bool:
-    try:
-        return bool(os.getxattr(path, "ipfs.cid"))
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("way", ["link", "exchange", "exchange-back"])
@@ -217,6 +129,7 @@ def test_what_comes_to_a_promised_name_with_its_directory_is_named_when_it_is_wr
     mount.expect_logged += ["broken promise"]
     (mount.path / "downloads").mkdir()
     (mount.path / "downloads" / NAME).write_bytes(WRONG)
+    leave_alone(mount.path / "downloads" / NAME, 3600)
     mount.seal()
     directory = blobs(mount)
     directory.rmdir()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from threading import Event
 
 import pytest
 
 from ipfsfs.daemon.client import ask
-from ipfsfs.errors import IpfsfsError
+from ipfsfs.daemon.questions import seal, status, verify
+from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually, sealers_of, stopped
+from tests.support.sealers import slow
 
 FILES = 60
 
@@ -27,7 +30,7 @@ def content(number: int) -> bytes:
 
 
 def sealed(mount: Mounted) -> int:
-    return int(ask(mount.store, {"command": "status"})["sealed"])
+    return int(ask(mount.store, status.Question()).sealed)
 
 
 def kill_sealers(mount: Mounted) -> list[int]:
@@ -45,7 +48,7 @@ def test_killed_over_and_over_amid_everything(mounted: Callable[..., Mounted], t
     for number in range(FILES):
         (directory / f"before{number}").write_bytes(content(number))
     mount = mounted(directory)
-    mount.expect_logged += ["the sealer was ended by SIGKILL", "the first look at what there is begins again"]
+    mount.expect_logged += ["the sealer was ended by SIGKILL", "the walk over everything begins again"]
     (mount.path / "folder").mkdir()
     for number in range(FILES):
         if number % 15 == 0:
@@ -58,44 +61,96 @@ def test_killed_over_and_over_amid_everything(mounted: Callable[..., Mounted], t
     (mount.path / "renamed" / "1").chmod(0o600)
 
     eventually(lambda: sealed(mount) == 2 * FILES - 1, "everything is sealed in the end", 60)
-    assert ask(mount.store, {"command": "status"})["sealer"] == "ready"
-    assert ask(mount.store, {"command": "verify", "paths": [""]})["wrong"] == []
+    assert ask(mount.store, status.Question()).sealer == "ready"
+    assert ask(mount.store, verify.Question()).wrong == ()
     assert all(os.getxattr(mount.path / "renamed" / f"{number}", "ipfs.cid") for number in range(1, FILES))
 
 
-def test_a_command_that_waits_for_a_sealer_that_dies_is_told_so(mounted: Callable[..., Mounted]) -> None:
+def kill_once_reading(mount: Mounted) -> None:
+    """Wait until a sealer reads, and kill; returns when the daemon has noticed."""
+    eventually(lambda: ask(mount.store, status.Question()).sealing, "a file is being read", 60)
+    killed = kill_sealers(mount)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed), "the daemon has noticed")
+
+
+@contextmanager
+def amid(work: Callable[[], None]) -> Iterator[None]:
+    """Do `work` in a thread while the block runs; what fails in it fails the test."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        yield
+        done.result()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "done_before"),
+    [([2 << 30], 0), ([256 << 20] * 12, 1), ([32 << 20] * 60, 6)],
+    ids=["one file", "some of the files are read", "the walk has not found all of them"],
+)
+def test_a_seal_command_outlasts_a_sealer_that_dies(
+    mounted: Callable[..., Mounted], sizes: list[int], done_before: int
+) -> None:
+    """As when memory runs short: what was lost with it, files and the walk that finds them, is begun again."""
     mount = mounted()
     mount.expect_logged += ["the sealer was ended by SIGKILL"]
-    with (mount.path / "large").open("wb") as file:
-        file.truncate(2 << 30)
+    paths = [slow(mount.path / f"large{number}", size) for number, size in enumerate(sizes)]
+    killed: list[int] = []
 
-    def kill_when_reading() -> None:
-        eventually(lambda: ask(mount.store, {"command": "status"})["sealing"] == "large", "it is being read", 60)
-        killed = kill_sealers(mount)
-        # Until the daemon has noticed all of it, a new command may be given to one that is dead.
-        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed), "the daemon has noticed")
+    def kill_amid(at: seal.Progress) -> None:
+        if not killed and done_before <= at.files_done < at.files:
+            killed.extend(kill_sealers(mount))
 
-    def ask_meanwhile(question: dict[str, Any]) -> dict[str, Any]:
-        killing = Thread(target=kill_when_reading)
-        killing.start()
-        try:
-            return ask(mount.store, question)
-        finally:
-            killing.join()
+    done = ask(mount.store, seal.Question(), kill_amid)
+    assert killed
+    assert done.failed == 0
+    assert done.files_done == done.files <= len(paths), "a file that was begun again is counted once"
+    assert all(cid_of(path) for path in paths)
+    for path in paths:
+        path.unlink()
 
-    # The file may be read on nobody's behalf, too, and the process that dies be that of this reading.
-    assert ask_meanwhile({"command": "seal", "path": ""})["failed"] in (0, 1)
-    eventually(lambda: sealed(mount) == 1, "it is sealed by itself then", 60)
-    with pytest.raises(IpfsfsError, match="the sealer was ended by SIGKILL"):
-        ask_meanwhile({"command": "verify", "paths": [""]})
-    assert ask(mount.store, {"command": "verify", "paths": [""]})["wrong"] == []
-    (mount.path / "large").unlink()
+
+def test_a_seal_command_fails_when_the_sealer_dies_each_time_and_says_what_to_do(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    mount.expect_logged += ["the sealer was ended by SIGKILL", "the walk over everything begins again"]
+    path = slow(mount.path / "large", 2 << 30)
+    over = Event()
+
+    def kill_whatever_reads() -> None:
+        while not over.wait(0.1):
+            if ask(mount.store, status.Question()).sealing:
+                kill_sealers(mount)
+
+    with amid(kill_whatever_reads):
+        done = mount.run("seal", path, check=False)
+        over.set()
+    assert done.returncode == 1
+    assert "the sealer was" in done.stderr
+    assert "run this again" in done.stderr
+    assert json.loads(mount.run("seal", path, "--json").stdout)["failed"] == 0
+    assert cid_of(path)
+    path.unlink()
+
+
+def test_a_verify_command_whose_sealer_dies_fails_and_says_what_to_do(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    mount.expect_logged += ["the sealer was ended by SIGKILL"]
+    path = slow(mount.path / "large", 2 << 30)
+    mount.seal()
+    with amid(lambda: kill_once_reading(mount)):
+        done = mount.run("verify", path, check=False)
+    assert done.returncode == 1
+    assert "the sealer was ended by SIGKILL" in done.stdout + done.stderr
+    assert "run this again" in done.stdout + done.stderr
+    assert ask(mount.store, verify.Question()).wrong == ()
+    path.unlink()
 
 
 def test_stopped_it_keeps_nobody_waiting_and_unmounting_ends_it(mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     (mount.path / "first").write_bytes(content(0))
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     with stopped(sealers_of(mount.pid)):
         for number in range(FILES):
             (mount.path / f"{number}").write_bytes(content(number))
@@ -103,7 +158,7 @@ def test_stopped_it_keeps_nobody_waiting_and_unmounting_ends_it(mounted: Callabl
             assert (mount.path / f"{number}").read_bytes() == content(number)
             (mount.path / f"{number}").rename(mount.path / f"renamed{number}")
         time.sleep(0.6)  # what was written is due now
-        assert ask(mount.store, {"command": "status"}, patience_s=10)["degraded"] == ""
+        assert ask(mount.store, status.Question(), patience_s=10).degraded == ""
         began = time.monotonic()
         mount.umount()
         assert time.monotonic() - began < 10

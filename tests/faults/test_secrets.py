@@ -9,10 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from ipfsfs.daemon.client import ask
-from ipfsfs.unixfs import cid, file
+from ipfsfs.daemon.questions import cid, seal, status, verify, why
+from ipfsfs.errors import UsageError
+from ipfsfs.unixfs import cid as cids
+from ipfsfs.unixfs import file
 from tests.support.calls import exchange
+from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import Mounted
+from tests.support.processes import eventually
 
 BY_NAME: Final = (
     "token", "token.tmp", "token~", ".token.swp", "stored_tokens", "stored_tokens.lock", ".stored_tokens", ".netrc",
@@ -21,7 +28,7 @@ BY_NAME: Final = (
     "sandbox/pools/pool.json", "sandbox/pools/deeper/state", "accelerate/default_config.yaml",
     "accelerate/default_config.json", "hub/token", "hub/models--org--name/token",
 )  # fmt: skip
-"""One of each kind that `hubcache.classify` knows."""
+"""One of each kind that `caches.huggingface` knows."""
 
 BY_CONTENT: Final = {
     "notes.txt": "my token: hf_{}",
@@ -44,13 +51,13 @@ def canary(name: str) -> str:
 def forms(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Every form in which something of `data` could have been kept, each with what it is."""
     digest = hashlib.sha256(data).digest()
-    leaf = cid.raw_cid(digest)
+    leaf = cids.raw_cid(digest)
     root = file.build([(leaf, len(data))]).cid
     yield "sha256", digest
     yield "sha256 as text", digest.hex().encode()
     for what, raw in (("leaf", leaf), ("root", root)):
         yield f"CID of the {what}", raw
-        yield f"CID of the {what} as text", cid.to_text(raw).encode()
+        yield f"CID of the {what} as text", cids.to_text(raw).encode()
     yield "git's sha1", hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest().encode()
 
 
@@ -84,24 +91,25 @@ def test_h36_nothing_of_a_secret_is_kept_whatever_is_asked(mounted: Callable[...
     mount = mounted(before)
     write(mount.path / "again", contents)
     contents |= {f"again/{name}": data for name, data in contents.items()}
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     assert os.getxattr(mount.path / "config.json", "ipfs.cid"), "what is no secret is sealed"
 
-    tree = ask(mount.store, {"command": "cid", "path": ""})["cid"]
+    tree = ask(mount.store, cid.Question()).cid
     for name in contents:
         path = mount.path / name
         assert path.read_bytes() == contents[name]
         assert "ipfs.cid" not in os.listxattr(path)
         assert _cid_of(path) is None
-        assert ask(mount.store, {"command": "cid", "path": name})["cid"] is None
-        assert "cid" not in ask(mount.store, {"command": "why", "path": name})
-    ask(mount.store, {"command": "verify", "paths": [""]})
-    ask(mount.store, {"command": "status"})
+        with pytest.raises(UsageError, match="never gets a CID"):
+            ask(mount.store, cid.Question(os.fsencode(name)))
+        assert ask(mount.store, why.Question(os.fsencode(name))).cid is None
+    ask(mount.store, verify.Question())
+    ask(mount.store, status.Question())
     assert_nowhere(mount, contents)
 
     for name in contents:
         (mount.path / name).write_bytes(contents[name] + b"changed")
-    assert ask(mount.store, {"command": "cid", "path": ""})["cid"] == tree, "the tree's CID tells nothing of them"
+    assert ask(mount.store, cid.Question()).cid == tree, "the tree's CID tells nothing of them"
     for name, data in contents.items():
         (mount.path / name).write_bytes(data)
     mount.umount()
@@ -116,7 +124,7 @@ def test_h36_what_becomes_a_secret_loses_its_seal_and_every_trace_of_it(mounted:
     contents = {name: canary(name).encode() for name in ("renamed", "exchanged", "pools/inside", "beneath")}
     write(mount.path, contents)
     write(mount.path, {"content": canary("content").encode()})
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     assert all(_cid_of(mount.path / name) for name in contents), "until then it is content"
 
     (mount.path / "renamed").rename(mount.path / "token")
@@ -128,15 +136,80 @@ def test_h36_what_becomes_a_secret_loses_its_seal_and_every_trace_of_it(mounted:
         file.write(b"\nhf_" + canary("content").encode())
     assert _cid_of(mount.path / "token") is None
     time.sleep(0.5)
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     mount.umount()
     (mount.path / "beneath").rename(mount.path / "id_rsa")
     mount.mount()
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
+    assert ask(mount.store, seal.Question()).failed == 0
     for name in ("token", "sandbox/pools/inside", "id_rsa", "content"):
         assert _cid_of(mount.path / name) is None, name
     mount.umount()
     assert_nowhere(mount, contents)
+
+
+def _tree(mount: Mounted) -> str | None:
+    return ask(mount.store, cid.Question()).cid
+
+
+def test_h36_a_file_that_holds_no_secret_any_more_is_content(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    """The secret was taken out beneath the view, where nobody tells of it."""
+    (tmp_path / "cache").mkdir()
+    plain = os.open(tmp_path / "cache", os.O_RDONLY)
+    mount = mounted(tmp_path / "cache")
+    write(mount.path, {"notes.txt": b"my token: hf_" + canary("notes").encode(), "config.json": b"{}"})
+    without = _tree(mount)
+    beneath = os.open("notes.txt", os.O_WRONLY | os.O_TRUNC, dir_fd=plain)
+    os.write(beneath, b"no token")
+    os.close(beneath)
+    assert _tree(mount) not in (None, without), "it is part of its directory's CID"
+    assert _cid_of(mount.path / "notes.txt")
+    os.close(plain)
+
+
+@pytest.fixture
+def own_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 on which nobody else makes files: it gives an inode that is free to the next file."""
+    with mounted_image(new_ext4_image(tmp_path / "image"), tmp_path / "disk") as disk:
+        yield disk
+
+
+@pytest.mark.root
+def test_h36_an_inode_that_held_a_secret_says_nothing_of_the_next_file_that_has_it(
+    own_disk: Path, mounted: Callable[..., Mounted]
+) -> None:
+    (own_disk / "cache").mkdir()
+    plain = os.open(own_disk / "cache", os.O_RDONLY)
+    mount = mounted(own_disk / "cache")
+    write(mount.path, {"notes.txt": b"my token: hf_" + canary("notes").encode()})
+    without = _tree(mount)
+    ino = (mount.path / "notes.txt").stat().st_ino
+    os.unlink("notes.txt", dir_fd=plain)
+    eventually(lambda: _made_with(plain, ino), "its inode is given to another file")
+    assert _tree(mount) not in (None, without)
+    os.close(plain)
+
+
+def _made_with(plain: int, ino: int) -> bool:
+    """Make a file; it stays if it has this inode."""
+    os.close(os.open("config.json", os.O_WRONLY | os.O_CREAT, dir_fd=plain))
+    if os.stat("config.json", dir_fd=plain).st_ino == ino:
+        return True
+    os.unlink("config.json", dir_fd=plain)
+    return False
+
+
+def test_h36_a_secret_stays_one_over_what_does_not_change_its_content(mounted: Callable[..., Mounted]) -> None:
+    """Its directory has a CID all the while: the file is not looked at again."""
+    mount = mounted()
+    write(mount.path, {"notes.txt": b"my token: hf_" + canary("notes").encode(), "config.json": b"{}"})
+    without = _tree(mount)
+    (mount.path / "notes.txt").chmod(0o600)
+    assert _cid_of(mount.path) == without
+    (mount.path / "notes.txt").rename(mount.path / "other.txt")
+    assert _cid_of(mount.path) == without
+    os.setxattr(mount.path / "other.txt", "user.note", b"x")
+    (mount.path / "link.txt").hardlink_to(mount.path / "other.txt")
+    assert _cid_of(mount.path) == without
 
 
 def _cid_of(path: Path) -> str | None:

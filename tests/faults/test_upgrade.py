@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal, status
 from ipfsfs.store.layout import FORMAT
 from tests.support.mounted import Mounted, ipfsfs
 
@@ -18,7 +19,7 @@ def unmounted(mounted: Callable[..., Mounted]) -> Mounted:
     """A view with a sealed file, unmounted."""
     mount = mounted()
     (mount.path / "file").write_bytes(b"x" * 100_000)
-    ask(mount.store, {"command": "seal", "path": ""})
+    ask(mount.store, seal.Question())
     mount.umount()
     return mount
 
@@ -28,10 +29,13 @@ def contents(store: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def amend(path: Path, version: int) -> None:
+def amend(path: Path, version: int) -> int:
+    """Change a database's version; returns what it was."""
     with sqlite3.connect(path) as connection:
+        (before,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
+    return int(before)
 
 
 REFUSED: Final = {
@@ -50,7 +54,7 @@ def test_a_store_of_another_format_is_refused_and_left_alone(mounted: Callable[.
         before = contents(mount.store)
         for command in ("mount", "fsck", "verify") if text.startswith(str(FORMAT + 1)) else ("mount",):
             done = ipfsfs(command, mount.path, check=False)
-            assert done.returncode == 1, command
+            assert done.returncode == 6, command
             assert words in done.stderr, command
             assert "Traceback" not in done.stderr
         assert contents(mount.store) == before
@@ -62,23 +66,23 @@ def test_a_store_of_another_format_is_refused_and_left_alone(mounted: Callable[.
 
 def test_an_index_of_another_version_is_made_anew(mounted: Callable[..., Mounted]) -> None:
     mount = unmounted(mounted)
-    mount.expect_logged += ["the index was made anew: it had format 99"]
+    mount.expect_logged += ["the index was made anew: it has format 99"]
     amend(mount.store / "index", 99)
     mount.mount()
-    assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
-    assert ask(mount.store, {"command": "status"})["degraded"] == ""
-    assert ask(mount.store, {"command": "status"})["sealed"] == 1
+    assert ask(mount.store, seal.Question()).failed == 0
+    assert ask(mount.store, status.Question()).degraded == ""
+    assert ask(mount.store, status.Question()).sealed == 1
 
 
 def test_a_ledger_of_another_version_is_refused_and_left_alone(mounted: Callable[..., Mounted]) -> None:
     mount = unmounted(mounted)
     mount.expect_logged += ["the ledger .* has format 99"]
-    amend(mount.store / "ledger", 99)
+    known = amend(mount.store / "ledger", 99)
     before = contents(mount.store)
     refused = ipfsfs("mount", mount.path, check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     assert "format 99" in refused.stderr
     assert contents(mount.store) == before
     assert not mount.mounted
-    amend(mount.store / "ledger", 1)
+    amend(mount.store / "ledger", known)
     mount.mount()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +22,6 @@ def volume(tmp_path: Path) -> Iterator[Path]:
         yield at
     finally:  # after a test that failed a daemon may still hold on to it for a moment
         subprocess.run(["umount", "--lazy", at], check=True)
-
-
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A directory that other users can reach; pytest's are for their owner alone."""
-    with tempfile.TemporaryDirectory(prefix="ipfsfs-users-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

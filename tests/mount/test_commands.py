@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,25 +18,11 @@ import pytest
 from ipfsfs.daemon import mounts
 from ipfsfs.fuse import mountpoint
 from tests.support.calls import download
-from tests.support.mounted import Mounted, clear, environment, ipfsfs
+from tests.support.mounted import Mounted, alone, clear, environment, ipfsfs
 from tests.support.processes import stopped
 from tests.support.users import User, program_within_reach
 
 BEN: Final = User(4_002)
-
-
-def alone(with_: list[Path], *arguments: str) -> CompletedProcess[str]:
-    """Run ipfsfs where these views are mounted and no others, whoever else uses this machine meanwhile."""
-    others = [view.mountpoint for view in mounts.views() if view.mountpoint not in with_]
-    script = 'while [ "$1" != -- ]; do umount -l "$1"; shift; done; shift; exec "$@"'
-    return subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", *others, "--", sys.executable, "-m", "ipfsfs", *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.root
@@ -64,7 +49,7 @@ def test_verifying_all_views_names_the_one_that_cannot_be_asked_and_verifies_the
         done = alone(views, "verify")
     assert done.returncode == 1
     assert f"the daemon behind {deaf.path} does not answer" in done.stdout
-    assert "1 files" in done.stdout
+    assert "1 file, " in done.stdout
 
 
 @pytest.fixture
@@ -89,8 +74,8 @@ def test_anothers_view_is_left_out_unless_it_is_named(
     (open_to_all / "cache").mkdir(mode=0o755)
     mounted(open_to_all / "cache")
     done = as_ben("verify")
-    assert "nothing is mounted" in done.stderr
-    assert done.returncode == 1
+    assert "nothing of yours is mounted" in done.stderr
+    assert done.returncode == 5
     assert "Nothing is mounted" in as_ben("status").stdout
 
 
@@ -117,6 +102,7 @@ def test_h39_a_path_that_leaves_no_room_for_that_of_a_store_below_it(tmp_path: P
     above = tmp_path
     while len(str(above)) < length - 300:
         above /= "n" * 200
+    above.mkdir(parents=True, exist_ok=True)
     _mounts_and_verifies(above / ("n" * (length - len(str(above)) - 1)), tmp_path / "state")
 
 
@@ -186,7 +172,7 @@ def test_commands_in_a_view_whose_daemon_died_say_so(tmp_path: Path) -> None:
         for command in ("seal", "cid", "verify", "why"):
             for path in (view, view / "below"):
                 done = ipfsfs(command, path, check=False)
-                assert done.returncode == 1
+                assert done.returncode == 5
                 assert str(view) in done.stderr
                 assert "Traceback" not in done.stderr
     finally:
@@ -219,7 +205,7 @@ def test_anothers_view_is_called_that(
     said = f"{mount.path} is another user's view (root, uid 0)"
     for command in ("umount", "seal", "cid", "verify", "why"):
         done = as_ben(command, mount.path)
-        assert done.returncode == 1, command
+        assert done.returncode == 5, command
         assert said in done.stderr, command
     assert said in as_ben("status", mount.path).stdout
     done = as_ben("mount", mount.path)
@@ -229,12 +215,12 @@ def test_anothers_view_is_called_that(
         done = as_ben("cid", "--chunker", "fixed", mount.path)
         assert (done.returncode, done.stdout[:3]) == (0, "baf")
     else:
-        assert done.returncode == 1
+        assert done.returncode == 5
         assert said in done.stderr
     mount.umount()
     for command in ("seal", "verify", "why"):  # the store is there, and out of reach
         done = as_ben(command, mount.path)
-        assert done.returncode == 1, command
+        assert done.returncode == 5, command
         assert "Traceback" not in done.stderr, command
 
 
@@ -270,8 +256,8 @@ def test_a_name_cannot_make_a_line_of_what_is_said(tmp_path: Path, mounted: Call
         for line in (done.stdout + done.stderr).splitlines():
             assert not line.startswith(("b ", "ne"))
             assert "\x1b" not in line
-    (advice,) = [line for line in verified.stdout.splitlines() if "rm " in line]
-    command = advice.partition(": ")[2].replace("rm ", "stat -c %i ")
+    (advice,) = [line for line in verified.stdout.splitlines() if "restore " in line]
+    command = advice.partition(": ")[2].replace("ipfsfs restore ", "stat -c %i ")
     for shell in ("bash", "zsh"):
         if shutil.which(shell):
             did = subprocess.run([shell, "-c", command], cwd="/", capture_output=True, text=True, check=False)
@@ -287,7 +273,7 @@ def test_what_to_remove_is_named_by_its_whole_path(tmp_path: Path, mounted: Call
     with path.open("r+b") as file:
         file.write(b"AS")
     mount.seal()
-    wanted = f"Remove it and download it again: rm '{path}'"
+    wanted = f"Put it back: ipfsfs restore '{path}'"
     done = mount.run("verify", mount.path, check=False)
     assert f"  {wanted}\n" in done.stdout
     (wrong,) = json.loads(mount.run("verify", mount.path, "--json", check=False).stdout)["wrong"]
@@ -301,7 +287,7 @@ def test_why_says_what_is_wrong_with_a_file(mounted: Callable[..., Mounted]) -> 
     path = download(mount, "models--a--b", hashlib.sha256(b"as downloaded").hexdigest(), b"as downloaded")
     mount.seal()
     assert json.loads(mount.run("why", path, "--json").stdout)["wrong"] == []
-    assert "wrong" not in mount.run("why", path).stdout
+    assert "\nwrong " not in mount.run("why", path).stdout
     mount.expect_logged.append("broken promise")
     with path.open("r+b") as file:
         file.write(b"AS")
@@ -310,8 +296,8 @@ def test_why_says_what_is_wrong_with_a_file(mounted: Callable[..., Mounted]) -> 
     for _ in range(2):
         assert json.loads(mount.run("why", path, "--json").stdout)["wrong"] == [found]
         said = mount.run("why", path).stdout
-        assert f" broken promise: {found['detail']}, by {found['who']}\n" in said
-        assert f"rm {path}\n" in said
+        assert f" broken promise: {found['detail']}; program: {found['who']}\n" in said
+        assert f"ipfsfs restore {path}\n" in said
         if mount.mounted:
             mount.umount()
 
@@ -332,31 +318,77 @@ def test_why_says_that_nothing_is_mounted_to_seal_a_file(mounted: Callable[..., 
 @pytest.mark.parametrize("way", ["in the background", "--foreground"])
 def test_a_mount_that_is_refused_leaves_no_directory_behind(tmp_path: Path, way: str) -> None:
     arguments = [way] if way.startswith("--") else []
-    cache = tmp_path / "above" / "cache"
-    in_itself = ("--store", cache / "store")  # which is refused by the daemon
+    cache = tmp_path / "cache"
+    in_itself = ("--store", cache / "store")  # which is refused
     done = ipfsfs("mount", *arguments, cache, *in_itself, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert "the store lies in it" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
-    cache.parent.mkdir()
-    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 1
-    assert list(tmp_path.iterdir()) == [cache.parent]
-    assert list(cache.parent.iterdir()) == []
-
     cache.mkdir()
-    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 1
+    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 5
     assert cache.is_dir(), "it was there before"
 
-    assert ipfsfs("mount", *arguments, tmp_path / "new" / ("n" * 256), check=False).returncode == 2
-    assert not (tmp_path / "new").exists()
+    assert ipfsfs("mount", *arguments, tmp_path / ("n" * 256), check=False).returncode == 2
+
+
+def test_only_the_last_part_of_a_path_is_made(tmp_path: Path) -> None:
+    """The others are there, or the path is mistyped."""
+    (tmp_path / "models").mkdir()
+    for mistyped in ("moduls/cache", "moduls/hub/cache"):
+        done = ipfsfs("mount", tmp_path / mistyped, check=False)
+        assert done.returncode == 2
+        assert f"{tmp_path}/moduls does not exist" in done.stderr
+        assert f"mkdir -p {tmp_path / mistyped}" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_no_mount_cuts_a_view_off_whatever_force_says(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    """Over its store, in that, over a directory above both; and over a store of which no view is mounted."""
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "cache").mkdir()
+    mount = mounted(tmp_path / "above" / "cache")
+    (mount.path / "file").write_bytes(b"content")
+
+    def refused(path: Path, *arguments: str | Path) -> str:
+        done = ipfsfs("mount", "--force", *arguments, path, check=False)
+        assert done.returncode == 5, done.stdout
+        assert "Traceback" not in done.stderr
+        assert mounts.view_at(path) is None
+        return done.stderr
+
+    assert f"it is the store of the view of {mount.path}" in refused(mount.store)
+    assert f"it is the store of the view of {mount.path}" in refused(mount.store / "log")
+    said = refused(tmp_path / "above", "--store", tmp_path / "other")
+    assert f"that would cut off the view of {mount.path}" in said
+    assert f"ipfsfs umount {mount.path}" in said
+    (tmp_path / "second").mkdir()
+    assert f"would lie in the view of {mount.path}" in refused(tmp_path / "second", "--store", mount.path / "store")
+    assert (mount.path / "file").read_bytes() == b"content"
+    assert mount.status()["pid"] == mount.pid
+    mount.umount()
+    assert f"{mount.store} is the store of a view" in refused(mount.store)
+    assert f"{mount.store} is the store of a view" in refused(mount.store / "log")
+    assert not Path(f"{mount.store}.ipfsfs").exists()
+
+
+def test_a_second_mount_names_what_was_asked_for_and_is_not_so(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    mount = mounted()
+    said = ipfsfs("mount", mount.path).stdout
+    assert said == f"{mount.path} is mounted already, with the store {mount.store}.\n"
+    options = ["--chunker", "fixed", "--restart", "--allow-other", "--store", str(tmp_path / "other")]
+    said = ipfsfs("mount", *options, mount.path).stdout
+    for part in ("--chunker auto, not fixed", "without --restart", "without --allow-other", f"{tmp_path}/other"):
+        assert part in said
+    assert f"ipfsfs umount {mount.path}" in said
+    assert ipfsfs("mount", "--chunker", "auto", "--store", mount.store, mount.path).stdout.count("\n") == 1
 
 
 def test_a_mount_inside_a_view_makes_no_directory_in_it(mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     done = ipfsfs("mount", mount.path / "hub", check=False)
-    assert done.returncode == 1
-    assert f"lies in the view of {mount.path} already" in done.stderr
+    assert done.returncode == 5
+    assert f"lies in the view of {mount.path}, which covers it already" in done.stderr
     assert list(mount.path.iterdir()) == []
 
 
@@ -364,5 +396,5 @@ def test_a_mount_over_a_link_to_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nothing")
     done = ipfsfs("mount", tmp_path / "link", check=False)
     assert done.returncode == 2
-    assert f"{tmp_path}/link is a link to nothing: nothing is not there" in done.stderr
+    assert f"{tmp_path}/link is a link to nothing, which does not exist" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["link"]

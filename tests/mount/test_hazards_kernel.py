@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import random
@@ -23,7 +22,8 @@ import pytest
 from ipfsfs.daemon import mounts
 from ipfsfs.store.seal import UNIT
 from tests.support.calls import cid_of, plain_directory, refuses
-from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
+from tests.support.guardians import impatient_guardian
+from tests.support.mounted import TREE, UNASKED_END, Mounted, clear, environment
 from tests.support.processes import eventually
 
 FAULTY: Final = """
@@ -114,24 +114,15 @@ def test_h02_the_kernel_may_have_thousands_of_reads_in_flight(mounted: Callable[
         subprocess.run(["umount", control], check=True)
 
 
-IMPATIENT: Final = """
-from ipfsfs.daemon import guardian
-guardian.BEAT_S, guardian.PATIENCE_S = 0.2, 1.0
-guardian.main()
-"""
-
-
 def test_h05_a_daemon_that_answers_nothing_is_ended_and_the_path_falls_back(mounted: Callable[..., Mounted]) -> None:
     """With a guardian that waits for one second, not for minutes."""
     mount = mounted()
     (mount.path / "file").write_bytes(b"content")
-    ward = [mount.pid, mount.path, mount.store]
-    os.kill(mount.pid, signal.SIGSTOP)
-    said = subprocess.run(
-        [sys.executable, "-c", IMPATIENT, *map(str, ward)],
-        env=environment(), capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    assert "has not answered" in said.stderr
+    mount.expect_logged.append(UNASKED_END)
+    with impatient_guardian(mount) as guardian:
+        os.kill(mount.pid, signal.SIGSTOP)
+        said = guardian.communicate(timeout=60)[1]
+    assert "has not answered" in said
     assert not mount.mounted
     assert (mount.path / "file").read_bytes() == b"content"
     mount.mount()
@@ -144,7 +135,7 @@ def test_h07_what_the_daemon_needs_cannot_be_covered(tmp_path: Path, mounted: Ca
     needed.mkdir()
     try:
         done = mount.run("mount", needed, "--store", needed / "store", check=False)
-        assert done.returncode == 1
+        assert done.returncode == 5
         assert "the store lies in it" in done.stderr
         assert mounts.view_at(needed) is None
     finally:
@@ -162,7 +153,7 @@ def test_h07_what_is_the_kernels_cannot_be_covered(tmp_path: Path, kernels: str)
         ["unshare", "-m", sys.executable, "-m", "ipfsfs", "mount", "--force", kernels, "--store", tmp_path / "store"],
         env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 5, done.stderr
     assert f"cannot mount over {kernels}: " in done.stderr
 
 
@@ -187,6 +178,7 @@ def test_h10_a_full_disk_is_said_by_the_write_that_finds_it_full(
     (mount.path / "file").unlink()
 
 
+@pytest.mark.filesystem
 def test_h10_h15_what_was_written_is_in_the_plain_file_at_once(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     with plain_directory(tmp_path / "cache") as beneath:
         mount = mounted(tmp_path / "cache")
@@ -201,6 +193,7 @@ def test_h10_h15_what_was_written_is_in_the_plain_file_at_once(tmp_path: Path, m
         assert (mount.path / "file").read_bytes()[-6:] == b"000049", "also when the daemon dies with the file open"
 
 
+@pytest.mark.filesystem
 def test_h11_a_mapped_page_of_a_file_open_for_appending_goes_where_it_belongs(
     mounted: Callable[..., Mounted],
 ) -> None:
@@ -215,6 +208,7 @@ def test_h11_a_mapped_page_of_a_file_open_for_appending_goes_where_it_belongs(
     assert path.read_bytes() == bytes(5_000) + b"new" + bytes(4_997) + b"end"
 
 
+@pytest.mark.filesystem
 def test_h11_so_it_does_in_a_file_that_was_made_for_appending(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     with plain_directory(tmp_path / "cache") as beneath:
         path = mounted(tmp_path / "cache").path / "file"
@@ -230,6 +224,7 @@ def test_h11_so_it_does_in_a_file_that_was_made_for_appending(tmp_path: Path, mo
         os.close(plain)
 
 
+@pytest.mark.filesystem
 def test_h11_a_new_file_may_be_written_past_the_page_cache(mounted: Callable[..., Mounted]) -> None:
     """As by `dd oflag=direct`: our buffers are not aligned as such a descriptor of the plain file would need them."""
     path = mounted().path / "file"
@@ -241,6 +236,7 @@ def test_h11_a_new_file_may_be_written_past_the_page_cache(mounted: Callable[...
     assert path.read_bytes() == b"d" * 4096
 
 
+@pytest.mark.filesystem
 def test_h12_inode_numbers_are_the_files_own_and_outlive_names_and_mounts(
     tmp_path: Path, mounted: Callable[..., Mounted]
 ) -> None:
@@ -286,6 +282,7 @@ def test_h14_few_descriptors_are_enough_for_many_readers(mounted: Callable[..., 
         os.close(fd)
 
 
+@pytest.mark.filesystem
 def test_h19_reads_that_fit_no_unit_cost_little_more_than_the_file(mounted: Callable[..., Mounted]) -> None:
     """Whole units are checked as they come; what was checked and is still cached is not read again."""
     mount = mounted()
@@ -313,6 +310,7 @@ def test_h19_reads_that_fit_no_unit_cost_little_more_than_the_file(mounted: Call
     assert cost(shuffled, mmap.PAGESIZE) < 0.1
 
 
+@pytest.mark.filesystem
 def test_h20_a_file_takes_the_blocks_it_takes_on_disk(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     """By them `tar -S` tells holes from data: a sealed file must not look as if it were one hole."""
     names = ("data", "sparse")
@@ -334,6 +332,7 @@ def test_h20_a_file_takes_the_blocks_it_takes_on_disk(tmp_path: Path, mounted: C
         assert (out / name).read_bytes() == (mount.path / name).read_bytes()
 
 
+@pytest.mark.filesystem
 @pytest.mark.parametrize("in_blobs", [False, True])
 def test_h22_what_was_appended_beneath_is_read_by_the_next_open(
     tmp_path: Path, mounted: Callable[..., Mounted], in_blobs: bool
@@ -358,6 +357,27 @@ def test_h22_what_was_appended_beneath_is_read_by_the_next_open(
             assert path.read_bytes() == bytes(size) + b"appended"
 
 
+@pytest.mark.filesystem
+def test_h22_an_open_that_may_make_a_file_drops_old_pages(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    """The kernel knows a file by another name and has pages of it; the new name it takes to be free."""
+    with plain_directory(tmp_path / "cache") as beneath:
+        path = mounted(tmp_path / "cache").path / "file"
+        path.write_bytes(b"old")
+        time.sleep(0.2)  # what the kernel reads of a file that has just changed is not kept
+        assert path.read_bytes() == path.read_bytes() == b"old"
+        before = path.stat().st_mtime_ns
+        plain = os.open("file", os.O_WRONLY, dir_fd=beneath)
+        os.write(plain, b"new")
+        os.utime(plain, ns=(before, before))
+        os.close(plain)
+        time.sleep(0.2)
+        assert not path.with_name("other").exists()
+        os.link("file", "other", src_dir_fd=beneath, dst_dir_fd=beneath)
+        with open(os.open(path.with_name("other"), os.O_RDONLY | os.O_CREAT), "rb") as opened:
+            assert opened.read() == b"new"
+
+
+@pytest.mark.filesystem
 def test_h21_an_open_through_the_view_counts_as_access(mounted: Callable[..., Mounted]) -> None:
     """Whether or not a READ follows, for the kernel may have every byte; and sealing does not."""
     mount = mounted()
@@ -371,22 +391,3 @@ def test_h21_an_open_through_the_view_counts_as_access(mounted: Callable[..., Mo
     assert path.stat().st_atime_ns == long_ago
     os.close(os.open(path, os.O_RDONLY))
     eventually(lambda: path.stat().st_atime_ns > long_ago, "the access time follows")
-
-
-def test_h22_mount_names_who_works_beneath_and_asks_before_it_covers_them(
-    tmp_path: Path, mounted: Callable[..., Mounted]
-) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    with (cache / "written").open("wb"), (cache / "locked").open("a+b") as locked:
-        fcntl.flock(locked, fcntl.LOCK_EX)
-        try:
-            found = ipfsfs("mount", cache, check=False)
-            assert found.returncode == 1
-            assert f"(process {os.getpid()}) writes to {cache}/written" in found.stderr
-            assert "--force" in found.stderr
-            assert mounts.view_at(cache) is None
-        finally:
-            clear(cache)
-        mounted(cache, "--force")
-        assert mounts.view_at(cache) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -10,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,26 +17,13 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from ipfsfs.fuse import mountpoint
+from tests.support.checkouts import SCRIPTS, run
 from tests.support.mounted import TREE, Mounted, clear, environment
-
-SCRIPTS = TREE / "mount_scripts"
-
-
-def run(command: Sequence[str | Path], **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=environment(**environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say() -> None:
-    scripts = [path for path in (*SCRIPTS.iterdir(), TREE / ".ci" / "run") if path.is_file()]
+    scripts = [path for path in (*SCRIPTS.iterdir(), TREE / ".ci" / "run") if path.is_file() and path.suffix != ".py"]
     checked = run(["shellcheck", "-x", *scripts])
     assert checked.returncode == 0, checked.stdout
 
@@ -134,10 +119,40 @@ class TestUnits:
                 service.wait()
                 clear(view)
 
+    @pytest.mark.parametrize("unit", ["ipfsfs.service", "ipfsfs@.service", "root.conf"])
+    def test_a_service_has_the_settings_of_the_file_and_of_its_environment(self, tmp_path: Path, unit: str) -> None:
+        text = (SCRIPTS / "systemd" / unit).read_text()
+        assert "EnvironmentFile=-%E/ipfsfs/environment\n" in text or unit == "root.conf"
+        (tmp_path / "view").mkdir()
+        (tmp_path / "ipfsfs").mkdir()
+        file = tmp_path / "ipfsfs" / "config.toml"
+        file.write_text('patience = 7\nrestart = true\nkubo = ["unix:///nowhere"]\n')
+        file.chmod(0o600)
+        settings = {"XDG_CONFIG_HOME": str(tmp_path), "IPFSFS_GATEWAYS": "http://127.0.0.1:1"}
+        command = [word for word in command_of(unit, "ExecStart", tmp_path / "view") if word != "--allow-other"]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "notify"))
+            manager.settimeout(30)
+            told = environment(NOTIFY_SOCKET=str(tmp_path / "notify"), **settings)
+            service = subprocess.Popen(command, env=told, stderr=subprocess.DEVNULL)
+            try:
+                assert b"READY=1" in manager.recv(4096)
+                found = Mounted(tmp_path / "view").status()
+                assert (found["patience_s"], found["restart"]) == (7, False), "systemd starts it again"
+                assert [one["url"] for one in found["origins"]] == ["unix:///nowhere", "http://127.0.0.1:1"]
+                service.send_signal(signal.SIGTERM)
+                assert service.wait(30) == 0
+            finally:
+                service.kill()
+                service.wait()
+                clear(tmp_path / "view")
+
 
 def command_of(unit: str, setting: str, view: Path) -> list[str]:
     """The command that systemd would run, with the tests' own ipfsfs."""
-    (line,) = [line for line in (SCRIPTS / "systemd" / unit).read_text().splitlines() if line.startswith(f"{setting}=")]
+    *_, line = [
+        line for line in (SCRIPTS / "systemd" / unit).read_text().splitlines() if line.startswith(f"{setting}=")
+    ]
     words = shlex.split(line.removeprefix(f"{setting}=").removeprefix("-").replace("$$", "$"))
     here = {
         "%h/.cache/huggingface": [str(view)],
@@ -174,8 +189,8 @@ class TestMountHelper:
             "mount --allow-other --chunker fixed -- /srv/hf"
         )
         assert self.said("/srv/store", "/srv/hf", "-f", "-v") == "mount --store /srv/store -- /srv/hf"
-        assert self.said("none", "/srv/hf", "-fv", "-o", "store=/srv/store,force") == (
-            "mount --store /srv/store --force -- /srv/hf"
+        assert self.said("none", "/srv/hf", "-fv", "-o", "store=/srv/store,force,quarantine_size=1G") == (
+            "mount --store /srv/store --force --quarantine-size 1G -- /srv/hf"
         )
 
     def test_flags_of_the_mount_itself_are_set_after_it(self) -> None:
@@ -250,79 +265,3 @@ class TestMountHelper:
         done = run(["unshare", "--mount", "sh", "-ec", script], **environ)
         assert done.returncode == 0, done.stderr
         return view, done.stdout
-
-
-def clone(into: Path) -> Path:
-    """A clone in which nothing was run yet, with what is in the working tree."""
-    for name in run(["git", "-c", f"safe.directory={TREE}", "-C", TREE, "ls-files", "-z"]).stdout.split("\0"):
-        if (TREE / name).is_file():
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TREE / name, into / name)
-    return into
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone whose launcher has run once."""
-    checkout = clone(tmp_path_factory.mktemp("clone") / "a clone")
-    first = run([checkout / "mount_scripts" / "ipfsfs", "--version"])
-    assert first.returncode == 0, first.stderr
-    return checkout
-
-
-class TestLauncher:
-    def test_one_command_is_enough_however_often_it_is_given_at_once(self, tmp_path: Path) -> None:
-        checkout = clone(tmp_path / "clone")
-        started = [
-            subprocess.Popen(
-                [checkout / "mount_scripts" / "ipfsfs", "doctor", "--json"],
-                env=environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(3)
-        ]
-        said = [each.communicate(timeout=240) for each in started]
-        for stdout, stderr in said:
-            assert "findings" in json.loads(stdout), stderr
-        assert sum("installing the locked Python packages" in stderr for _, stderr in said) == 1
-
-    @pytest.mark.root
-    def test_the_next_start_is_silent_and_needs_no_network(self, installed: Path, tmp_path: Path) -> None:
-        (tmp_path / "trio.py").write_text("raise SystemExit('somebody else's trio')")
-        link = tmp_path / "ipfsfs"
-        link.symlink_to(installed / "mount_scripts" / "ipfsfs")
-        done = run(["unshare", "--net", "--", link, "doctor", "--json"], PYTHONPATH=str(tmp_path))
-        assert "findings" in json.loads(done.stdout)
-        assert done.stderr == ""
-
-    def test_an_interrupted_installation_is_not_taken_for_good(self, installed: Path) -> None:
-        shutil.rmtree(installed / ".venv")
-        unfinished = installed / ".venv.unfinished"
-        installing = subprocess.Popen(
-            [installed / "mount_scripts" / "ipfsfs", "--version"],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        while not unfinished.exists():
-            assert installing.poll() is None
-            time.sleep(0.005)
-        os.killpg(installing.pid, signal.SIGKILL)
-        installing.wait()
-        (installed / ".venv").mkdir(exist_ok=True)
-        (installed / ".venv" / "half a file").touch()
-        done = run([installed / "mount_scripts" / "ipfsfs", "--version"])
-        assert done.returncode == 0, done.stderr
-        assert "an interrupted installation left behind" in done.stderr
-        assert not unfinished.exists()
-        assert not (installed / ".venv" / "half a file").exists()
-
-    def test_another_lock_file_makes_another_environment(self, installed: Path) -> None:
-        with (installed / "uv.lock").open("a") as lock:
-            lock.write("\n")
-        first = run([installed / "mount_scripts" / "ipfsfs", "--version"])
-        assert "installing the locked Python packages" in first.stderr
-        assert run([installed / "mount_scripts" / "ipfsfs", "--version"]).stderr == ""

@@ -17,6 +17,8 @@ import pytest
 from tests.support.calls import plain_directory
 from tests.support.mounted import Mounted
 
+pytestmark = pytest.mark.filesystem
+
 SETTLED_S: Final = 0.2
 """A directory that changed less long ago is asked for again at the next look."""
 MANY: Final = 3_000
@@ -70,7 +72,36 @@ def test_h22_a_listing_is_kept_and_never_an_old_one(tmp_path: Path, mounted: Cal
         time.sleep(SETTLED_S)
         assert set(os.listdir(mount.path / "folder")) == names
         os.unlink(f"{below}/{min(names)}")
-        assert set(os.listdir(mount.path / "folder")) == names - {min(names)}
+        names.remove(min(names))
+        assert set(os.listdir(mount.path / "folder")) == names
+        time.sleep(SETTLED_S)
+        assert set(os.listdir(mount.path / "folder")) == names
+        before = os.stat(below)
+        Path(below, "added at last").touch()
+        os.utime(below, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert set(os.listdir(mount.path / "folder")) == names | {"added at last"}
+
+
+def test_h22_what_is_made_after_a_directory_was_opened_is_in_the_listing_of_all(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """On plain Btrfs, who had it open does not see it; everybody else does."""
+    with plain_directory(tmp_path / "cache") as beneath:
+        mount = mounted(tmp_path / "cache")
+        directory = mount.path / "folder"
+        directory.mkdir()
+        (directory / "old").touch()
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        (directory / "new").touch()
+        time.sleep(SETTLED_S)
+        assert set(os.listdir(opened)) == {"old", "new"}
+        assert set(os.listdir(directory)) == {"old", "new"}
+        os.close(os.open(f"/proc/self/fd/{beneath}/folder/beneath", os.O_CREAT | os.O_WRONLY))
+        time.sleep(SETTLED_S)
+        assert set(os.listdir(opened)) >= {"old", "new"}
+        os.close(opened)
+        assert set(os.listdir(directory)) == {"old", "new", "beneath"}
+        subprocess.run(["rm", "-r", directory], check=True)
 
 
 def test_a_directory_that_did_not_change_is_listed_without_the_daemon(mounted: Callable[..., Mounted]) -> None:

@@ -9,10 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.twins import Twins, outcome, shown
+
+pytestmark = pytest.mark.filesystem
 
 
 def test_two_handles_on_one_file_that_is_written_through_either(twins: Twins) -> None:
@@ -48,6 +53,27 @@ def test_writes_at_odd_offsets_read_back(twins: Twins) -> None:
         return read, [bytes(buffer) for buffer in buffers], os.stat(root / "file").st_size
 
     twins.same(work)
+
+
+def test_cutting_a_file_to_the_size_it_has(twins: Twins) -> None:
+    """XFS and Btrfs change no time then, but for a descriptor's sake and O_TRUNC they do; ext4 changes them always."""
+
+    def work(root: Path) -> list[bool]:
+        path = root / "file"
+        path.write_bytes(b"")
+
+        def changes(cut: Callable[[], object]) -> bool:
+            os.utime(path, ns=(1, 1))
+            cut()
+            return path.stat().st_mtime_ns != 1
+
+        def cut_open() -> None:
+            with path.open("r+b") as file:
+                os.ftruncate(file.fileno(), 0)
+
+        return [changes(lambda: os.truncate(path, 0)), changes(cut_open), changes(lambda: path.open("wb").close())]
+
+    assert twins.same(work)[1:] == [True, True]
 
 
 def test_a_file_with_a_hole_and_one_that_grows_by_truncation(twins: Twins) -> None:
@@ -199,6 +225,24 @@ def test_times_are_kept_to_the_nanosecond_and_over_a_remount(twins: Twins) -> No
     for step in (twins.mount.umount, twins.mount.mount):
         step()
         assert {name: (place / name).lstat().st_mtime_ns for name in kept[0]} == kept[0]
+
+
+def test_all_permission_bits_are_set_and_shown(twins: Twins) -> None:
+    def work(root: Path) -> Any:
+        (root / "file").write_bytes(b"content")
+        (root / "folder").mkdir()
+        shown = []
+        for name in ("file", "folder"):
+            for mode in (0o4755, 0o2755, 0o6711, 0o1777, 0o7777, 0o000, 0o640):
+                (root / name).chmod(mode)
+                shown.append((name, (root / name).stat().st_mode))
+            (root / name).chmod(0o6755)
+        os.chown(root / "file", -1, os.getgid())  # which takes both bits from a file
+        with (root / "file").open("ab") as file:
+            file.write(b"more")
+        return [*shown, *((root / name).stat().st_mode for name in ("file", "folder"))]
+
+    twins.same(work)
 
 
 def test_opening_counts_as_access_as_relatime_has_it(twins: Twins) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.twins import Twins, outcome
 
+pytestmark = pytest.mark.filesystem
+
 
 def test_flock_excludes_other_processes_without_waiting(twins: Twins) -> None:
     """filelock polls with LOCK_NB; ENOSYS would make it go on without any lock."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.twins import Twins, outcome, shown
 
+pytestmark = pytest.mark.filesystem
+
 ACCESS = {"r": os.O_RDONLY, "w": os.O_WRONLY, "rw": os.O_RDWR}
 FLAGS = {
     "trunc": os.O_TRUNC,

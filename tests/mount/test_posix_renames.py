@@ -12,6 +12,8 @@ import pytest
 from tests.support.calls import renameat2
 from tests.support.twins import Twins, outcome, shown
 
+pytestmark = pytest.mark.filesystem
+
 KINDS = ["file", "empty", "link", "link-to-folder", "dangling", "folder", "full", "fifo", "missing"]
 
 
@@ -94,6 +96,7 @@ def test_a_directory_is_renamed_with_files_open_and_mapped_inside(twins: Twins) 
         os.close(os.open("made-by-descriptor", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
         found.append(outcome(lambda: os.stat(root / "h.incomplete")))
         os.rename(root / "h" / "sub", root / "elsewhere")
+        os.lseek(folder, 0, os.SEEK_SET)  # plain Btrfs goes on with what was there when it was opened, or began anew
         found.append(sorted(os.listdir(folder)))
         os.close(fd)
         os.close(folder)

@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.twins import Twins, outcome
 
+pytestmark = pytest.mark.filesystem
+
 
 def test_a_fifo_joins_two_processes(twins: Twins) -> None:
     def work(root: Path) -> Any:

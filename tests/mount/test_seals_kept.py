@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
@@ -13,10 +12,13 @@ from typing import Final
 
 import pytest
 
-from ipfsfs.store import database
-from tests.support.calls import cid_of, download, exchange, refuses
+from ipfsfs.store.ledger import Ledger
+from tests.support.calls import cid_of, download, exchange, plain_directory
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
+from tests.support.stores import file_in
+
+pytestmark = pytest.mark.filesystem
 
 CONTENT: Final = b"content" * 1000
 
@@ -108,7 +110,7 @@ def test_a_file_of_the_far_future_is_served_and_not_sealed(
         far.write_bytes(CONTENT)
         os.utime(far, ns=(far_ns, far_ns))
     mount = mounted(far.parent)
-    mount.expect_logged += ["far: not sealed: one of its times lies beyond the year 2262"]
+    mount.expect_logged += ["far: it gets no seal as it is: one of its times lies beyond the year 2262"]
     (mount.path / "near").write_bytes(CONTENT)
     if not before:
         far.write_bytes(CONTENT)
@@ -119,21 +121,6 @@ def test_a_file_of_the_far_future_is_served_and_not_sealed(
     assert mount.status()["degraded"] == ""
     far.unlink()
     mount.seal()
-
-
-def test_a_tree_that_is_too_deep_gets_no_cid_and_says_so(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted()
-    at = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(300):
-        os.mkdir("d", dir_fd=at)
-        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
-        os.close(at)
-        at = below
-    os.close(at)
-    refuses(errno.EOVERFLOW, lambda: os.getxattr(mount.path, "ipfs.cid"))
-    done = mount.run("cid", mount.path, check=False)
-    assert done.returncode == 1
-    assert "more than 256 levels" in done.stderr
 
 
 def test_h17_what_is_open_for_writing_when_the_path_is_given_back_is_vouched_for_no_longer(
@@ -148,14 +135,12 @@ def test_h17_what_is_open_for_writing_when_the_path_is_given_back_is_vouched_for
     number = path.stat().st_ino
     fd = os.open(path, os.O_RDWR)
     mount.umount("--lazy")
-    connection = database.connect(mount.store / "ledger", synchronous="OFF", busy_ms=1000)
-    try:
-        eventually(
-            lambda: [ino for (ino,) in connection.execute("SELECT ino FROM unsealed")] == [number],
-            "it is in the ledger",
-        )
-    finally:
-        connection.close()
+    with file_in(mount.store, "ledger") as file:
+        ledger = Ledger.open(file)
+        try:
+            eventually(lambda: [ino for ino, _ in ledger.marks.all()] == [number], "it is in the ledger")
+        finally:
+            ledger.close()
     assert os.pwrite(fd, b"later", 0) == 5
     os.close(fd)
     mount.mount()
@@ -188,3 +173,55 @@ def test_a_file_can_be_opened_while_its_seal_is_broken(mounted: Callable[..., Mo
     assert mount.status()["open_files"] == 0
     mount.seal()
     assert cid_of(path)
+
+
+def appended(path: Path) -> None:
+    """A little was added at the end, which changes none of the sealed bytes."""
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def put_aside(path: Path) -> None:
+    """It had a name for a moment under which nothing is sealed."""
+    path.rename(path.with_name("file.incomplete"))
+    path.with_name("file.incomplete").rename(path)
+
+
+def touched_beneath(path: Path, plain: int) -> None:
+    """Its times were changed beneath the view, as a write there does."""
+    os.utime(path.name, dir_fd=plain)
+    path.read_bytes()
+
+
+def removed_while_open(path: Path) -> None:
+    """It lost its name, and whoever has it open may go on writing."""
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "lose", [appended, put_aside, touched_beneath, removed_while_open], ids=lambda how: how.__name__
+)
+def test_h17_whatever_dropped_the_seal_it_is_marked_on_disk_before_sealed_bytes_change(
+    tmp_path: Path, mounted: Callable[..., Mounted], lose: Callable[..., None]
+) -> None:
+    """A power cut may bring back the index of before, the seal in it, and the times that the file had then."""
+    with plain_directory(tmp_path / "cache") as plain:
+        mount = mounted(tmp_path / "cache")
+        path = mount.path / "file"
+        path.write_bytes(CONTENT)
+        mount.seal()
+        number = path.stat().st_ino
+        fd = os.open(path, os.O_RDWR) if lose is removed_while_open else -1
+        lose(*((path, plain) if lose is touched_beneath else (path,)))
+    if fd < 0:
+        fd = os.open(path, os.O_RDWR)
+    os.pwrite(fd, b"CONTENT", 0)
+    mount.kill()
+    os.close(fd)
+    with file_in(mount.store, "ledger") as file:
+        ledger = Ledger.open(file)
+        try:
+            assert number in [ino for ino, _ in ledger.marks.all()]
+        finally:
+            ledger.close()
+    mount.mount()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -11,9 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ipfsfs.daemon import mounts
 from tests.support.calls import cid_of, download, plain_directory, refuses
-from tests.support.mounted import Mounted, environment, ipfsfs
+from tests.support.mounted import Mounted, clear, environment, ipfsfs
 from tests.support.processes import eventually
+
+pytestmark = pytest.mark.filesystem
 
 REPO = "models--org--name"
 
@@ -93,6 +99,29 @@ def test_h36_a_file_with_a_token_in_it_gets_no_cid_and_does_not_keep_its_directo
     assert facts(mount, "cid", folder)[0]["cid"] != without
 
 
+def test_a_directorys_cid_leaves_out_secrets_scratch_and_special_files(
+    mounted: Callable[..., Mounted],
+) -> None:
+    mount = mounted()
+    for name in ("content", "both"):
+        (mount.path / name / "below").mkdir(parents=True)
+        (mount.path / name / "below" / "file").write_bytes(b"content")
+        (mount.path / name / "link").symlink_to("below/file")
+    both = mount.path / "both"
+    for scratch in ("model.incomplete", "below/model.lock", "below/tmp_probe", "token", ".netrc"):
+        (both / scratch).write_bytes(b"left out")
+    os.mkfifo(both / "fifo")
+
+    without = facts(mount, "cid", mount.path / "content", "--chunker", "fixed")[0]["cid"]
+    for chunker in ("auto", "fixed"):  # the view's own, and one that is hashed for the occasion
+        assert facts(mount, "cid", both, "--chunker", chunker)[0]["cid"] == without
+    assert os.getxattr(both, "ipfs.cid").decode() == without
+    mount.umount()
+    assert facts(mount, "cid", both)[0]["cid"] == without
+    (both / "below" / "file").write_bytes(b"CONTENT")
+    assert facts(mount, "cid", both)[0]["cid"] != without
+
+
 def test_the_store_is_for_its_owner_alone(mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     (mount.path / "file").write_bytes(b"x")
@@ -114,7 +143,7 @@ def test_what_is_there_is_not_touched_by_mounting_and_lacks_nothing_after_it(
         before = {name: (cache / name).stat() for name in ("file", "folder/file")}
         mount = mounted(cache)
         mount.seal()
-        assert sorted(os.listdir(beneath)) == sorted(os.listdir(cache)) == ["file", "folder"]
+        assert sorted(os.listdir(f"/proc/self/fd/{beneath}")) == sorted(os.listdir(cache)) == ["file", "folder"]
         for name, was in before.items():
             for now in (os.stat(name, dir_fd=beneath), (cache / name).stat()):
                 assert (now.st_ino, now.st_mtime_ns, now.st_atime_ns) == (was.st_ino, was.st_mtime_ns, was.st_atime_ns)
@@ -136,6 +165,27 @@ def test_a_second_mount_changes_nothing_and_ci_mounts_nothing(mounted: Callable[
     assert not Mounted(other).mounted
 
 
+def test_h22_mount_names_who_works_beneath_and_asks_before_it_covers_them(
+    tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "locked").touch()
+    with (cache / "written").open("wb"), (cache / "locked").open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        try:
+            found = ipfsfs("mount", cache, check=False)
+            assert found.returncode == 3
+            assert f"(process {os.getpid()}) writes to {cache}/written" in found.stderr
+            assert f"(process {os.getpid()}) has locked {cache}/locked" in found.stderr
+            assert "--force" in found.stderr
+            assert mounts.view_at(cache) is None
+        finally:
+            clear(cache)
+        mounted(cache, "--force")
+        assert mounts.view_at(cache) is not None
+
+
 def test_unmounting_what_is_in_use_names_who_uses_it_and_lazily_takes_nothing_from_them(
     mounted: Callable[..., Mounted],
 ) -> None:
@@ -143,7 +193,7 @@ def test_unmounting_what_is_in_use_names_who_uses_it_and_lazily_takes_nothing_fr
     (mount.path / "file").write_bytes(b"content")
     with (mount.path / "file").open("r+b", buffering=0) as file:
         refused = mount.run("umount", mount.path, check=False)
-        assert refused.returncode == 1
+        assert refused.returncode == 3
         assert f"(process {os.getpid()}) uses {mount.path}/file" in refused.stderr
         assert "--lazy" in refused.stderr
         assert mount.mounted
@@ -183,6 +233,12 @@ def test_a_file_gets_its_cid_soon_after_its_last_writer_has_gone(mounted: Callab
         file.write(b"more")
         file.flush()
         assert cid_of(mount.path / "renamed") is None
+    eventually(lambda: cid_of(mount.path / "renamed"), "sealed with what was appended")
+    with (mount.path / "renamed").open("r+b", buffering=0) as file:
+        file.write(b"other")
+        eventually(lambda: mount.status()["sealed"] == 0, "sealed no longer")
+    # Who asks for the CID of a file, or opens it, has it sealed by that.
+    eventually(lambda: mount.status()["sealed"] == 1, "sealed after it was overwritten")
     refuses(errno.EPERM, lambda: os.setxattr(mount.path / "renamed", "ipfs.cid", b"bafy"))
     assert "ipfs.cid" not in os.listxattr(mount.path / "renamed"), "what copies attributes must not try this one"
 
@@ -195,3 +251,14 @@ def test_a_name_cannot_write_a_line_of_the_log(mounted: Callable[..., Mounted]) 
     (line,) = [line for line in mount.log().splitlines() if "all is lost" in line]
     assert r"models--a\n2026" in line
     assert line.isprintable()
+
+
+def test_a_file_that_lost_a_name_and_got_a_new_one_is_sealed(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    path = mount.path / "one"
+    path.write_bytes(b"content")
+    (mount.path / "two").hardlink_to(path)
+    (mount.path / "two").unlink()
+    path.rename(mount.path / "three")
+    mount.seal()
+    assert cid_of(mount.path / "three")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import stat
 import subprocess
@@ -16,12 +15,12 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from tests.support.filesystems import mounted_image, new_ext4_image
-from tests.support.mounted import Mounted, clear
+from tests.support.mounted import Mounted, clear, environment
 from tests.support.processes import eventually
 from tests.support.twins import tree
-from tests.support.users import User, program_within_reach
+from tests.support.users import NOBODY, User, program_within_reach
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.filesystem]
 
 TEAM: Final = 5_001
 OTHERS: Final = 5_002
@@ -29,8 +28,6 @@ ANNA: Final = User(4_001, (TEAM,))
 BEN: Final = User(4_002, (TEAM, OTHERS), umask=0o002)
 CARA: Final = User(4_003, (OTHERS,), umask=0o077)
 ROOT: Final = User(0)
-NOBODY: Final = User(pwd.getpwnam("nobody").pw_uid)
-"""An account that every machine has: fusermount3 serves nobody without one."""
 
 
 class Sides:
@@ -293,3 +290,35 @@ do(lambda: open("file").close())
             clear(cache)
     assert stat.S_ISREG((cache / "file").stat().st_mode)
     shutil.rmtree(home)
+
+
+def test_nobody_else_makes_files_in_the_view_of_an_ordinary_user(open_to_all: Path) -> None:
+    """Let in by `user_allow_other`, as in a mount namespace that has it in its /etc/fuse.conf."""
+    home = open_to_all / "home"
+    (home / "cache").mkdir(parents=True)
+    for path in (home, home / "cache"):
+        os.chown(path, NOBODY.uid, NOBODY.uid)
+        path.chmod(0o777)
+    (home / "cache" / "theirs").write_bytes(b"content")
+    (home / "cache" / "theirs").chmod(0o666)
+    (open_to_all / "fuse.conf").write_text("user_allow_other\n")
+    made = "echo made >cache/made || mkdir cache/made || ln -s theirs cache/made"
+    with program_within_reach(open_to_all) as program:
+        command = f"PYTHONPATH={program['PYTHONPATH']} HOME={home} {program['python']} -m ipfsfs"
+        script = f"""
+            mount --bind {open_to_all}/fuse.conf /etc/fuse.conf
+            as() {{ setpriv --reuid="$1" --regid="$1" --clear-groups sh -c "cd {home} && $2"; }}
+            as {NOBODY.uid} '{command} mount --allow-other cache' >&2
+            as {BEN.uid} 'cat cache/theirs && echo more >>cache/theirs'
+            as {BEN.uid} '{made}' || echo ' refused'
+            as {NOBODY.uid} '{command} umount cache' >&2
+        """
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-ec", script], env=environment(), capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, "content refused\n"), done.stderr
+    assert done.stderr.count("Operation not permitted") == 3
+    assert (home / "cache" / "theirs").read_bytes() == b"contentmore\n"
+    assert os.listdir(home / "cache") == ["theirs"]
+    shutil.rmtree(home)
+    shutil.rmtree(open_to_all / "home.ipfsfs", ignore_errors=True)

@@ -1,0 +1,135 @@
+"""`publish`: what is sent to a node, and what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from ipfsfs.caches.registry import root_place
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.exchange.publish import Publish, TreeBlocks
+from ipfsfs.exchange.trees import HashedLeaves, Trees
+from ipfsfs.origins.registry import OriginSettings, open_publisher
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.unixfs import cid
+from tests.support.elsewhere import Elsewhere
+from tests.support.hub import LocalHub
+from tests.support.kubo_node import CANARY, KuboNode
+from tests.support.mounted import environment, ipfsfs
+
+pytestmark = pytest.mark.kubo
+
+COMMIT = "a" * 40
+SECRET = "hf_" + "Canary" * 6
+
+
+def _cached(home: Path, name: str, commit: str) -> Path:
+    """A repository as the client leaves it in the cache."""
+    repository = home / "hub" / f"models--{name.replace('/', '--')}"
+    (repository / "blobs").mkdir(parents=True)
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "blobs" / ("d" * 40)).write_bytes(os.urandom(1000))
+    (repository / "snapshots" / commit / "file").symlink_to("../../blobs/" + "d" * 40)
+    return repository
+
+
+def test_only_what_the_hub_calls_public_is_published_without_being_told(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    with LocalHub(tmp_path / "hub") as hub:
+        commit = hub.add("o/public", {"file": b"public"})
+        env = environment(HF_ENDPOINT=hub.url)
+        public, unknown = _cached(tmp_path, "o/public", commit), _cached(tmp_path, "o/unknown", COMMIT)
+        published = ipfsfs("publish", public, *elsewhere.options, env=env)
+        assert published.stdout.strip() == ipfsfs("cid", public).stdout.strip()
+        (public / ".no_exist" / commit).mkdir(parents=True)
+        (public / ".no_exist" / commit / "other.json").touch()
+        assert ipfsfs("publish", public, *elsewhere.options, env=env, check=False).returncode == 0
+        (public / "refs").mkdir()
+        (public / "refs" / "main").write_text(commit)
+        (public / "trees").mkdir()
+        (public / "trees" / f"{commit}.json").write_text("[]")
+        assert ipfsfs("publish", public, *elsewhere.options, env=env, check=False).returncode == 0
+        for name in (f"blobs/{'e' * 40}", f"trees/{COMMIT}.json", "refs/private"):
+            (public / name).write_text(COMMIT[:39] + "b")
+            older = ipfsfs("publish", public, *elsewhere.options, env=env, check=False)
+            assert older.returncode == 2, name
+            assert f"{name} belongs to no revision" in older.stderr
+            (public / name).unlink()
+        names_only = ipfsfs("publish", unknown / "snapshots", *elsewhere.options, env=env, check=False)
+        assert names_only.returncode == 2, "names of files are private too"
+        refused = ipfsfs("publish", unknown, *elsewhere.options, env=env, check=False)
+        assert refused.returncode == 2
+        assert "o/unknown" in refused.stderr
+        assert "--private-too" in refused.stderr
+        assert refused.stdout == ""
+    offline = ipfsfs("publish", public, *elsewhere.options, env=env, check=False)
+    assert offline.returncode == 2, "not known is not public"
+    (tmp_path / "notes").write_bytes(b"in no repository")
+    assert ipfsfs("publish", tmp_path / "notes", *elsewhere.options, env=env, check=False).returncode == 2
+    kept = ipfsfs("publish", tmp_path / "notes", "--private-too", *elsewhere.options).stdout.strip()
+    assert elsewhere.node.ask("cat", kept) == "in no repository"
+
+
+def test_h36_secrets_stay_here_whatever_their_names(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "token").write_text(SECRET)
+    (tree / "notes.txt").write_text(SECRET)
+    (tree / "config.json").write_text("{}")
+    published = ipfsfs("publish", tree, "--private-too", *elsewhere.options)
+    assert "Left out" in published.stderr
+    root = published.stdout.strip()
+    assert elsewhere.node.ask("ls", root).split()[-1] == "config.json"
+    held = elsewhere.node.ask("refs", "local").split()
+    assert cid.to_text(cid.raw_cid(hashlib.sha256(b"{}").digest())) in held
+    assert cid.to_text(cid.raw_cid(hashlib.sha256(SECRET.encode()).digest())) not in held
+    refused = ipfsfs("publish", tree / "token", "--private-too", *elsewhere.options, check=False)
+    assert refused.returncode == 2
+    assert CANARY not in published.stderr + refused.stderr
+
+
+def test_publishing_again_sends_nothing_and_a_name_leads_to_it(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(3_000_000))
+    first = ipfsfs("publish", tmp_path / "file", "--private-too", "--name", "mine", *elsewhere.options)
+    again = ipfsfs("publish", tmp_path / "file", "--private-too", "--name", "mine", *elsewhere.options)
+    assert again.stdout == first.stdout
+    assert "Sent 0 B of 3.0 MB" in again.stderr
+    (name,) = [word.rstrip(".") for word in first.stderr.split() if word.startswith("/ipns/")]
+    assert elsewhere.node.ask("name", "resolve", name).strip() == f"/ipfs/{first.stdout.strip()}"
+
+
+def test_a_node_that_does_not_answer_is_named_with_exit_code_1(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    elsewhere.node.stop()
+    try:
+        failed = ipfsfs("publish", tmp_path / "file", "--private-too", *elsewhere.options, check=False)
+    finally:
+        elsewhere.node.start()
+    assert failed.returncode == 1
+    assert elsewhere.node.api.removeprefix("http://") in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_a_file_that_changes_meanwhile_is_not_sent_under_its_old_name(kubo: KuboNode, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree" / "file"
+    path.write_bytes(os.urandom(2_000_000))
+
+    async def publish() -> None:
+        plain = PlainDirectory.open(tmp_path)
+        blocks = TreeBlocks()
+        trees = Trees(plain, root_place(b"/"), HashedLeaves(plain, "auto", lambda *_: None), rest_s=0, blocks=blocks)
+        found = await trees.cid(b"tree")
+        path.write_bytes(os.urandom(2_000_000))
+        to = open_publisher(OriginSettings("kubo", kubo.api, f"Bearer {CANARY}"))
+        try:
+            await Publish(plain, blocks, to, lambda _: None).run(found.root)
+        finally:
+            await to.aclose()
+            plain.close()
+
+    with pytest.raises(IpfsfsError, match="changed while it was read"):
+        trio.run(publish)

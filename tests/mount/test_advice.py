@@ -1,0 +1,64 @@
+"""What the commands advise: of the right file, true where the user stands, and a command that can be pasted."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.mounted import Mounted, ipfsfs
+from tests.support.users import User, program_within_reach
+
+BEN: Final = User(4_002)
+
+
+def test_umount_from_inside_the_view_names_the_shell_and_not_itself(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "hub").mkdir()
+    with subprocess.Popen(["sleep", "60"], cwd=mount.path / "hub") as shell:
+        try:
+            done = ipfsfs("umount", mount.path, cwd=mount.path / "hub", check=False)
+        finally:
+            shell.kill()
+    assert done.returncode == 3
+    assert f"sleep (process {shell.pid}) has its working directory in {mount.path}/hub\n" in done.stderr
+    assert done.stderr.count("(process ") == 1
+    assert f"ipfsfs umount --lazy {mount.path}\n" in done.stderr
+    assert ipfsfs("umount", "..", cwd=mount.path / "hub").returncode == 0, "nothing else is in the way"
+
+
+def test_fsck_of_a_directory_without_a_store_says_that_there_is_none(tmp_path: Path) -> None:
+    done = ipfsfs("fsck", tmp_path, check=False)
+    assert done.returncode == 5
+    assert f"{tmp_path} has no store at {tmp_path}.ipfsfs" in done.stderr
+    assert "--store" in done.stderr
+
+
+def test_mount_says_of_what_is_no_directory_just_that(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    done = ipfsfs("mount", tmp_path / "file", check=False)
+    assert (done.returncode, done.stderr) == (2, f"ipfsfs: {tmp_path}/file is not a directory\n")
+
+
+@pytest.mark.root
+def test_cid_names_the_file_that_may_not_be_read(open_to_all: Path) -> None:
+    tree = open_to_all / "models"
+    tree.mkdir(mode=0o755)
+    (tree / "file").touch(mode=0o600)
+    with program_within_reach(open_to_all) as program:
+        for path in (tree / "file", tree):
+            done = BEN.command([program["python"], "-m", "ipfsfs", "cid", path], PYTHONPATH=program["PYTHONPATH"])
+            assert (done.returncode, done.stderr) == (1, f"ipfsfs: {tree}/file: Permission denied\n")
+
+
+def test_why_with_leaves_does_not_advise_to_list_them(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"content")
+    mount.seal()
+    assert "; --leaves lists them" in mount.run("why", mount.path / "file").stdout
+    said = mount.run("why", "--leaves", mount.path / "file").stdout
+    assert "lists them" not in said
+    assert "0          7  baf" in said
