@@ -39,22 +39,53 @@ class DurableWorker:
         number = 0
         while time.monotonic() < end:
             number += 1
-            self.chance.choice([self.patch, self.patch, self.replace, self.append, self.remove])(number)
+            self.chance.choice(
+                [
+                    *(self.patch, self.patch, self.append_and_patch, self.put_aside_and_patch),
+                    *(self.replace, self.append, self.remove),
+                ]
+            )(number)
 
-    def patch(self, number: int) -> None:
+    def patch(self, number: int, name: str = "", at_path: Path | None = None) -> None:
         """Overwrite a part of a file in place; sometimes with fdatasync, which leaves the times behind."""
-        name = self.chance.choice([name for name in self.story.how if name.startswith("patched")])
+        name = name or self._patched()
         before = self.story.versions[name][-1].data
         assert before is not None
         at, new = self.chance.randrange(SIZE - 70_000), self.chance.randbytes(self.chance.choice([100, 9_000, 70_000]))
         version = self.story.begin(name, "patched", self.position(), before[:at] + new + before[at + len(new) :])
-        fd = os.open(self.top / name, os.O_WRONLY)
+        fd = os.open(at_path or self.top / name, os.O_WRONLY)
         os.pwrite(fd, new, at)
         sync = self.chance.choice([os.fdatasync, os.fdatasync, os.fsync, None])
         if sync is not None:
             sync(fd)
             version.durable = self.position()
         os.close(fd)
+
+    def append_and_patch(self, number: int) -> None:
+        """Append a little and then overwrite: the first breaks the seal, the second changes what was sealed (H17)."""
+        name = self._patched()
+        before = self.story.versions[name][-1].data
+        assert before is not None
+        with (self.top / name).open("r+b", buffering=0) as file:
+            new = self.chance.randbytes(self.chance.randrange(1, 3_000))
+            self.story.begin(name, "patched", self.position(), before + new)
+            file.seek(0, os.SEEK_END)
+            file.write(new)
+        self.patch(number, name)
+
+    def put_aside_and_patch(self, number: int) -> None:
+        """Overwrite under a name that is never sealed, as careful editors do: the seal is lost with the name (H17)."""
+        name = self._patched()
+        aside = self.top / f"{name}.incomplete"
+        (self.top / name).rename(aside)
+        try:
+            self.patch(number, name, aside)
+        finally:
+            aside.rename(self.top / name)
+            self._sync_directory()
+
+    def _patched(self) -> str:
+        return self.chance.choice([name for name in self.story.how if name.startswith("patched")])
 
     def replace(self, number: int) -> None:
         """Write beside, rename over: as downloads and careful editors do."""

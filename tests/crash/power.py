@@ -78,6 +78,8 @@ def look(at: Path, story: Story, position: int, found: Found) -> list[str]:
     wrong = []
     for name in story.versions:
         path = cache / name
+        if story.how[name] == "patched" and not path.exists():
+            path = cache / f"{name}.incomplete"  # it may have been put aside at that moment
         if said := story.wrong(name, position, path.read_bytes() if path.exists() else None):
             wrong.append(f"{name}: {said}")
         found.sure += 1
@@ -90,17 +92,17 @@ def look_at_store(cache: Path, directory: Path, found: Found) -> list[str]:
     store = Store.open(directory)
     try:
         ledger = recovery.open_ledger(store)
-        index = recovery.open_index(store, ledger, plain_root=(plain.ino, plain.born_ns))
+        index = recovery.open_index(store, ledger, plain_root=plain.root)
         try:
             wrong = []
             paths = {path.stat().st_ino: path for path in cache.rglob("*") if path.is_file()}
             for seal in index.iterate():
                 path = paths.get(seal.ino)
                 found.seals += 1
-                if path is None or not seal.agrees(path.stat()) or not seal.vouches(boot_id()):
+                if path is None or not seal.identity.agrees(path.stat()) or not seal.vouches(boot_id()):
                     continue
                 with path.open("rb") as file:
-                    if syscalls.birth_time_ns(file.fileno()) != seal.born_ns:
+                    if syscalls.birth_time_ns(file.fileno()) != seal.identity.born_ns:
                         continue
                     data = file.read()
                 found.vouching += 1
@@ -122,7 +124,7 @@ def look_at_store(cache: Path, directory: Path, found: Found) -> list[str]:
 def _problems(directory: Path, plain: PlainDirectory) -> list[check.Problem]:
     store = Store.open(directory)
     try:
-        return check.check(store, plain_root=(plain.ino, plain.born_ns))
+        return check.check(store, plain_root=plain.root)
     finally:
         store.close()
 

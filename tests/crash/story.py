@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 SECTOR: Final = 512
+BLOCK: Final = 4096
 How = Literal["whole", "patched", "growing"]
 
 
@@ -23,7 +24,8 @@ class Version:
 class Story:
     """The versions of each file. How they came about says what may be found when the power went amid it.
 
-    whole: renamed into place, the directory fsynced. patched: overwritten in place. growing: appended.
+    whole: renamed into place, the directory fsynced. patched: overwritten in place, after an append at times. growing:
+    appended.
     """
 
     how: dict[str, How] = field(default_factory=dict)
@@ -53,10 +55,14 @@ class Story:
             ahead = zip(found[len(oldest) :], longest[len(oldest) :], strict=False)
             same = found.startswith(oldest) and len(found) <= len(longest) and all(a in (b, 0) for a, b in ahead)
             return "" if same else "something else was appended"
-        if len(found) != len(oldest):
-            return f"{len(found)} bytes, not {len(oldest)}"
+        lengths = sorted({len(data) for data in contents})
+        # What is appended gets its size block by block: the one that was there already before those that are new.
+        between = lengths[0] < len(found) < lengths[-1] and len(found) % BLOCK == 0
+        if len(found) not in lengths and not between:
+            return f"{len(found)} bytes, and not one of {lengths}"
+        sure = len(oldest)
         for at in range(0, len(found), SECTOR):
-            if not any(found[at : at + SECTOR] == data[at : at + SECTOR] for data in contents):
+            if not any(_matches(found[at : at + SECTOR], data[at : at + SECTOR], sure - at) for data in contents):
                 return f"the sector at {at} is none that was written"
         return ""
 
@@ -65,6 +71,13 @@ class Story:
         versions = [version for version in self.versions[name] if version.begun <= position]
         sure = [n for n, version in enumerate(versions) if version.durable is not None and version.durable <= position]
         return [version.data for version in versions[sure[-1] :]] if sure else []
+
+
+def _matches(found: bytes, written: bytes, sure: int) -> bool:
+    """Whether a sector is one that was written; what was appended, from `sure` on, may still be zeros."""
+    return all(
+        have == (written[at] if at < len(written) else 0) or (at >= sure and have == 0) for at, have in enumerate(found)
+    )
 
 
 def _shown(data: bytes | None) -> str:

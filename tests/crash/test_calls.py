@@ -21,8 +21,9 @@ from typing import Final
 import pytest
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import heal, seal
 from ipfsfs.errors import IpfsfsError
-from tests.support.mounted import PLAIN_AGAIN_S, Mounted, environment, ipfsfs
+from tests.support.mounted import PLAIN_AGAIN_S, UNASKED_END, Mounted, environment, ipfsfs
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.campaign, pytest.mark.timeout(14_400)]
@@ -109,7 +110,7 @@ class Overwrite(Step):
         (self.blobs / NAME).write_bytes(RIGHT)
 
     def prepare(self) -> None:
-        ask(self.mount.store, {"command": "seal", "path": ""})
+        ask(self.mount.store, seal.Question())
 
     def do(self) -> None:
         with (self.blobs / NAME).open("r+b", buffering=0) as file:
@@ -127,10 +128,37 @@ class Seal(Step):
             (self.mount.path / f"{number}").write_bytes(RIGHT + os.urandom(8))
 
     def do(self) -> None:
-        ask(self.mount.store, {"command": "seal", "path": ""}, patience_s=30)
+        ask(self.mount.store, seal.Question(), patience_s=30)
 
     def look(self) -> None:
         assert all((self.mount.path / f"{number}").read_bytes()[:-8] == RIGHT for number in range(5))
+
+
+class Heal(Step):
+    """A promised blob that was written in place is put back."""
+
+    def ready(self) -> None:
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        for path in (*self.blobs.iterdir(), *(self.mount.store / "quarantine").iterdir()):
+            path.unlink()
+        (self.blobs / NAME).write_bytes(RIGHT)
+
+    def prepare(self) -> None:
+        ask(self.mount.store, seal.Question())
+        with (self.blobs / NAME).open("r+b", buffering=0) as file:
+            file.write(b"other")
+        ask(self.mount.store, seal.Question())
+
+    def do(self) -> None:
+        answer = ask(self.mount.store, heal.Question((b"models--org--name",)), patience_s=30)
+        assert [one.kept for one in answer.healed] != [""]
+
+    def look(self) -> None:
+        kept = [path.read_bytes() for path in (self.mount.store / "quarantine").iterdir()]
+        found = (self.blobs / NAME).read_bytes()
+        for content in (RIGHT, b"other" + RIGHT[5:]):
+            assert content in (found, *kept)
+        assert [path for path in self.blobs.iterdir() if not path.name.startswith(".")] == [self.blobs / NAME]
 
 
 class Unmount(Seal):
@@ -148,13 +176,13 @@ class Unmount(Seal):
 def swept(mounted: Callable[..., Mounted]) -> Mounted:
     mount = mounted()
     mount.expect_logged += [
-        "not what the name promises", "broken promise", "the sealer was ended by SIGKILL",
+        "not what the name promises", "broken promise", "the sealer was ended by SIGKILL", UNASKED_END,
     ]  # fmt: skip
     mount.umount()
     return mount
 
 
-@pytest.mark.parametrize("kind", [Promise, Quarantine, Overwrite, Seal, Unmount])
+@pytest.mark.parametrize("kind", [Promise, Quarantine, Overwrite, Seal, Heal, Unmount])
 def test_a_kill_at_each_call(swept: Mounted, tmp_path: Path, kind: type[Step]) -> None:
     kills = 0
     for call in CALLS:
@@ -179,6 +207,15 @@ def test_a_kill_at_each_call(swept: Mounted, tmp_path: Path, kind: type[Step]) -
     print(f"{kind.__name__}: {kills} kills, each at another system call")
     assert kills > 2
     swept.mount()
+
+
+def test_a_kill_at_each_call_of_a_healing_by_copies(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    """Where the store is on another filesystem."""
+    store = Path("/dev/shm") / f"ipfsfs-calls-{os.getpid()}-{tmp_path.name}"
+    mount = mounted(None, "--store", str(store))
+    mount.expect_logged += ["broken promise", "the sealer was ended by SIGKILL", UNASKED_END]
+    mount.umount()
+    test_a_kill_at_each_call(mount, tmp_path, Heal)
 
 
 def test_a_kill_at_each_call_of_a_mount(swept: Mounted) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal
 from tests.crash.durable_worker import DurableWorker
 from tests.support.filesystems import new_ext4_image
 from tests.support.mounted import TREE, Mounted, clear, environment
@@ -38,7 +39,7 @@ def _record(mounted: Callable[..., Mounted], directory: Path, seconds: float, se
         try:
             worker = DurableWorker(mount.path, disk.position, random.Random(seed))
             worker.prepare(6)
-            assert ask(mount.store, {"command": "seal", "path": ""})["failed"] == 0
+            assert ask(mount.store, seal.Question()).failed == 0
             mount.umount()
             # The files are on disk; that the daemon sees to that would take another 40 seconds.
             amend_seals(mount.path, mount.store, lambda seal: replace(seal, settled=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounted import TREE, Mounted, environment
+from tests.support.mounted import TREE, UNASKED_END, Mounted, environment
 from tests.support.processes import beside, eventually
 
 RACES = int(os.environ.get("IPFSFS_RACES", "500"))
@@ -87,7 +87,7 @@ def _ours(path: Path) -> list[int]:
 def racing(mounted: Callable[..., Mounted]) -> Mounted:
     """A mount that others may take away, kill and mount again; what daemons log about that is expected."""
     mount = mounted()
-    mount.expect_logged += ["files are still open", "their users lose them now"]
+    mount.expect_logged += ["files are still open", "their users lose them now", UNASKED_END]
     return mount
 
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounted import TREE, Mounted, clear, environment
+from tests.support.mounted import TREE, UNASKED_END, Mounted, clear, environment, ipfsfs
 from tests.support.processes import beside, eventually
 
 TIMES = int(os.environ.get("IPFSFS_STEP_KILLS", "200"))
@@ -53,9 +54,13 @@ def _is_plain(path: Path) -> bool:
         return False  # a view without a daemon
 
 
+def _words(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "ipfsfs", *map(str, arguments)]
+
+
 def _command(*arguments: str | Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ipfsfs", *map(str, arguments)],
+        _words(*arguments),
         env=environment(),
         cwd=TREE,
         stdout=subprocess.DEVNULL,
@@ -118,6 +123,30 @@ def in_a_quarantine(mount: Mounted, chance: random.Random, files: dict[str, byte
     _promise(mount, chance, BAD)
 
 
+def in_pinning(mount: Mounted, chance: random.Random, files: dict[str, bytes]) -> None:
+    """While a tree is being pinned, or unpinned; what counts as pinned can be had without its names."""
+    mount.mount()
+    tree = mount.path / "pinned"
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir()
+    for name, data in files.items():
+        (tree / name).write_bytes(data)
+    root = ipfsfs("cid", tree).stdout.strip()
+    listed = {pin["cid"]: pin["complete"] for pin in mount.pins()}
+    command = _command("pin", "rm" if listed.get(root) else "add", tree)
+    time.sleep(chance.uniform(0.1, 0.9))
+    _kill(mount.path)
+    command.wait(60)
+    _intact(mount.path, files)
+    _intact(tree, files)
+    mount.mount()
+    if any(pin["complete"] for pin in mount.pins()):
+        shutil.rmtree(tree)
+        ipfsfs("attach", root, tree)
+    _intact(tree, files)
+    mount.umount()
+
+
 # By a descriptor of the view's directory: a rename that comes too late must not succeed on plain disk.
 _RENAME = """
 import os, sys
@@ -151,12 +180,42 @@ def _promise(mount: Mounted, chance: random.Random, data: bytes) -> None:
         assert found, "neither under the old name, nor the new one, nor in quarantine"
 
 
-STEPS = [in_mounting, in_unmounting, in_sealing, in_a_promise_check, in_a_quarantine]
+def in_a_healing(mount: Mounted, chance: random.Random, files: dict[str, bytes]) -> None:
+    """While a blob that was written over in place is being put back."""
+    mount.mount()
+    blobs = mount.path / "hub" / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    blob = blobs / PROMISE
+    blob.unlink(missing_ok=True)
+    blob.with_suffix(".incomplete").write_bytes(GOOD)
+    blob.with_suffix(".incomplete").rename(blob)
+    subprocess.run(_words("seal", blob), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    with blob.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(BAD[1_000_000:1_000_001])
+    subprocess.run(_words("seal", blob), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    command = _command("restore", blob)
+    extents = mount.store / "extents"
+    while command.poll() is None and not any(name.endswith(".healing") for name in os.listdir(extents)):
+        time.sleep(0.0005)
+    time.sleep(chance.uniform(0.0, 0.25))
+    _kill(mount.path)
+    command.wait(60)
+    assert blob.read_bytes() in (GOOD, BAD), "neither the damaged file nor the healed one"
+    assert os.listdir(blobs) == [blob.name], "nothing is left beside it"
+    kept = [path.read_bytes() for path in (mount.store / "quarantine").iterdir() if path.suffix != ".json"]
+    assert GOOD in (blob.read_bytes(), *kept)
+    assert BAD in (blob.read_bytes(), *kept)
+
+
+STEPS = [in_mounting, in_unmounting, in_sealing, in_pinning, in_a_promise_check, in_a_quarantine, in_a_healing]
 
 
 def _repeat(step: Callable[..., None], mount: Mounted, times: int, seed: int) -> None:
     chance = random.Random(seed)
     mount.expect_logged += ["not what the name promises", "the same bytes came again", "the sealer was ended"]
+    mount.expect_logged += ["broken promise"]
+    mount.expect_logged.append(UNASKED_END)
     mount.umount()
     files = _fill(mount.path)
     for _ in range(times):

@@ -76,6 +76,39 @@ def copy_at(side: Side, path: bytes, seed: int, length: int) -> None:
             file.write(data[at : at + 100_000])
 
 
+def stand_for(side: Side, path: bytes, text: bytes, seed: int, length: int, mode: int) -> int:
+    """Make a file that is known by its CID in the view, and an ordinary one of that content on plain disk. Returns its
+    inode number."""
+    if side.name == "view":
+        os.symlink(text, side.path(path))
+    else:
+        fd = os.open(side.path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(fd, "wb", buffering=0) as file:
+            os.fchmod(fd, mode)
+            file.write(content(seed, length))
+    return os.lstat(side.path(path)).st_ino
+
+
+def read_file(side: Side, path: bytes) -> tuple[int, str]:
+    """All of a file, through a new descriptor."""
+    with open(side.path(path), "rb", buffering=0) as file:
+        return digest(file.read())
+
+
+def as_user(side: Side, uid: int, operation: str, *arguments: Any) -> Any:
+    """Another operation, done by an ordinary user who is in no group but one of the same number."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        return OPERATIONS[operation](side, *arguments)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
 OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     name: function
     for module in (calls, mappings, sys.modules[__name__])

@@ -142,6 +142,30 @@ def statvfs(side: Side, path: bytes) -> tuple[int, ...]:
     return st.f_bsize, st.f_frsize, st.f_blocks, st.f_files, st.f_namemax
 
 
+def open_and_close(side: Side, path: bytes, flags: int) -> None:
+    os.close(os.open(side.path(path), flags))
+
+
+def open_and_truncate(side: Side, path: bytes) -> None:
+    open_and_close(side, path, os.O_WRONLY | os.O_TRUNC)
+
+
+def append(side: Side, path: bytes, seed: int, length: int) -> int:
+    return _write_once(side.path(path), os.O_APPEND, seed, length)
+
+
+def overwrite(side: Side, path: bytes, seed: int, length: int) -> int:
+    return _write_once(side.path(path), 0, seed, length)
+
+
+def _write_once(path: bytes, flags: int, seed: int, length: int) -> int:
+    fd = os.open(path, os.O_WRONLY | flags)
+    try:
+        return os.write(fd, content(seed, length))
+    finally:
+        os.close(fd)
+
+
 # Open files
 
 
@@ -227,7 +251,10 @@ def fsync(side: Side, number: int, data_only: bool) -> None:
 
 
 def list_open(side: Side, number: int) -> list[str]:
-    return sorted(os.listdir(side.fds[number]))
+    fd = side.fds[number]
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.lseek(fd, 0, os.SEEK_SET)  # plain Btrfs goes on with what was there when it was opened, or began anew
+    return sorted(os.listdir(fd))
 
 
 def sendfile(side: Side, out: int, source: int, offset: int, count: int) -> int:

@@ -11,7 +11,6 @@ from tests.stateful.example import Example, few_open, some_open
 from tests.stateful.material import (
     DOWNLOADS,
     access_modes,
-    free_names,
     lengths,
     modes,
     names,
@@ -40,18 +39,17 @@ class FileRules(Example):
 
     @few_open
     @rule(
-        path=free_names,
+        path=names,
         access=access_modes,
         flags=st.sampled_from([0, os.O_TRUNC, os.O_APPEND]),
         mode=modes,
         umask=umasks,
     )
     def open_or_create(self, path: bytes, access: int, flags: int, mode: int, umask: int) -> None:
-        if not self.makes_a_promise(path):
-            self.opened(self.first, path, access | flags | os.O_CREAT | os.O_NONBLOCK, mode, umask)
+        self.opened(self.first, path, access | flags | os.O_CREAT | os.O_NONBLOCK, mode, umask)
 
     @few_open
-    @rule(path=free_names, access=access_modes, flags=st.sampled_from([0, os.O_NOFOLLOW | os.O_NONBLOCK, os.O_TRUNC]))
+    @rule(path=names, access=access_modes, flags=st.sampled_from([0, os.O_NOFOLLOW | os.O_NONBLOCK, os.O_TRUNC]))
     def create_exclusively(self, path: bytes, access: int, flags: int) -> None:
         self.opened(self.first, path, access | flags | os.O_CREAT | os.O_EXCL, 0o644, 0o022)
 
@@ -87,9 +85,9 @@ class FileRules(Example):
         self.writing.discard(of)
         self.plainly.discard(of)
 
-    @rule(path=free_names, seed=seeds, length=sizes)
+    @rule(path=names, seed=seeds, length=sizes)
     def copy_in(self, path: bytes, seed: int, length: int) -> None:
-        if not self.is_fifo(path) and not self.makes_a_promise(path):
+        if not self.is_fifo(path):
             self.first.same("copy_at", path, seed, length)
 
     @rule(which=st.integers(0, len(DOWNLOADS) - 1), linked=st.booleans())

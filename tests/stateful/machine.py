@@ -6,11 +6,21 @@ file, and which times have just changed. What the calls answered (values, bytes,
 
 from __future__ import annotations
 
+from tests.stateful.failing_rules import FailingRules
 from tests.stateful.file_rules import FileRules
 from tests.stateful.mapping_rules import MappingRules
 from tests.stateful.name_rules import NameRules
+from tests.stateful.placeholder_rules import PlaceholderRules
 from tests.stateful.view_rules import ViewRules
 
 
 class ViewAgainstPlain(FileRules, MappingRules, NameRules, ViewRules):
     """All rules together."""
+
+
+class ViewOnTroubledDisk(FileRules, NameRules, FailingRules):
+    """The rules for files and names, and calls that fail."""
+
+
+class PlaceholdersAgainstPlain(FileRules, MappingRules, NameRules, PlaceholderRules):
+    """All rules together, where files of the view begin as placeholders."""

@@ -61,8 +61,8 @@ TARGETS: Final = [
 _OFTEN: Final = [b"a", b"b", b"d/a", b"d/b", b"d/e/a"]
 names = st.sampled_from(NAMES + PROMISED + 8 * (_OFTEN + PROMISED[3:]))
 free_names = st.sampled_from(NAMES + 8 * _OFTEN)
-"""Names that promise nothing: what stands at a promised name without being what it promises is taken away (H23), which
-plain disk does not do."""
+"""Names that promise nothing: what is renamed or linked to a promised name without being what it promises is taken away
+(H23), which plain disk does not do."""
 sizes = st.one_of(
     st.sampled_from([0, 1, 4_095, 4_096, 4_097, 131_071, 131_072, 131_073, 262_144, 400_000]), st.integers(0, 300_000)
 )

@@ -131,13 +131,13 @@ class NameRules(Example):
 
     @rule(path=names, atime_ns=times, mtime_ns=times, follow=st.booleans())
     def utime(self, path: bytes, atime_ns: int, mtime_ns: int, follow: bool) -> None:
-        self.first.same("utime", path, atime_ns, mtime_ns, follow)
+        self.set_times(self.first, "utime", path, atime_ns, mtime_ns, follow)
 
     @some_open
     @rule(of=slots, atime_ns=times, mtime_ns=times)
     def futime(self, of: int, atime_ns: int, mtime_ns: int) -> None:
         of = self.number(of, self.open)
-        self.open[of].same("futime", of, atime_ns, mtime_ns)
+        self.set_times(self.open[of], "futime", of, atime_ns, mtime_ns)
 
     @rule(path=names)
     def touch(self, path: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions.question import AnswerT, Asked, ProgressT
 from tests.support.mounted import TREE, Mounted, environment
 from tests.support.stuck import dump
 
@@ -91,13 +92,13 @@ class Pair:
     examples: int = 0
 
     @classmethod
-    def make(cls, root: Path) -> Pair:
-        """Mount a new directory below `root`."""
+    def make(cls, root: Path, *arguments: str) -> Pair:
+        """Mount a new directory below `root`, with arguments."""
         path = root / "cache"
         path.mkdir()
         (root / "plain").mkdir()
         beneath = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        pair = cls(Mounted(path), root / "plain", beneath)
+        pair = cls(Mounted(path, arguments), root / "plain", beneath)
         pair.view.mount()
         pair.actors = [Actor(pair.view), Actor(pair.view)]
         return pair
@@ -106,9 +107,9 @@ class Pair:
         """A path that leads into the directory beneath the view."""
         return b"/proc/%d/fd/%d/" % (os.getpid(), self.beneath) + relative
 
-    def ask(self, command: str, **question: Any) -> dict[str, Any]:
+    def ask(self, question: Asked[AnswerT, ProgressT]) -> AnswerT:
         """Put a question to the daemon."""
-        return ask(self.view.store, {"command": command, **question}, patience_s=DEADLINE_S)
+        return ask(self.view.store, question, patience_s=DEADLINE_S)
 
     def next_example(self) -> str:
         """A new pair of empty directories, of the same name in both."""

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.stateful.example import Example
 from tests.stateful.machine import ViewAgainstPlain
 from tests.stateful.pair import Pair
 from tests.support.mounted import clear
+
+pytestmark = pytest.mark.filesystem
 
 BATCH: Final = 20
 """Examples of the long run between two looks at the clock; each batch has a seed and a mount of its own."""
@@ -33,14 +36,14 @@ def new_pair(root: Path) -> Iterator[Pair]:
         clear(pair.view.path)
 
 
-def drive(pair: Pair, *, examples: int, steps: int, batch: int) -> None:
+def drive(machine: type[Example], pair: Pair, *, examples: int, steps: int, batch: int) -> None:
     """Run that many examples; the same batch number brings the same examples.
 
     A failure is shown as it was found: making it smaller would take many mounts.
     """
-    ViewAgainstPlain.pair = pair
+    machine.pair = pair
     run_state_machine_as_test(
-        seed(batch)(ViewAgainstPlain),
+        seed(batch)(machine),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -54,7 +57,7 @@ def drive(pair: Pair, *, examples: int, steps: int, batch: int) -> None:
 
 def test_the_view_behaves_as_the_filesystem_below(tmp_path: Path) -> None:
     with new_pair(tmp_path) as pair:
-        drive(pair, examples=8, steps=200, batch=0)
+        drive(ViewAgainstPlain, pair, examples=8, steps=200, batch=0)
 
 
 @pytest.mark.campaign
@@ -71,7 +74,7 @@ def test_the_view_behaves_as_the_filesystem_below_for_long(tmp_path: Path, capsy
         if batch not in done and time.monotonic() < until:
             (tmp_path / f"{batch}").mkdir()
             with new_pair(tmp_path / f"{batch}") as pair:
-                drive(pair, examples=BATCH, steps=STEPS, batch=batch)
+                drive(ViewAgainstPlain, pair, examples=BATCH, steps=STEPS, batch=batch)
             with state.open("a") as file:
                 file.write(f"{batch}\n")
     examples = len(set(state.read_text().split())) * BATCH

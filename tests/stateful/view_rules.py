@@ -15,12 +15,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from ipfsfs.errors import MountError, StoreError
-from ipfsfs.hubcache.classify import Kind, immutable, locate
+from ipfsfs.caches.huggingface import HubPlace
+from ipfsfs.caches.place import locate
+from ipfsfs.daemon.questions import seal, umount, verify
+from ipfsfs.errors import InUse
 from ipfsfs.plain.quiet import QuietFile
-from ipfsfs.sealer import hashing
 from ipfsfs.store.seal import unpack_leaves
 from ipfsfs.unixfs import cid, file
+from ipfsfs.workers.sealer import hashing
 from tests.stateful.example import Example
 from tests.stateful.material import PROMISED, free_names, seeds, sizes
 from tests.stateful.pair import eventually
@@ -51,8 +53,8 @@ class ViewRules(Example):
             written.add(answer[1])
         found = {}
         for name, about, _, one, _ in self.first.both("tree")[1][1]:
-            content_kind = locate(self.root + b"/" + name)[1]
-            if stat.S_ISREG(int(about[0], 8)) and one == name and content_kind in (Kind.CONTENT, Kind.PROMISE):
+            is_sealed = locate(self.root + b"/" + name, HubPlace.OTHER)[1].is_sealed
+            if stat.S_ISREG(int(about[0], 8)) and one == name and is_sealed:
                 found[name] = computed_cid(plain + b"/" + name)
         return found if not self.writing and not any(shared for _, shared in self.maps.values()) else {}
 
@@ -67,7 +69,7 @@ class ViewRules(Example):
         view = os.fsencode(self.pair.view.path / self.name)
 
         def all_named() -> None:
-            self.pair.ask("seal", path=self.name)
+            self.pair.ask(seal.Question(self.root))
             for name, wanted in expected.items():
                 try:
                     found = os.getxattr(view + b"/" + name, "ipfs.cid")
@@ -87,9 +89,9 @@ class ViewRules(Example):
     @rule()
     def verify(self) -> None:
         self.heavy()
-        answer = self.pair.ask("verify", paths=[self.name])
-        assert [wrong for wrong in answer["wrong"] if wrong["kind"] != "broken_promise"] == []
-        broken = {os.fsencode(wrong["path"]) for wrong in answer["wrong"]}
+        answer = self.pair.ask(verify.Question((self.root,)))
+        assert [wrong for wrong in answer.wrong if wrong.kind != "broken_promise"] == []
+        broken = {os.fsencode(wrong.path) for wrong in answer.wrong}
         plain = os.fsencode(self.pair.plain / self.name)
         expected = set()
         for path in PROMISED:
@@ -106,8 +108,8 @@ class ViewRules(Example):
         """Refused, with the name of the process, as long as a file is open."""
         self.heavy()
         if self.open or self.maps:
-            with pytest.raises((MountError, StoreError), match="in use"):
-                self.pair.ask("umount", lazy=False)
+            with pytest.raises(InUse, match="in use"):
+                self.pair.ask(umount.Question())
 
     @due
     @rule()
@@ -159,12 +161,13 @@ class ViewRules(Example):
     )
     def change_beneath(self, path: bytes, seed: int, length: int, what: str, new_path: bytes, keep_mtime: bool) -> None:
         """Somebody writes beneath the view. It shows that within its second; what is open goes on as it was."""
-        places = [locate(self.root + b"/" + name)[0] for name in (path, new_path)]
+        places = [locate(self.root + b"/" + name, HubPlace.OTHER)[0] for name in (path, new_path)]
         if (
             self.open
             or self.maps
             or any(
-                immutable(place, name.rpartition(b"/")[2], True) or immutable(place, name.rpartition(b"/")[2], False)
+                place.is_immutable(name.rpartition(b"/")[2], is_link=is_link)
+                for is_link in (True, False)
                 for place, name in zip(places, (path, new_path), strict=True)
             )
         ):

@@ -83,7 +83,7 @@ def _command(*arguments: str, may_degrade: bool = False) -> int:
     done = subprocess.run(
         [sys.executable, "-m", "ipfsfs", *arguments], capture_output=True, text=True, timeout=300, check=False
     )
-    degraded = may_degrade and done.returncode == 1 and "Degraded: " in done.stderr
+    degraded = may_degrade and done.returncode == 1 and "none is sealed for good: " in done.stderr
     assert done.returncode == 0 or degraded, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return 1
 

@@ -14,9 +14,10 @@ import trio
 import trio.testing
 
 from ipfsfs.daemon import control, mounts
+from ipfsfs.daemon.questions.registry import QUESTIONS
 from ipfsfs.errors import FormatError, UsageError
-from ipfsfs.sealer import wire
 from ipfsfs.unixfs import chunk, dagpb
+from ipfsfs.workers import wire
 
 READ_MOST: Final = 66 << 20
 """What the reader of a header may read of a file, in bytes (the bound that tests/unit/test_tensor.py holds)."""
@@ -81,10 +82,10 @@ def question(data: bytes) -> None:
         await theirs.send_all(data)
         await theirs.aclose()
         try:
-            found = await control._read_line(ours)  # type: ignore[arg-type]
+            found = control._parse(await control._read_line(ours))  # type: ignore[arg-type]
         except UsageError:
             return
-        assert isinstance(found["command"], str)
+        assert type(found) in QUESTIONS.values()
 
     trio.run(ask)
 

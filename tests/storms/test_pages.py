@@ -1,4 +1,4 @@
-"""Page faults of many threads and processes in one mapped model, while everything else goes on (users.md: a parallel
+"""Page faults of many threads and processes in one mapped model, while everything else goes on (a parallel
 loader over readahead is what makes others disable mmap)."""
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""Evictions that are cut off: by SIGKILL at each line of them, and by the power at each flush and in between.
+
+Afterwards each file is whole at its name, or a link there names it; and the next mount leaves nothing beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import evict, prefetch, seal
+from ipfsfs.exchange.eviction import put_right
+from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.store import recovery
+from ipfsfs.store.layout import Store
+from ipfsfs.unixfs import reference
+from tests.crash.eviction_step import BLOB, CONTENT
+from tests.support.elsewhere import Content, Elsewhere
+from tests.support.filesystems import new_ext4_image
+from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
+from tests.support.processes import wait_until_unused
+from tests.support.recording_disk import recording_disk
+
+CUTS = int(os.environ.get("IPFSFS_EVICTION_CUTS", "1000"))
+
+
+def _evict_until(directory: Path, line: int) -> bool:
+    """Evict a blob up to a line; whether that was beyond the end of it."""
+    path = directory / "cache" / BLOB
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(CONTENT)
+    step = [sys.executable, "-m", "tests.crash.eviction_step", str(directory), str(line)]
+    done = subprocess.run(step, env=environment(), cwd=TREE, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.stdout == "done\n"
+
+
+def _must_be_right(directory: Path) -> bool:
+    """Look at the plain directory, and again after what the next mount does first; whether the file is there still."""
+    path = directory / "cache" / BLOB
+    _file_or_link(path)
+    store, plain = Store.open(directory / "store"), PlainDirectory.open(directory / "cache")
+    ledger = recovery.open_ledger(store)
+    try:
+        put_right(plain.fd, ledger)
+        assert ledger.leaving.all() == []
+    finally:
+        ledger.close()
+        store.close()
+        plain.close()
+    assert os.listdir(path.parent) == [path.name]
+    return _file_or_link(path)
+
+
+def _file_or_link(path: Path) -> bool:
+    if not path.is_symlink():
+        assert path.read_bytes() == CONTENT
+        return True
+    found = reference.parse(os.fsencode(os.readlink(path)))
+    assert found is not None
+    assert found.size == len(CONTENT)
+    return False
+
+
+def _kill_at(directory: Path, lines: list[int]) -> None:
+    kept = [_must_be_right(directory) for line in lines if not _evict_until(directory, line)]
+    assert kept, "no eviction was cut off"
+
+
+def _lines(directory: Path) -> int:
+    """How many lines an eviction has."""
+    first, beyond = 0, 1_024
+    while first < beyond:
+        line = (first + beyond) // 2
+        if _evict_until(directory, line):
+            beyond = line
+        else:
+            first = line + 1
+    return first
+
+
+def test_a_kill_at_a_line_of_an_eviction_leaves_file_or_link(tmp_path: Path) -> None:
+    """A few lines; the campaign below takes each."""
+    assert _evict_until(tmp_path, 10_000)
+    assert not _must_be_right(tmp_path)
+    _kill_at(tmp_path, random.Random(1).sample(range(150), 3))
+
+
+def test_the_next_mount_has_the_file_that_a_killed_eviction_left_beside_its_link(
+    mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    path = tmp_path / "cache" / BLOB
+    for line in range(100, 1_000, 6):
+        assert not _evict_until(tmp_path, line), "no line leaves the file beside its link"
+        if any(beside.suffix == ".evicting" and not beside.is_symlink() for beside in path.parent.iterdir()):
+            break
+    mounted(tmp_path / "cache", "--store", str(tmp_path / "store"))
+    assert os.listdir(path.parent) == [path.name]
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(7_200)
+def test_a_kill_at_each_line_of_an_eviction(tmp_path: Path) -> None:
+    lines = _lines(tmp_path)
+    _kill_at(tmp_path, list(range(lines)))
+    print(f"killed at each of {lines} lines")
+
+
+TREE_CONTENT: Content = {f"file{number}": random.Random(number).randbytes(1_200_000) for number in range(4)}
+
+
+def _record(elsewhere: Elsewhere, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
+    """Evict and bring files over and over in a view on a disk that is recorded."""
+    root = elsewhere.publish(TREE_CONTENT)
+    with recording_disk(new_ext4_image(directory / "disk.img", 48), directory) as disk:
+        (disk.at / "cache").mkdir()
+        mount = mounted(disk.at / "cache", *elsewhere.options)
+        try:
+            ipfsfs("attach", root, mount.path / "tree")
+            ask(mount.store, prefetch.Question((b"tree",)))
+            os.sync()
+            (directory / "first").write_text(str(disk.position()))
+            for _ in range(rounds):
+                assert ask(mount.store, seal.Question()).failed == 0
+                assert ask(mount.store, evict.Question((b"tree",))).files == len(TREE_CONTENT)
+                assert ask(mount.store, prefetch.Question((b"tree",))).failed == 0
+        finally:
+            clear(mount.path)
+            wait_until_unused(disk.at)
+        mount.finish()
+    names = {name: hashlib.sha256(data).hexdigest() for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
+    (directory / "names").write_text(json.dumps(names))
+
+
+def _cut(directory: Path, cuts: int, seed: int) -> None:
+    apart = ["unshare", "--mount", "--propagation", "private"]
+    cut = [sys.executable, "-m", "tests.crash.eviction_cuts", str(directory), str(cuts), str(seed)]
+    done = subprocess.run([*apart, *cut], env=environment(), cwd=TREE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert found["wrong"] == []
+    assert found["files"] > 0
+    assert found["links"] > 0
+
+
+@pytest.mark.root
+@pytest.mark.kubo
+def test_a_power_cut_in_an_eviction_leaves_file_or_link(
+    elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """A few cuts; the campaign below makes many."""
+    _record(elsewhere, mounted, tmp_path, 1)
+    _cut(tmp_path, 8, seed=2)
+
+
+@pytest.mark.root
+@pytest.mark.kubo
+@pytest.mark.campaign
+@pytest.mark.timeout(36_000)
+def test_power_is_cut_many_times_in_evictions(
+    elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """IPFSFS_EVICTION_CUTS says how often."""
+    _record(elsewhere, mounted, tmp_path, 6)
+    _cut(tmp_path, CUTS, seed=random.randrange(1 << 30))
