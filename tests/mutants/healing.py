@@ -1,0 +1,52 @@
+"""Mutants of the promises on healing: S41 to S44."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+HEALING: Final = "tests/mount/test_healing.py::"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        "S41",
+        "what lies in the quarantine is not used",
+        "ipfsfs/exchange/heal.py",
+        'item.note.get("actual_sha256") == damaged.digest:\n',
+        'item.note.get("actual_sha256") is damaged:\n',
+        (f"{HEALING}test_one_command_puts_back_what_a_tool_wrote_over",),
+    ),
+    Mutant(
+        "S42",
+        "what the Hub gives is put in place as it is",
+        "ipfsfs/workers/fetcher/hub_jobs.py",
+        'return sha256.hexdigest() if self.name in found else ""',
+        'return sha256.hexdigest() if self.name or found else ""',
+        (f"{HEALING}test_what_the_hub_gives_is_compared_before_it_is_put_in_place",),
+    ),
+    Mutant(
+        "S43",
+        "a file that a program writes is replaced",
+        "ipfsfs/plain/replacing.py",
+        "return lease.writers_of(own) is not Writers.SOME",
+        "return lease.writers_of(own) is not None",
+        (f"{HEALING}test_h18_what_a_program_writes_is_not_replaced",),
+    ),
+    Mutant(
+        "S44",
+        "the token goes wherever the Hub sends to",
+        "ipfsfs/origins/hub_files.py",
+        "key = scheme, host, port, is_hub and with_token",
+        "key = scheme, host, port, (is_hub or with_token) and with_token",
+        ("tests/origins/test_hub_files.py",),
+    ),
+    Mutant(
+        "S44",
+        "the Hub is not asked for what is read",
+        "ipfsfs/exchange/loads.py",
+        "isinstance(failure, OriginError) and load.on_hub is None",
+        "isinstance(failure, OriginError) and load.on_hub",
+        ("tests/mount/placeholders/test_hub.py::test_what_no_node_has_any_more_comes_from_the_hub",),
+    ),
+)

@@ -1,0 +1,113 @@
+"""Mutants of the promises on files that are not here: S23 to S28."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_TESTS: Final = "tests/mount/placeholders/"
+SKELETON: Final = f"{_TESTS}test_skeleton.py::"
+BAD_DAYS: Final = f"{_TESTS}test_bad_days.py::"
+EXTENTS: Final = f"{_TESTS}test_extents.py::"
+PUBLISH: Final = f"{_TESTS}test_publish.py"
+HYDRATING: Final = "ipfsfs/view/placeholder/hydrating.py"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        "S23",
+        "a link that leaves the tree is attached",
+        "ipfsfs/exchange/attach.py",
+        "        if leaves:\n            raise",
+        "        if leaves is None:\n            raise",
+        (f"{SKELETON}test_h37_a_tree_with_a_link_that_leaves_it_is_refused",),
+    ),
+    Mutant(
+        "S23",
+        "what is in the way is found when it is met",
+        "ipfsfs/exchange/attach.py",
+        "        if others:\n",
+        "        if others and not missing:\n",
+        (f"{SKELETON}test_what_is_in_the_way_is_named_and_nothing_is_made",),
+    ),
+    Mutant(
+        "S24",
+        "a write goes to an empty file",
+        "ipfsfs/view/placeholder/content.py",
+        "        await self.node.backing.resident(self.node)\n",
+        "        await self.node.backing.open(self.node, Access.parse(512), self.caller)\n",
+        (f"{_TESTS}test_as_files.py",),
+    ),
+    Mutant(
+        "S24",
+        "a file that was hydrated has another inode number",
+        HYDRATING,
+        "            self.nodes.rebind(node, after)\n",
+        "            self.nodes.detach(node)\n",
+        (f"{_TESTS}test_as_files.py",),
+    ),
+    Mutant(
+        "S25",
+        "what was read from the store is not compared",
+        "ipfsfs/exchange/load.py",
+        "        if xxhash.xxh3_64_intdigest(data) != self._sums[index]:\n",
+        "        if self._sums[index] is None:\n",
+        (f"{EXTENTS}test_what_rots_in_an_extent_is_not_served_and_is_fetched_again",),
+    ),
+    Mutant(
+        "S25",
+        "a name is filled whatever it promises",
+        HYDRATING,
+        "        if promise is not None and promise != sha256:\n",
+        "        if promise is not None and not sha256:\n",
+        (f"{BAD_DAYS}test_a_name_that_promises_other_content_is_not_filled",),
+    ),
+    Mutant(
+        "S26",
+        "that nothing answers is found out by each reader",
+        "ipfsfs/exchange/loads.py",
+        "                    self._is_offline = True\n",
+        "                    self._is_offline = False\n",
+        (f"{BAD_DAYS}test_h44_a_read_ends_in_eio_after_patience_and_the_log_says_why",),
+    ),
+    Mutant(
+        "S27",
+        "what is wholly here stays in the store",
+        HYDRATING,
+        "            if self._is_over or load.is_retired",
+        "            if not self._is_over or load.is_retired",
+        (f"{BAD_DAYS}test_umount_leaves_links_for_what_is_not_here_and_a_new_mount_has_it",),
+    ),
+    Mutant(
+        "S28",
+        "what is not known to be public is published",
+        "ipfsfs/cli/publish.py",
+        "        if not private_too:\n",
+        "        if private_too is None:\n",
+        (PUBLISH,),
+    ),
+    Mutant(
+        "S28",
+        "a leaf is sent as it is by now",
+        "ipfsfs/exchange/publish.py",
+        "        if hashlib.sha256(data).digest() != cid.digest(block_cid):\n",
+        "        if len(data) != length:\n",
+        (PUBLISH,),
+    ),
+    Mutant(
+        "S51",
+        "a handle reads what has the name by now",
+        "ipfsfs/view/placeholder/content.py",
+        "                self.serving.links.lose_name(self.node)\n",
+        "                raise\n",
+        (f"{_TESTS}test_two_views.py::test_what_the_other_replaces_is_not_overwritten",),
+    ),
+    Mutant(
+        "S52",
+        "names on two filesystems are taken to change places",
+        "ipfsfs/plain/links.py",
+        "_NO_EXCHANGE: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS",
+        "_NO_EXCHANGE: Final = (errno.ENOSYS",
+        (f"{_TESTS}test_no_exchange.py",),
+    ),
+)
