@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tests.bench import downloads, loading, memory, mounting, names, reads, sealing, writes
+from tests.bench import downloads, elsewhere, loading, memory, mounting, names, reads, sealing, writes
 from tests.bench.row import Row
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -18,7 +18,7 @@ ROWS: Final[tuple[Row, ...]] = (
     *sealing.ROWS,
     *memory.ROWS,
 )
-LARGE: Final[tuple[Row, ...]] = memory.LARGE
+LARGE: Final[tuple[Row, ...]] = (*memory.LARGE, *elsewhere.LARGE)
 """What takes minutes or much memory, and is asked for."""
 
 

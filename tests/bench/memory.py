@@ -33,7 +33,7 @@ def after_all(at: At) -> None:
     assert at.place.daemon is not None
     taken = processes.resident_bytes(at.place.daemon)
     if isinstance(at.place, View):
-        taken -= _EACH_AIM_BYTES * at.place.status()["files_known_to_the_kernel"]
+        taken -= _EACH_AIM_BYTES * at.place.status().files_known_to_the_kernel
     at.record("memory-end", (1.0, taken / 2**20))
 
 
@@ -51,7 +51,7 @@ def _grow(at: At, start: str, known: str, each: str, files: int) -> None:
     _look(place.root)
     after = processes.resident_bytes(place.daemon)
     if isinstance(place, View):
-        known_files = place.status()["files_known_to_the_kernel"]
+        known_files = place.status().files_known_to_the_kernel
         assert known_files >= files, f"the kernel has forgotten some: it knows {known_files}"
     place.umount()
     place.close()

@@ -11,9 +11,10 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import seal, status
 from tests.bench import processes
 from tests.bench.client import ROOT
 from tests.bench.row import BARE, PLAIN, VIEW
@@ -160,23 +161,23 @@ class View(Place):
     def busy(self) -> bool:
         if not self._mounted.pid:
             return False
-        status = self.status()
-        if status["degraded"] or status["rot"] or status["broken_promises"]:
-            raise RuntimeError(f"ipfsfs is not well: {status}")
-        return bool(status["unsealed"]) or not status["looked_at_everything"]
+        said = self.status()
+        if said.degraded or said.rot or said.broken_promises:
+            raise RuntimeError(f"ipfsfs is not well: {said}")
+        return said.unsealed > 0 or not said.looked_at_everything
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> status.Answer:
         """What `ipfsfs status` says, without a process of its own."""
-        return ask(self.store, {"command": "status"}, patience_s=_PATIENCE_S)
+        return ask(self.store, status.Question(), patience_s=_PATIENCE_S)
 
     def mount(self) -> None:
         if self._fd < 0:
             self._fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         self._mounted.mount()
 
-    def seal(self, below: str = "") -> dict[str, Any]:
+    def seal(self, below: str = "") -> seal.Answer:
         """Have everything below a path sealed, as `ipfsfs seal` does; returns what that says."""
-        return ask(self.store, {"command": "seal", "path": below}, patience_s=_SEALED_S)
+        return ask(self.store, seal.Question(os.fsencode(below)), patience_s=_SEALED_S)
 
     def start_sealing(self, below: str) -> subprocess.Popen[bytes]:
         """`ipfsfs seal`, to be killed when it has sealed long enough."""

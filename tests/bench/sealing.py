@@ -14,19 +14,20 @@ from tests.bench.bench import At
 from tests.bench.loading import load_model, ready_transformers
 from tests.bench.places import View
 from tests.bench.row import PLAIN, VIEW, Aim, Done, Line, Row, Unit
+from tests.support.sealers import slow
 
 _LARGE_FILES: Final = 4
 _LOADS: Final = 5
-_BALLAST: Final = 256 << 30
-"""A sparse file whose sealing takes longer than any measurement. Hashing zeros takes as long as hashing anything."""
+_BALLAST: Final = 64 << 30
+"""A file whose sealing takes longer than any measurement."""
 _OLD_ENOUGH_S: Final = 0.2
 
 
 def seal_one(directory: str, name: str) -> Done:
     """What the sealer does to a file, by the CPU seconds of one thread: no matter who else is at work."""
     from ipfsfs.plain import syscalls
-    from ipfsfs.sealer import hashing, jobs
-    from ipfsfs.sealer.outcome import Sealed
+    from ipfsfs.workers.sealer import hashing, jobs
+    from ipfsfs.workers.sealer.outcome import Sealed
 
     root = jobs.Root.at(os.open(directory, os.O_PATH | os.O_DIRECTORY))
     buffer = hashing.new_buffer()
@@ -80,8 +81,8 @@ def seal_trees(at: At) -> None:
     for line, below in (("seal-large", "large"), ("seal-small", "small")):
         with at.bench.watch(at.place) as seen:
             said = at.place.seal(f"to-seal/{below}")
-        assert not said["failed"], said
-        at.record(line, (said["seconds"], said["bytes"] if below == "large" else said["files"]), seen)
+        assert not said.failed, said
+        at.record(line, (said.seconds, said.bytes if below == "large" else said.files), seen)
     shutil.rmtree(at.root / "to-seal")
 
 
@@ -92,14 +93,13 @@ def slowed_down(at: At) -> None:
     at.run(load_model, ready=ready_transformers)
     alone = _load(at)
     ballast = view.beneath / "ballast"
-    ballast.touch()
-    os.truncate(ballast, _BALLAST)
+    slow(ballast, _BALLAST)
     time.sleep(_OLD_ENOUGH_S)
     sealing = view.start_sealing("ballast")
     try:
         _wait_until_sealing(view)
         meanwhile = _load(at)
-        assert view.status()["sealing"] == "ballast", "it was sealed before the loads had ended"
+        assert view.status().sealing == "ballast", "it was sealed before the loads had ended"
     finally:
         sealing.kill()
         sealing.wait()
@@ -113,7 +113,7 @@ def _load(at: At) -> float:
 
 def _wait_until_sealing(view: View) -> None:
     deadline = time.monotonic() + 30
-    while view.status()["sealing"] != "ballast":
+    while view.status().sealing != "ballast":
         assert time.monotonic() < deadline, "sealing does not begin"
         time.sleep(0.05)
 

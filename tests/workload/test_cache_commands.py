@@ -27,6 +27,7 @@ def listed(place: Place, *args: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.filesystem
 def test_ls_rm_and_prune(hub: LocalHub, twice: Any) -> None:
     """Two repositories, one of them with a revision no branch names any more."""
     hub.add("tests/kept", {"model.safetensors": noise("kept", 400_000), "config.json": b"{}"})

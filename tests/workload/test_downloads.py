@@ -46,6 +46,7 @@ def hashes(files: dict[str, bytes]) -> dict[str, str]:
     return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(files.items())}
 
 
+@pytest.mark.filesystem
 @pytest.mark.parametrize("xet", [False, True], ids=["http", "xet"])
 def test_snapshot_download(hub: LocalHub, twice: Any, xet: bool) -> None:
     repo_id = f"tests/snapshot-{'xet' if xet else 'http'}"
@@ -187,6 +188,7 @@ def test_a_new_revision_reuses_what_has_not_changed(hub: LocalHub, twice: Any) -
     assert len(done["links"]) == len(first) + len(second)
 
 
+@pytest.mark.filesystem
 def test_one_flipped_byte_never_reaches_the_worker(hub: LocalHub, mounted: Callable[..., Any], tmp_path: Path) -> None:
     """H23: the mount refuses content that is not what its name says; the client fails cleanly and then gets it right.
 

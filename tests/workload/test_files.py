@@ -41,6 +41,7 @@ def test_a_storm_of_page_faults(hub: LocalHub, twice: Any, threads: int) -> None
     assert first == second
 
 
+@pytest.mark.filesystem
 def test_copies_of_all_kinds(hub: LocalHub, twice: Any) -> None:
     """copyfile, copy2, copytree, move and sendfile, within the cache, into it and out of it."""
     data = weights(8)

@@ -1,0 +1,289 @@
+"""Files by CID over a real Kubo on loopback: publishing, the cold load, attaching, and what placeholders cost.
+
+The column of plain disk is what a line's title says it is compared with: Kubo's own commands, or a resident file. All
+of this is asked for, for it needs a Kubo (`mount_scripts/build-kubo`) and takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.bench import caches, material, processes
+from tests.bench.bench import At
+from tests.bench.row import PLAIN, VIEW, Aim, Done, Line, Row, Unit
+from tests.support.elsewhere import eventually_resident
+from tests.support.kubo_node import CANARY, KuboNode
+from tests.support.mounted import Mounted, clear
+
+_AGAINST: Final = (PLAIN, VIEW)
+_PUBLISHED: Final = 2 << 30
+_MODEL: Final = 500 << 20
+_TENSOR: Final = 8 << 20
+_LEAF: Final = 1 << 20
+_FILES: Final = 10_000
+_MANY: Final = 1_000_000
+_IN_EACH: Final = 1000
+_SPARSE: Final = 20 << 30
+_SAMPLED_S: Final = 0.05
+
+
+@contextmanager
+def _node(at: At) -> Iterator[KuboNode]:
+    """A node that holds nothing yet."""
+    directory = at.bench.scratch / "node"
+    directory.mkdir()
+    node = KuboNode(directory)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def _view(at: At, node: KuboNode) -> Iterator[Mounted]:
+    """An empty view that has content from a node; it and all in it is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=at.bench.scratch) as directory:
+        cache, secret = Path(directory, "cache"), Path(directory, "authorization")
+        cache.mkdir()
+        secret.write_text(f"Bearer {CANARY}\n")
+        origin = ("--kubo", node.api, "--kubo-authorization-file", str(secret))
+        view = Mounted(cache, (*origin, "--gateway", node.gateway))
+        try:
+            yield view.mount()
+        finally:
+            if view.mounted:
+                view.umount()
+            clear(view.path)
+
+
+def _publish(view: Mounted, path: Path) -> str:
+    said: str = view.run("publish", path, "--private-too", *view.arguments[:4], timeout=600).stdout
+    return said.split()[-1]
+
+
+def publish(at: At) -> None:
+    """Each time to a node that has nothing of it, of a file that lies in the page cache."""
+    with _node(at) as node:
+        if at.place.name == PLAIN:
+            file = material.write(at.bench.scratch / "file", _PUBLISHED)
+            caches.warm(file)
+            began = time.perf_counter()
+            node.ask("add", "-Q", str(file))
+            seconds = time.perf_counter() - began
+            file.unlink()
+        else:
+            with _view(at, node) as view:
+                file = material.write(view.path / "file", _PUBLISHED)
+                view.seal()
+                caches.warm(file)
+                began = time.perf_counter()
+                _publish(view, file)
+                seconds = time.perf_counter() - began
+    at.record("publish", (seconds, _PUBLISHED))
+
+
+def _read_whole(path: str) -> Done:
+    began = time.perf_counter()
+    done = 0
+    with open(path, "rb", buffering=0) as file:
+        while part := file.read(_LEAF):
+            done += len(part)
+    return time.perf_counter() - began, done
+
+
+def cold_load(at: At) -> None:
+    """From the first read to the last byte, of a file of which nothing is here."""
+    with _node(at) as node:
+        with _view(at, node) as there:
+            root = _publish(there, material.write(there.path / "model.safetensors", _MODEL))
+        if at.place.name == PLAIN:
+            began = time.perf_counter()
+            node.ask("get", "-o", str(at.bench.scratch / "got"), root)
+            at.record("cold-load", (time.perf_counter() - began, _MODEL))
+            (at.bench.scratch / "got").unlink()
+            return
+        with _view(at, node) as view:
+            file = view.path / "model.safetensors"
+            view.run("attach", root, file)
+            at.record("cold-load", _read_whole(str(file)))
+
+
+def first_tensor(at: At) -> None:
+    """How much of a file has come once its first byte, and once a tensor in its middle, was read."""
+    with _node(at) as node, _view(at, node) as view:
+        with _view(at, node) as there:
+            root = _publish(there, material.write(there.path / "model.safetensors", _MODEL))
+        file = view.path / "model.safetensors"
+        view.run("attach", root, file)
+        with file.open("rb", buffering=0) as opened:
+            opened.read(1)
+            at.record("first-byte", (1.0, _here(view) / _MODEL))
+            os.pread(opened.fileno(), _TENSOR, _MODEL // 2)
+            at.record("first-tensor", (1.0, _here(view) / _MODEL))
+
+
+def _here(view: Mounted) -> int:
+    """The bytes of extents that are on disk, or on their way there."""
+    return sum(found.stat().st_blocks * 512 for found in (view.store / "extents").iterdir())
+
+
+def attach(at: At) -> None:
+    """Attach a tree of many small files."""
+    with _node(at) as node:
+        with _view(at, node) as there:
+            for number in range(_FILES):
+                directory = there.path / "tree" / f"{number // 100:03}"
+                directory.mkdir(parents=True, exist_ok=True)
+                (directory / f"file{number}").write_bytes(b"%d" % number)
+            root = _publish(there, there.path / "tree")
+        with _view(at, node) as view:
+            began = time.perf_counter()
+            view.run("attach", root, view.path / "tree")
+            at.record("attach", (time.perf_counter() - began, _FILES))
+
+
+def placeholder_warm(at: At) -> None:
+    """Read all but the last leaf of a file, which a node has lost in one place: there it stays a placeholder."""
+    with _node(at) as node, _view(at, node) as view:
+        with _view(at, node) as there:
+            file = material.write(there.path / "model.safetensors", _MODEL)
+            root = _publish(there, file)
+        last = node.ask("refs", root).split()[-1]
+        if at.place.name == VIEW:
+            node.ask("pin", "rm", root)
+            node.ask("block", "rm", node.ask("refs", last).split()[-1] if node.ask("refs", last) else last)
+        path = view.path / "model.safetensors"
+        view.run("attach", root, path)
+        _read_part(path, _MODEL - _LEAF)
+        if at.place.name == PLAIN:
+            _read_part(path, _MODEL)
+            eventually_resident(view, path)
+        _read_part(path, _MODEL - _LEAF)
+        began = time.perf_counter()
+        done = sum(_read_part(path, _MODEL - _LEAF) for _ in range(at.scale.passes))
+        at.record("placeholder-warm", (time.perf_counter() - began, done))
+
+
+def _read_part(path: Path, size: int) -> int:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        for offset in range(0, size, _LEAF):
+            os.pread(fd, min(_LEAF, size - offset), offset)
+    finally:
+        os.close(fd)
+    return size
+
+
+def many(at: At) -> None:
+    """List and stat a million placeholders, as find does."""
+    text = "ipfs://bafkreieq5jui4j25lacwomsqgjeswwl3y5zcdrresptwgmfylxo2depppq?size={}"
+    with _node(at) as node, _view(at, node) as view:
+        view.umount()
+        for first in range(0, _MANY, _IN_EACH):
+            directory = view.path / f"{first:07}"
+            directory.mkdir()
+            for number in range(first, first + _IN_EACH):
+                os.symlink(text.format(number), directory / f"file-{number:07}.bin")
+        view.mount()
+        before = _memory(view)
+        for found in os.scandir(view.path):
+            for entry in os.scandir(found):
+                assert entry.stat(follow_symlinks=False).st_mode & 0o170000 == 0o100000, entry.path
+        after = _memory(view)
+        at.record("placeholders-start", (1.0, before / 2**20))
+        at.record("placeholders-each", (1.0, (after - before) / _MANY))
+
+
+def stream(at: At) -> None:
+    """Read a file that is larger than memory, of which nothing is here."""
+    with _node(at) as node, _view(at, node) as view:
+        with _view(at, node) as there:
+            sparse = there.path / "model.safetensors"
+            sparse.touch()
+            os.truncate(sparse, _SPARSE)
+            root = _publish(there, sparse)
+        file = view.path / "model.safetensors"
+        view.run("attach", root, file)
+        most = 0
+        with subprocess.Popen(["cat", file], stdout=subprocess.DEVNULL) as reading:
+            while reading.poll() is None:
+                most = max(most, _memory(view))
+                time.sleep(_SAMPLED_S)
+        assert reading.returncode == 0
+        at.record("stream-memory", (1.0, most / 2**20))
+
+
+def _memory(view: Mounted) -> int:
+    """The memory of the daemon and of the processes beside it."""
+    return sum(processes.resident_bytes(pid) for pid in (view.pid, *processes.children(view.pid)))
+
+
+LARGE: Final = (
+    Row(
+        publish,
+        (Line("publish", "publish 2 GB that is sealed (plain: `ipfs add`)", Unit.MB_PER_S, Aim(PLAIN, at_least=1.5)),),
+        places=_AGAINST,
+    ),
+    Row(
+        cold_load,
+        (
+            Line(
+                "cold-load",
+                "cold read of 500 MB by CID over one node (plain: `ipfs get`)",
+                Unit.MB_PER_S,
+                Aim(PLAIN, at_least=4),
+            ),
+        ),
+        places=_AGAINST,
+    ),
+    Row(
+        first_tensor,
+        (
+            Line("first-byte", "part that is here once its first byte was read", Unit.TIMES, Aim(at_most=0.1)),
+            Line("first-tensor", "the same, once a tensor of 8 MiB was read", Unit.TIMES, Aim(at_most=0.1)),
+        ),
+        places=(VIEW,),
+    ),
+    Row(
+        attach,
+        (Line("attach", "attach of a tree of 10,000 files", Unit.SECONDS, Aim(at_most=5)),),
+        places=(VIEW,),
+    ),
+    Row(
+        placeholder_warm,
+        (
+            Line(
+                "placeholder-warm",
+                "warm read of a placeholder whose leaves are here (plain: of a resident file)",
+                Unit.GB_PER_S,
+                Aim(PLAIN, at_least=0.95),
+            ),
+        ),
+        places=_AGAINST,
+    ),
+    Row(
+        many,
+        (
+            Line("placeholders-start", "memory of all processes, to begin with", Unit.MIB, Aim(at_most=120)),
+            Line("placeholders-each", "memory for each of 1,000,000 placeholders", Unit.BYTES, Aim(at_most=600)),
+        ),
+        places=(VIEW,),
+        rounds_most=1,
+    ),
+    Row(
+        stream,
+        (Line("stream-memory", "memory of all processes while 20 GB stream", Unit.MIB, Aim(at_most=400)),),
+        places=(VIEW,),
+        rounds_most=1,
+    ),
+)
