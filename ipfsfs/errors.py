@@ -98,6 +98,10 @@ class NotHeld(OriginError):
     """An origin answered that it does not have the content."""
 
 
+class OtherContent(NotHeld):
+    """An origin gave all of a file, under the name that was asked for, and it is another content."""
+
+
 class Unreachable(OriginError):
     """An origin does not answer, or not within its time."""
 
@@ -135,6 +139,7 @@ BY_NAME: Final[dict[str, type[IpfsfsError]]] = {
         SealerLost,
         OriginError,
         NotHeld,
+        OtherContent,
         Unreachable,
         NotHere,
         FetcherLost,

@@ -32,7 +32,7 @@ from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs import cid, reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Fetcher
-from ipfsfs.workers.fetcher.table import LeafTable, pack
+from ipfsfs.workers.fetcher.table import LeafTable, table_of
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Healing:
         on_hub = await self.on_hub.find(damaged.path, damaged.digest, Token.OWNER)
         if damaged.seal is not None:
             seal = damaged.seal
-            return await self._by_leaves(damaged, seal.root, _table(seal), on_hub[0], progress)
+            return await self._by_leaves(damaged, seal.root, table_of(seal.iter_leaves()), on_hub[0], progress)
         failure: IpfsfsError | None = None
         if damaged.was is not None:
             try:
@@ -318,12 +318,3 @@ class Healing:
             return identities.identity_of(fd)
         finally:
             os.close(fd)
-
-
-def _table(seal: Seal) -> LeafTable:
-    """The leaves of a sealed file, with where they lie in it."""
-    records, at = [], 0
-    for length, digest in seal.iter_leaves():
-        records.append(pack(at, length, cid.raw_cid(digest)))
-        at += length
-    return LeafTable(b"".join(records))

@@ -111,6 +111,7 @@ class Keeping:
         try:
             before = os.fstat(fd)
             self.kept.tables.discard(*file)
+            self.kept.tables.discard_table(*file)
             self._lost_name(before, fd)
         finally:
             await trio.to_thread.run_sync(os.close, fd, limiter=self._limiter)  # which frees its blocks

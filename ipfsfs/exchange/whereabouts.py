@@ -53,10 +53,12 @@ class Listing:
 
 @dataclass(slots=True)
 class Whereabouts:
-    """What is known of where the Hub has a file. `listings` have yet to be read, where files in them are looked for."""
+    """What is known of where the Hub has a file. `listings` have yet to be read: files are looked for in them that have
+    one of the `digests` by which this one is named in its repositories."""
 
     files: list[HubFile] = field(default_factory=list)
     listings: list[Listing] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,9 +89,11 @@ def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
     """Where the Hub has the blob at a path below the plain root. Waits for the disk; never raises."""
     found, room = Whereabouts(), _LISTING_MOST
     for blob in names_of(root_fd, path):
-        over = repository_over(blob)
-        if over is None or not _DIGEST.fullmatch(blob.rpartition(b"/")[2]):
+        over, name = repository_over(blob), blob.rpartition(b"/")[2]
+        if over is None or not _DIGEST.fullmatch(name):
             continue
+        if name.decode() not in found.digests:
+            found.digests.append(name.decode())
         directory, kind, repository = over
         for commit in _commits(root_fd, directory, b"snapshots", b""):
             prefix = _join(directory, b"snapshots", commit)

@@ -95,7 +95,7 @@ class Question(Asked[Answer, NoProgress]):
             hub=running.config.hub,
             patience_s=running.config.patience_s,
             cache_size=running.config.cache_size,
-            no_eviction=view.room.evicting.impossible,
+            no_eviction=await trio.to_thread.run_sync(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
             metrics=running.config.metrics,
             fetcher=view.fetcher.state or "ready",

@@ -32,10 +32,11 @@ from ipfsfs.store.seal import Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.store.tables.pins import FILES_MAX, Pin, PinnedFile
 from ipfsfs.unixfs import car, cid
+from ipfsfs.unixfs.file import build
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.placeholder.hydrating import Hydrating
 from ipfsfs.view.upkeep.sealing import Sealing
-from ipfsfs.workers.fetcher.table import pack
+from ipfsfs.workers.fetcher.table import table_of
 
 _AT_ONCE: Final = 4
 """Files that are taken into the store side by side."""
@@ -50,7 +51,8 @@ class _Tree:
 
     nodes: dict[bytes, bytes] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
-    placeholders: list[Reference] = field(default_factory=list)
+    placeholders: dict[PinnedFile, bytes] = field(default_factory=dict)
+    """Files that are not here, and where they are to be."""
 
     def name(self, path: bytes) -> None:
         """As `Blocks`."""
@@ -66,7 +68,7 @@ class _Tree:
 
     def placeholder(self, path: bytes, stands_for: Reference) -> None:
         """As `Blocks`."""
-        self.placeholders.append(stands_for)
+        self.placeholders[PinnedFile(stands_for.root, stands_for.size)] = path
 
 
 @dataclass(slots=True)
@@ -100,8 +102,8 @@ class Pinning:
         for one in tree.files:
             paths[self._sealed(one)[0]] = one
             await trio.lowlevel.checkpoint()
-        fetched = {PinnedFile(one.root, one.size): one for one in tree.placeholders}
-        files = [*paths, *(file for file in fetched if file not in paths)]
+        elsewhere = tree.placeholders
+        files = [*paths, *(file for file in elsewhere if file not in paths)]
         if len(files) > FILES_MAX:
             raise IpfsfsError(f"that is more than {FILES_MAX:,} files", hint="Pin parts of it.")
         async with self._turn:
@@ -109,10 +111,10 @@ class Pinning:
             if tree.nodes:
                 pieces = [car.header([found.root]), *(car.frame(*node) for node in tree.nodes.items())]
                 await trio.to_thread.run_sync(self.keeping.kept.keep_nodes, found.root, pieces, limiter=self._limiter)
-            for file in fetched:
+            for file, at in elsewhere.items():
                 if not self.keeping.kept.has_nodes(file.root):
-                    await self.loads.fetcher.pinned(file.root, _not_told)
-            return found.root, await self._keep(found.root, files, paths, report)
+                    await self._have_nodes(file, at)
+            return found.root, await self._keep(found.root, files, paths, elsewhere, report)
 
     async def add_cid(self, root: bytes, report: Callable[[Progress], None]) -> Progress:
         """Pin what a CID names, wherever it is. Raises IpfsfsError where something of it cannot be had, with the CID of
@@ -126,7 +128,7 @@ class Pinning:
         async with self._turn:
             files = await self.loads.fetcher.pinned(root, known)
             await self._record(Pin(root, b"", "pinning", time.time_ns()), files)
-            return await self._keep(root, files, {}, report)
+            return await self._keep(root, files, {}, {}, report)
 
     async def remove(self, root: bytes) -> int | None:
         """Remove a pin. Returns how many bytes the disk gets back at once; None where there was no such pin."""
@@ -157,9 +159,31 @@ class Pinning:
             self.keeping.pins.add, pin, [file for file in files if file.size], limiter=self._limiter
         )
 
+    async def _have_nodes(self, file: PinnedFile, path: bytes) -> None:
+        """Keep the nodes of a file that is not here: made again from its leaves, where that gives its root, for the Hub
+        has no nodes; else from the origins."""
+        load = await self.loads.open(Reference(*file), path)
+        try:
+            leaves = [(leaf.cid, leaf.length) for leaf in load.table]
+            dag = await trio.to_thread.run_sync(build, leaves, limiter=self._limiter)
+            if dag.cid != file.root:
+                await self.loads.fetcher.pinned(file.root, _not_told)
+            elif dag.nodes:
+                pieces = [car.header([file.root]), *(car.frame(*node) for node in dag.nodes)]
+                await trio.to_thread.run_sync(self.keeping.kept.keep_nodes, file.root, pieces, limiter=self._limiter)
+        finally:
+            self.loads.close(load)
+
     async def _keep(
-        self, root: bytes, files: list[PinnedFile], paths: dict[PinnedFile, bytes], report: Callable[[Progress], None]
+        self,
+        root: bytes,
+        files: list[PinnedFile],
+        paths: dict[PinnedFile, bytes],
+        elsewhere: dict[PinnedFile, bytes],
+        report: Callable[[Progress], None],
     ) -> Progress:
+        """Keep files: those of `paths` from there; those that are at a path of `elsewhere`, and all others, are not
+        here."""
         progress = Progress(len(files), 0, sum(file.size for file in files))
         waiting = deque(files)
 
@@ -168,7 +192,7 @@ class Pinning:
                 file = waiting.popleft()
                 if not self._is_kept(file):
                     path = paths.get(file)
-                    copied = await (self._fetch(file) if path is None else self._take(file, path))
+                    copied = await (self._fetch(file, elsewhere.get(file)) if path is None else self._take(file, path))
                     progress.bytes_copied += file.size if copied else 0
                 progress.files_done += 1
                 progress.bytes_done += file.size
@@ -201,18 +225,18 @@ class Pinning:
             if seal is None or seal.root != file.root:
                 self.keeping.drop_new(file)
                 raise _changed(path)
-            self.keeping.commit(file, _table(seal))
+            self.keeping.commit(file, table_of(seal.iter_leaves()).records)
         except OSError as error:
             raise StoreError(f"{os.fsdecode(path)} cannot be kept: {error.strerror}") from error
         finally:
             os.close(fd)
         return how == "copied"
 
-    async def _fetch(self, file: PinnedFile) -> bool:
-        """Keep what is not (wholly) here; returns whether that took a copy."""
+    async def _fetch(self, file: PinnedFile, path: bytes | None) -> bool:
+        """Keep what is not (wholly) here, and is at a path if at any; returns whether that took a copy."""
         loads = self.loads
         for _ in range(_TRIES):
-            load = await loads.open(Reference(*file))
+            load = await loads.open(Reference(*file), path)
             try:
                 await loads.have_all(load)
                 if load.missing(0, len(load.table) - 1):
@@ -232,15 +256,6 @@ class Pinning:
                     load.is_unwanted = True
                 loads.close(load)
         raise StoreError(f"{cid.to_text(file.root)} rots in the store as soon as it is here", hint="Look at its disk.")
-
-
-def _table(seal: Seal) -> bytes:
-    """The table of a sealed file's leaves."""
-    records, offset = [], 0
-    for length, digest in seal.iter_leaves():
-        records.append(pack(offset, length, cid.raw_cid(digest)))
-        offset += length
-    return b"".join(records)
 
 
 def _changed(path: bytes) -> IpfsfsError:

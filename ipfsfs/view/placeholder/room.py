@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +25,8 @@ from ipfsfs.store.seals import Seals
 from ipfsfs.store.uses import Uses
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.outcomes import File, Given
-from ipfsfs.view.placeholder.evicting import Candidate, Evicting, Stays
+from ipfsfs.view.placeholder.evicting import Candidate, Evicting
+from ipfsfs.view.placeholder.ways_back import Stays, WayBack
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,12 @@ class Room:
                 report(given)
             given.size = kept
         return given
+
+    @asynccontextmanager
+    async def nothing_goes(self) -> AsyncIterator[None]:
+        """While the block runs no file gives its place to a link, which might need what nobody needed before."""
+        async with self._one:
+            yield
 
     async def run(self) -> None:
         """Keep within the limit, until cancelled."""
@@ -212,11 +220,11 @@ class Room:
             ]
             return
         given.stays += refused
-        for one, wanted in asked.may_go:
+        for one, back in asked.may_go:
             item = one.item
             try:
                 if not is_trial:
-                    await self.evicting.evict(one, wanted)
+                    await self.evicting.evict(one, back)
                 given.went.append(File(item.path, item.size))
             except Stays as error:
                 given.stays.append(File(item.path, item.size, str(error)))
@@ -249,7 +257,7 @@ class _Asked:
 
     evicting: Evicting
     refused: list[File] = field(default_factory=list)
-    may_go: list[tuple[Candidate, Reference]] = field(default_factory=list)
+    may_go: list[tuple[Candidate, WayBack]] = field(default_factory=list)
     _at_once: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
 
     async def ask(self, item: Item) -> None:
@@ -257,7 +265,7 @@ class _Asked:
         async with self._at_once:
             try:
                 one = await self.evicting.candidate(item)
-                self.may_go.append((one, await self.evicting.reference_elsewhere(one)))
+                self.may_go.append((one, await self.evicting.way_back(one)))
             except (Stays, StoreError) as error:
                 self.refused.append(File(item.path, item.size, str(error)))
 

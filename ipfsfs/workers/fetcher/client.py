@@ -107,6 +107,11 @@ class _Parts:
     waiting: Waiting
 
     @property
+    def header(self) -> Header:
+        """Of the answer, once all parts have come."""
+        return {} if self.waiting.answer is None else self.waiting.answer[0]
+
+    @property
     def blob(self) -> bytes:
         """The bytes of the answer, once all parts have come."""
         return b"" if self.waiting.answer is None else self.waiting.answer[1]
@@ -195,23 +200,28 @@ class Fetcher:
         a plain sha1) and perhaps its size (else -1); what the extent holds is its beginning, or all of it. It is on
         disk then. `progress` is told how many bytes are there."""
         header = {"do": "whole", "extent": extent, "name": name, "size": size, "hub": [asdict(file) for file in on_hub]}
-        waiting = self._talk.awaited.begin(header)
-        try:
-            async for told in _Parts(self._talk, waiting):
+        async with self._parts(header, b"") as parts:
+            async for told in parts:
                 with _sensible():
                     progress(_number(told[0]))
-            assert waiting.answer is not None
-            said = waiting.answer[0]
             with _sensible():
-                return WholeFile(bytes.fromhex(said["sha256"]), str(said["served_by"]))
-        finally:
-            self._talk.awaited.forget(waiting)
+                return WholeFile(bytes.fromhex(parts.header["sha256"]), str(parts.header["served_by"]))
 
-    async def given(self, leaf: bytes, on_hub: Sequence[HubFile]) -> str:
-        """The name of the Hub, if it gives a leaf (a record) of one of these files at this moment; else empty. Only
-        then does it count as an origin of the file. Raises OriginError with why it does not."""
-        header = {"do": "given", "hub": [asdict(file) for file in on_hub]}
-        answer, _ = await self._answer(header, leaf)
+    async def cut(self, extent: str, root: bytes, size: int, on_hub: Sequence[HubFile]) -> LeafTable:
+        """Have a file in an extent of which the root and the size are known, and no leaves; returns those. It is on
+        disk then, and each leaf what the root says. What the extent holds is its beginning, or all of it. Raises
+        OtherContent where none of the files on the Hub is the one."""
+        header = {"do": "cut", "extent": extent, "root": root.hex(), "size": size}
+        async with self._parts({**header, "hub": [asdict(file) for file in on_hub]}, b"") as parts:
+            async for _ in parts:
+                pass
+            return LeafTable(parts.blob)
+
+    async def given(self, table: LeafTable, sha256: bytes, on_hub: Sequence[HubFile]) -> str:
+        """The name of the Hub, if it has all of a file at this moment as one of these, by its own word, and gives some
+        leaves of it. Only then does it count as an origin of the file. Raises OriginError with why it does not."""
+        header = {"do": "given", "sha256": sha256.hex(), "hub": [asdict(file) for file in on_hub]}
+        answer, _ = await self._answer(header, table.records)
         with _sensible():
             return str(answer["given_by"])
 

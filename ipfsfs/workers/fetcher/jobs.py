@@ -17,18 +17,19 @@ from typing import Final
 import trio
 import xxhash
 
-from ipfsfs.errors import FormatError, OriginError
+from ipfsfs.errors import FormatError, NotHeld, OriginError
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
 from ipfsfs.origins.ordered import Given, Ordered
 from ipfsfs.plain import moving, quiet
 from ipfsfs.plain.holes import Holes
-from ipfsfs.unixfs import cid, reading
+from ipfsfs.unixfs import cid, reading, recut
 from ipfsfs.workers import wire
 from ipfsfs.workers.fetcher import holding, pinned, table
 from ipfsfs.workers.fetcher.hub_jobs import Listed, Whole, hub_files
 from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
+from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
 from ipfsfs.workers.wire import Header
@@ -62,10 +63,14 @@ class Jobs:
             case "held":
                 return _Held(self, bytes.fromhex(header["root"]), header["size"])
             case "given":
-                return _GivenByHub(self, hub_files(header), table.unpack(blob)[:1])
+                sha256 = bytes.fromhex(header["sha256"])
+                return _GivenByHub(self, hub_files(header), table.unpack(blob), sha256)
             case "whole":
-                name, size = header["name"], header["size"]
-                return Whole(self.extents, header["extent"], self.hub, hub_files(header), name, size)
+                sought = ByDigest(header["name"])
+                return Whole(self.extents, header["extent"], self.hub, hub_files(header), sought, header["size"])
+            case "cut":
+                root = ByRoot(bytes.fromhex(header["root"]), header["size"])
+                return Whole(self.extents, header["extent"], self.hub, hub_files(header), root, root.size)
             case "listed":
                 return Listed(header["name"], blob)
             case "pinned":
@@ -74,17 +79,13 @@ class Jobs:
 
     def _with_hub(self, files: list[HubFile], leaves: list[Leaf]) -> StoredFirst:
         """All origins, and behind them what the Hub is known to have these leaves in."""
-        origins = [*self.origin.origin.origins, *self.only_hub(files, leaves).origins]
-        return StoredFirst(self.origin.blocks, Ordered(origins))
-
-    def only_hub(self, files: list[HubFile], leaves: list[Leaf]) -> Ordered:
-        """The files on the Hub that have these leaves."""
-        if self.hub is None:
-            return Ordered([])
+        if self.hub is None or not files:
+            return self.origin
         where = {leaf.cid: (leaf.offset, leaf.length) for leaf in leaves}
-        return Ordered([Checked(HubBlocks(self.hub, file, where)) for file in files])
+        on_hub = [Checked(HubBlocks(self.hub, file, where)) for file in files]
+        return StoredFirst(self.origin.blocks, Ordered([*self.origin.origin.origins, *on_hub]))
 
-    async def block(self, origin: StoredFirst | Ordered, block_cid: bytes) -> Given:
+    async def block(self, origin: StoredFirst, block_cid: bytes) -> Given:
         """A block, compared with its CID, and the origin that gave it. Raises OriginError."""
         async with self._asking:
             return await origin.given(block_cid)
@@ -206,21 +207,29 @@ class _Leaves:
 
 @dataclass(slots=True)
 class _GivenByHub:
-    """Whether the Hub gives a leaf of a file at this moment: until then it does not count as an origin of the file."""
+    """Whether the Hub has all of a file at this moment, and gives some of it; fails where it does not. Until then it
+    does not count as an origin of the file."""
 
     jobs: Jobs
     files: list[HubFile]
     leaves: list[Leaf]
+    sha256: bytes
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
-        origin = self.jobs.only_hub(self.files, self.leaves)
-        if self.jobs.hub is not None:
-            for file in self.files:
-                self.jobs.hub.ask_anew(file)
-        for leaf in self.leaves if origin.origins else ():
-            given = await self.jobs.block(origin, leaf.cid)
-            return Answer({"given_by": given.by})
-        return Answer({"given_by": ""})
+        hub = self.jobs.hub
+        if hub is None:
+            raise NotHeld("no Hub is to be asked (mount --hub)")
+        failures: list[OriginError] = []
+        for file in self.files:
+            try:
+                await holding.must_be_on_hub(hub, file, self.leaves, self.sha256)
+                return Answer({"given_by": hub.name})
+            except OriginError as error:
+                failures.append(error)
+        if not failures:
+            raise NotHeld(f"no link or listing says where the Hub has {self.sha256.hex()}")
+        hint = next((error.hint for error in failures if error.hint), "")
+        raise OriginError("; ".join(dict.fromkeys(map(str, failures))), hint=hint)
 
 
 @dataclass(slots=True)
@@ -259,12 +268,12 @@ def _sources(header: Header) -> list[Source | None]:
 
 def _here(fd: int, holes: Holes, leaf: Leaf) -> bytes | None:
     """The content of a leaf where the extent has it. Most are not here yet: holes are neither read nor hashed."""
-    if cid.codec(leaf.cid) != cid.RAW:
-        return None
     if holes.end(leaf.offset) >= leaf.offset + leaf.length:
-        return bytes(leaf.length) if _zeros(leaf.length) == cid.digest(leaf.cid) else None
+        is_zeros = cid.codec(leaf.cid) == cid.RAW and _zeros(leaf.length) == cid.digest(leaf.cid)
+        return bytes(leaf.length) if is_zeros else None
     data = os.pread(fd, leaf.length, leaf.offset)
-    return data if hashlib.sha256(data).digest() == cid.digest(leaf.cid) else None
+    block = recut.leaf_block(leaf.cid, data)
+    return data if hashlib.sha256(block).digest() == cid.digest(leaf.cid) else None
 
 
 @lru_cache(maxsize=64)

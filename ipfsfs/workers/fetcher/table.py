@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -88,6 +88,15 @@ class LeafTable:
     def part(self, indexes: list[int]) -> bytes:
         """The records of some leaves."""
         return b"".join(self.records[i * RECORD_SIZE : (i + 1) * RECORD_SIZE] for i in indexes)
+
+
+def table_of(leaves: Iterable[tuple[int, bytes]]) -> LeafTable:
+    """The table of a file by the length and sha2-256 of each of its leaves, raw blocks in order: those of a seal."""
+    records, offset = [], 0
+    for length, digest in leaves:
+        records.append(pack(offset, length, cid.raw_cid(digest)))
+        offset += length
+    return LeafTable(b"".join(records))
 
 
 def pack_with(table: LeafTable, checksums: list[int]) -> bytes:
