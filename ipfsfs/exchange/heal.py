@@ -118,6 +118,8 @@ class Healing:
     async def look(self, path: bytes, damage: Damage) -> Damaged | None:
         """What is known of a file that is not as it should be; None where it is gone."""
         promise = locate(path, self.root_place)[1].promise
+        if promise is None:
+            promise = await trio.to_thread.run_sync(whereabouts.SharedPromises(self.plain.fd).of, path)
         identity = await trio.to_thread.run_sync(self._identity, path)
         if identity is None:
             return None

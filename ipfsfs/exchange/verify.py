@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from ipfsfs.caches.place import Place, locate
+from ipfsfs.exchange.whereabouts import SharedPromises
 from ipfsfs.plain import reaching
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.tree import Found
@@ -75,6 +76,7 @@ async def verify(
         for finding in await trio.to_thread.run_sync(ledger.findings.all)
         if finding.kind != "withdrawn" or reaching.reach(plain.fd, finding.path) is None
     }
+    shared = SharedPromises(plain.fd)
     for path in paths:
         async with sealer.walk(path) as batches:
             async for batch in batches:
@@ -82,7 +84,8 @@ async def verify(
                     name = locate(found.path, root_place)[1]
                     if not name.is_sealed:
                         continue
-                    wrong = await _verify_one(sealer, index, plain, name.promise, found, result, report)
+                    promised = name.promise or await trio.to_thread.run_sync(shared.of, found.path)
+                    wrong = await _verify_one(sealer, index, plain, promised, found, result, report)
                     await _enter(ledger, known, found, wrong, result)
                     known -= {(found.path, "rot"), (found.path, "broken_promise")}
         for gone, _ in [item for item in known if _is_below(item[0], path)]:

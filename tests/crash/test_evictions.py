@@ -16,15 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import evict, prefetch, seal
 from ipfsfs.exchange.eviction import put_right
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store import recovery
+from ipfsfs.store.extents import Extents
 from ipfsfs.store.layout import Store
 from ipfsfs.unixfs import reference
-from tests.crash.eviction_step import BLOB, CONTENT
+from ipfsfs.view.placeholder.ways_back import Stays
+from ipfsfs.workers.fetcher.table import LeafTable
+from tests.crash.eviction_step import BLOB, CONTENT, evicting
 from tests.support.elsewhere import Content, Elsewhere
 from tests.support.filesystems import new_ext4_image
 from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
@@ -53,6 +57,7 @@ def _must_be_right(directory: Path) -> bool:
     store, plain = Store.open(directory / "store"), PlainDirectory.open(directory / "cache")
     ledger = recovery.open_ledger(store)
     try:
+        assert _is_known(path, Extents(store.extents_fd)), "what the link needs was there before it"
         put_right(plain.fd, ledger)
         assert ledger.leaving.all() == []
     finally:
@@ -71,6 +76,16 @@ def _file_or_link(path: Path) -> bool:
     assert found is not None
     assert found.size == len(CONTENT)
     return False
+
+
+def _is_known(path: Path, extents: Extents) -> bool:
+    """Whether a file is there, or its leaves are known: from the Hub alone they cannot be had."""
+    if not path.is_symlink():
+        return True
+    found = reference.parse(os.fsencode(os.readlink(path)))
+    assert found is not None
+    table = LeafTable(extents.read_table(found.root, found.size) or b"")
+    return table.size == len(CONTENT)
 
 
 def _kill_at(directory: Path, lines: list[int]) -> None:
@@ -108,6 +123,23 @@ def test_the_next_mount_has_the_file_that_a_killed_eviction_left_beside_its_link
     mounted(tmp_path / "cache", "--store", str(tmp_path / "store"))
     assert os.listdir(path.parent) == [path.name]
     assert path.read_bytes() == CONTENT
+
+
+def test_a_store_that_cannot_note_it_costs_that_file_alone(tmp_path: Path) -> None:
+    """The ledger fails between the question and the eviction: that is said of the file, and ends nothing."""
+    path = tmp_path / "cache" / BLOB
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+
+    async def main() -> None:
+        async with evicting(tmp_path) as (view, one, back):
+            view.seals.ledger.close()
+            with pytest.raises(Stays, match="the store cannot note that it goes"):
+                await view.room.evicting.evict(one, back)
+
+    trio.run(main)
+    assert path.read_bytes() == CONTENT
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.campaign

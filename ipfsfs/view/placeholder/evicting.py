@@ -102,6 +102,13 @@ class Evicting:
             return "it belongs to a dataset that load_dataset made, which takes its files for granted"
         return ""
 
+    def is_named_by_git(self, item: Item) -> bool:
+        """Whether a file is one of those of a repository whose names promise nothing: the Hub keeps them in git, since
+        they are small, and its client names them as git does."""
+        directory, _, name = item.path.rpartition(b"/")
+        place = locate(directory + b"/" if directory else b"", self.nodes.root_place)[0]
+        return item.promise is None and place.receives_downloads and place.is_immutable(name, is_link=False)
+
     def _is_with_dataset(self, directory: bytes) -> bool:
         while True:
             mark = directory + b"/" + _DATASET_MARK if directory else _DATASET_MARK

@@ -202,8 +202,11 @@ class Room:
         return _merged(item for path in paths for item in self.below.items(path))
 
     def _is_meant(self, item: Item, paths: Sequence[bytes]) -> bool:
-        """Whether a file is asked for: what clients must find, and what has no bytes, only by its own name."""
-        return item.named in paths or (item.size > 0 and not self.evicting.by_its_place(item))
+        """Whether a file is asked for: what clients must find, what has no bytes, and the small files of a repository
+        that git names, only by their own names."""
+        return item.named in paths or (
+            item.size > 0 and not self.evicting.by_its_place(item) and not self.evicting.is_named_by_git(item)
+        )
 
     async def _evict(self, files: list[Item], given: Given, *, is_trial: bool, together: bool = False) -> None:
         """Evict what may go of some files; all or none of them where they go `together`."""
