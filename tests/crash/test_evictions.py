@@ -12,7 +12,8 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ from ipfsfs.workers.fetcher.table import LeafTable
 from tests.crash.eviction_step import BLOB, CONTENT, evicting
 from tests.support.elsewhere import Content, Elsewhere
 from tests.support.filesystems import new_ext4_image
+from tests.support.hub import LocalHub
 from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
 from tests.support.processes import wait_until_unused
-from tests.support.recording_disk import recording_disk
+from tests.support.recording_disk import RecordingDisk, recording_disk
+from tests.support.repositories import downloaded
 
 CUTS = int(os.environ.get("IPFSFS_EVICTION_CUTS", "1000"))
 
@@ -153,27 +156,53 @@ def test_a_kill_at_each_line_of_an_eviction(tmp_path: Path) -> None:
 TREE_CONTENT: Content = {f"file{number}": random.Random(number).randbytes(1_200_000) for number in range(4)}
 
 
-def _record(elsewhere: Elsewhere, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
-    """Evict and bring files over and over in a view on a disk that is recorded."""
-    root = elsewhere.publish(TREE_CONTENT)
+@contextmanager
+def _recorded(directory: Path) -> Iterator[RecordingDisk]:
+    """A small disk that is recorded, with a directory for a cache."""
     with recording_disk(new_ext4_image(directory / "disk.img", 48), directory) as disk:
         (disk.at / "cache").mkdir()
-        mount = mounted(disk.at / "cache", *elsewhere.options)
-        try:
-            ipfsfs("attach", root, mount.path / "tree")
-            ask(mount.store, prefetch.Question((b"tree",)))
-            os.sync()
-            (directory / "first").write_text(str(disk.position()))
-            for _ in range(rounds):
-                assert ask(mount.store, seal.Question()).failed == 0
-                assert ask(mount.store, evict.Question((b"tree",))).files == len(TREE_CONTENT)
-                assert ask(mount.store, prefetch.Question((b"tree",))).failed == 0
-        finally:
-            clear(mount.path)
-            wait_until_unused(disk.at)
-        mount.finish()
-    names = {name: hashlib.sha256(data).hexdigest() for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
-    (directory / "names").write_text(json.dumps(names))
+        yield disk
+
+
+def _evict_over_and_over(
+    mount: Mounted, disk: RecordingDisk, directory: Path, names: dict[str, bytes], rounds: int
+) -> None:
+    """Evict and bring files, by their paths, and unmount."""
+    try:
+        os.sync()
+        (directory / "first").write_text(str(disk.position()))
+        for _ in range(rounds):
+            assert ask(mount.store, seal.Question()).failed == 0
+            assert ask(mount.store, evict.Question((b"",))).files == len(names)
+            assert ask(mount.store, prefetch.Question((b"",))).failed == 0
+    finally:
+        clear(mount.path)
+        wait_until_unused(disk.at)
+    mount.finish()
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in names.items()}
+    (directory / "names").write_text(json.dumps(digests))
+
+
+def _record(elsewhere: Elsewhere, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
+    """Of files that a node has."""
+    root = elsewhere.publish(TREE_CONTENT)
+    with _recorded(directory) as disk:
+        mount = mounted(disk.at / "cache", *elsewhere.options, "--hub", "none")
+        ipfsfs("attach", root, mount.path / "tree")
+        ask(mount.store, prefetch.Question((b"tree",)))
+        names = {f"tree/{name}": data for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
+        _evict_over_and_over(mount, disk, directory, names, rounds)
+
+
+def _record_hub(hub: LocalHub, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
+    """Of files that only the Hub has."""
+    (directory / "needs-tables").touch()
+    with _recorded(directory) as disk:
+        mount = mounted(disk.at / "cache", "--hub", hub.url)
+        files = {f"{name}.bin": data for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
+        repository = downloaded(mount, hub, "org/name", files)
+        names = {str(repository.blob(name).relative_to(mount.path)): data for name, data in files.items()}
+        _evict_over_and_over(mount, disk, directory, names, rounds)
 
 
 def _cut(directory: Path, cuts: int, seed: int) -> None:
@@ -199,12 +228,26 @@ def test_a_power_cut_in_an_eviction_leaves_file_or_link(
 
 
 @pytest.mark.root
+def test_a_power_cut_in_an_eviction_leaves_what_a_link_to_the_hub_needs(
+    mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    with LocalHub(tmp_path / "the-hub") as hub:
+        _record_hub(hub, mounted, tmp_path, 1)
+    _cut(tmp_path, 8, seed=2)
+
+
+@pytest.mark.root
 @pytest.mark.kubo
 @pytest.mark.campaign
 @pytest.mark.timeout(36_000)
+@pytest.mark.parametrize("origin", ["a node", "the Hub"])
 def test_power_is_cut_many_times_in_evictions(
-    elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
+    origin: str, elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
     """IPFSFS_EVICTION_CUTS says how often."""
-    _record(elsewhere, mounted, tmp_path, 6)
+    if origin == "a node":
+        _record(elsewhere, mounted, tmp_path, 6)
+    else:
+        with LocalHub(tmp_path / "the-hub") as hub:
+            _record_hub(hub, mounted, tmp_path, 6)
     _cut(tmp_path, CUTS, seed=random.randrange(1 << 30))

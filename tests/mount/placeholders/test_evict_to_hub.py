@@ -12,6 +12,8 @@ import pytest
 
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.evict import Answer, Question
+from ipfsfs.unixfs import cid, reference
+from ipfsfs.unixfs.reference import Reference
 from tests.support.elsewhere import eventually_resident, plain_link
 from tests.support.hub import LocalHub, Request
 from tests.support.mounted import Mounted
@@ -311,3 +313,19 @@ def test_a_view_keeps_within_its_size_by_what_the_hub_has(cached: tuple[Mounted,
     assert plain_link(view, first.blob("model.bin")) is not None
     assert plain_link(view, second.blob("model.bin")) is None
     assert view.run("evict", "--view", view.path, first.at, check=False).returncode == 2
+
+
+def test_umount_names_what_is_not_here_whatever_the_view_was_mounted_with(
+    mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    plain = tmp_path / "view"
+    plain.mkdir()
+    link = reference.text(Reference(cid.dag_pb_cid(bytes(32)), 5_000_000))
+    os.symlink(link, plain / "file")
+    view = mounted(plain, "--hub", "none")
+    said = view.run("umount", plain).stdout
+    assert "5.0 MB of 5.0 MB missing" in said
+    assert f"after: ipfsfs mount {plain}" in said
+    assert "5.0 MB missing" in view.run("umount", plain).stdout, "mounted or not"
+    (plain / "file").unlink()
+    assert "missing" not in view.run("umount", plain).stdout
