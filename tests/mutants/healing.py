@@ -20,9 +20,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S42",
         "what the Hub gives is put in place as it is",
-        "ipfsfs/workers/fetcher/hub_jobs.py",
-        'return sha256.hexdigest() if self.name in found else ""',
-        'return sha256.hexdigest() if self.name or found else ""',
+        "ipfsfs/workers/fetcher/sought.py",
+        "if self.digest in found else None",
+        "if self.digest or found else None",
         (f"{HEALING}test_what_the_hub_gives_is_compared_before_it_is_put_in_place",),
     ),
     Mutant(

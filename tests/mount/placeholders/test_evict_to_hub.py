@@ -97,7 +97,7 @@ def tables(view: Mounted) -> list[Path]:
 
 
 @pytest.mark.parametrize("chunker", ["auto", "fixed"])
-def test_without_its_store_a_file_is_had_as_a_whole_and_compared_with_its_cid(
+def test_without_its_store_a_file_is_compared_with_its_cid(
     chunker: str, cached: tuple[Mounted, Repository], hub: LocalHub
 ) -> None:
     view, _ = cached
@@ -143,7 +143,7 @@ def test_what_the_cid_does_not_name_is_never_taken_for_the_file(
     assert path.read_bytes() == WEIGHTS
 
 
-def test_offline_what_only_the_hub_has_fails_fast_and_comes_when_it_is_back(
+def test_offline_it_fails_fast_and_comes_when_the_hub_is_back(
     cached: tuple[Mounted, Repository], hub: LocalHub, tmp_path: Path
 ) -> None:
     view, repository = cached
@@ -191,7 +191,7 @@ def test_what_the_hub_does_not_have_at_that_moment_stays(cached: tuple[Mounted, 
     assert blob.read_bytes() == WEIGHTS
 
 
-def test_h41_a_gated_file_goes_with_the_users_token_and_comes_back_with_it(
+def test_h41_a_gated_file_goes_and_comes_with_the_users_token(
     cached: tuple[Mounted, Repository], hub: LocalHub, tmp_path: Path
 ) -> None:
     view, repository = cached
