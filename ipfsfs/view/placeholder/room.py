@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from ipfsfs.caches.registry import repository_over
-from ipfsfs.errors import IpfsfsError, StoreError
+from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.below import Below, Item
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.store.extents import Kept
@@ -269,7 +269,7 @@ class _Asked:
             try:
                 one = await self.evicting.candidate(item)
                 self.may_go.append((one, await self.evicting.way_back(one)))
-            except (Stays, StoreError) as error:
+            except IpfsfsError as error:  # of this file, be it the store or a process that fails: others go on
                 self.refused.append(File(item.path, item.size, str(error)))
 
 

@@ -9,7 +9,7 @@ from typing import TypeVarTuple
 
 import trio
 
-from ipfsfs.errors import FetcherLost, IpfsfsError
+from ipfsfs.errors import FetcherLost, FormatError, IpfsfsError, OriginError
 from ipfsfs.exchange.below import Item
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.store.seal import Seal
@@ -54,14 +54,18 @@ class WaysBack:
         """How a sealed file can be had again by a link in its place, as those say who have it. `came`: how it came
         here. Raises Stays."""
         said: list[str] = []
-        for way in [self._by_origins] * self.has_origins + [self._by_hub] * self.has_hub:
+        if self.has_origins:
             try:
-                return await way(item, seal, came)
-            except Stays:
-                raise
-            except IpfsfsError as error:
+                return await self._by_origins(item, seal, came)
+            except OriginError as error:
                 said.append(str(error))
-        raise Stays(f"no origin has all of it now: {'; '.join(said) or 'none is set'}")
+        if self.has_hub and item.promise is not None:
+            try:
+                return await self._by_hub(item, seal, came, item.promise)
+            except OriginError as error:
+                said.append(str(error))
+        only_hub = "the Hub has nothing by CID, and no name promises the sha256 of this file"
+        raise Stays(f"no origin has all of it now: {'; '.join(said) or only_hub}")
 
     async def _by_origins(self, item: Item, seal: Seal, came: BroughtFile | None) -> WayBack:
         wanted = item.promise if came is None else came.sha256
@@ -72,29 +76,26 @@ class WaysBack:
         if came is not None and came.root != seal.root:
             named.append(Reference(came.root, seal.size, mode, came.tsize))
         named.append(await self._by_seal(item, seal))
-        failure: IpfsfsError | None = None
+        failures: list[OriginError] = []
         for one in named:
             try:
                 reference.text(one)
                 await _again(self.fetcher.held, one.root, one.size)
                 return WayBack(one)
-            except IpfsfsError as error:
-                failure = failure or error
-        assert failure is not None
-        raise failure
+            except OriginError as error:
+                failures.append(error)
+            except FormatError as error:
+                failures.append(OriginError(str(error)))
+        raise failures[0]
 
-    async def _by_hub(self, item: Item, seal: Seal, came: BroughtFile | None) -> WayBack:
-        """The Hub has files by name: the store keeps the leaves, and without its table the sha256 leads back."""
-        if item.promise is None:
-            raise IpfsfsError("the Hub is not asked, for its name does not say what its sha256 is")
-        known = seal.sha256 or (came.sha256 if came is not None and came.root == seal.root else b"")
-        await self._prove(item, seal, known, item.promise)
-        files, _ = await self.on_hub.find(item.path, item.promise.hex(), self.token)
+    async def _by_hub(self, item: Item, seal: Seal, came: BroughtFile | None, promise: bytes) -> WayBack:
+        """The Hub has files by name: the store keeps the leaves, and without its table the name leads back."""
+        files, _ = await self.on_hub.find(item.path, promise.hex(), self.token)
         table = await trio.to_thread.run_sync(table_of, seal.iter_leaves(), limiter=self._limiter)
-        await _again(self.fetcher.given, table, item.promise, files)
-        named = await self._by_seal(item, seal)
-        reference.text(named)
-        return WayBack(named, table.records if cid.codec(seal.root) != cid.RAW else b"")
+        await _again(self.fetcher.given, table, promise, files)
+        known = seal.sha256 or (came.sha256 if came is not None and came.root == seal.root else b"")
+        await self._prove(item, seal, known, promise)  # last, for all of it may have to be read
+        return WayBack(await self._by_seal(item, seal), table.records if cid.codec(seal.root) != cid.RAW else b"")
 
     async def _by_seal(self, item: Item, seal: Seal) -> Reference:
         tsize = await trio.to_thread.run_sync(_tsize, seal, limiter=self._limiter)

@@ -221,6 +221,7 @@ def test_a_history_that_was_rewritten_is_not_the_end_of_what_was_evicted(
     hub.forget("org/name", repository.commit)
     assert repository.file("model.bin").read_bytes() == WEIGHTS
     eventually_resident(view, repository.blob("model.bin"))
+    view.seal()
     assert "does not give org/name/model.bin" in why_it_stays(view, repository.at), "but a branch is no promise"
 
 
