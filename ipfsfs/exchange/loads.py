@@ -40,6 +40,9 @@ _AGAIN_S: Final = 0.5
 """How long to wait after a batch that failed: those who have the content may come back."""
 
 
+_BACK_S: Final = 5.0
+"""How long an origin that does not answer is waited for, before all of a file is fetched from the Hub instead."""
+
 _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
 
@@ -235,10 +238,11 @@ class Loads:
         return table
 
     async def _fetched_table(self, reference: Reference, path: bytes | None) -> LeafTable:
-        deadline = trio.current_time() + self.patience_s
+        began = trio.current_time()
+        deadline = began + self.patience_s
         while True:
             try:
-                table = await self._asked_table(reference, path)
+                table = await self._asked_table(reference, path, began)
             except FormatError as error:
                 self._failed(reference, error)
                 raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
@@ -253,12 +257,13 @@ class Loads:
                 self._is_offline = False
                 return table
 
-    async def _asked_table(self, reference: Reference, path: bytes | None) -> LeafTable:
+    async def _asked_table(self, reference: Reference, path: bytes | None, asked_since: float) -> LeafTable:
         """From an origin, else from the Hub with all of the file. Raises FormatError, OriginError, OSError."""
         try:
             return await self.fetcher.table(reference.root, reference.size)
         except OriginError as error:
-            if path is None:
+            waits_s = 0.0 if self._is_offline or not error.retry else min(_BACK_S, self.patience_s / 2)
+            if path is None or trio.current_time() < asked_since + waits_s:
                 raise
             try:
                 return await self.recutting.table(reference, path)
