@@ -47,7 +47,7 @@ def test_what_no_node_has_any_more_comes_from_the_hub(elsewhere: Elsewhere, tmp_
             elsewhere.node.start()
 
 
-def test_while_no_node_answers_all_of_a_file_comes_from_the_hub(elsewhere: Elsewhere, tmp_path: Path) -> None:
+def test_while_no_node_answers_the_hub_gives_the_whole(elsewhere: Elsewhere, tmp_path: Path) -> None:
     """Nothing of the tree was read yet, so that no leaves are known: the CID has to come out of the whole."""
     with LocalHub(tmp_path / "the-hub") as hub:
         first = elsewhere.view("--hub", "none")
