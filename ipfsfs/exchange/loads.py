@@ -25,6 +25,7 @@ from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.provenance import Provenances
+from ipfsfs.exchange.stored_leaves import StoredLeaves
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
@@ -211,6 +212,8 @@ class Loads:
             try:
                 table = await self._table(reference)
                 sources = await self.local.sources(reference.root, table)
+                stored = StoredLeaves(self.extents, self.keeping.kept)
+                sources |= await trio.to_thread.run_sync(stored.sources, reference.root, table, list(sources))
                 await self.keeping.give(self.extents, PinnedFile(*key))
                 self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
             finally:
