@@ -103,6 +103,8 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
         click.echo("Nothing is pinned. To pin something: ipfsfs pin add PATH")
     for one in pins:
         state = "" if one.complete else f", incomplete: {render.size(one.bytes_here)} of that are here"
+        if one.damaged:
+            state = f", part of it is damaged; to mend it: ipfsfs pin add {one.cid}"
         when = datetime.fromtimestamp(one.when_ns / 1e9, UTC).strftime("%Y-%m-%d")
         click.echo(f"{one.cid}  {render.files(one.files)}, {render.size(one.bytes)}{state}, since {when}")
         if one.path is not None:

@@ -25,6 +25,7 @@ from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.provenance import Provenances
 from ipfsfs.exchange.recutting import Recutting
+from ipfsfs.exchange.stored_leaves import StoredLeaves
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
@@ -215,6 +216,8 @@ class Loads:
             try:
                 table = await self._table(reference, path)
                 sources = await self.local.sources(reference.root, table)
+                stored = StoredLeaves(self.extents, self.keeping.kept)
+                sources |= await trio.to_thread.run_sync(stored.sources, reference.root, table, list(sources))
                 await self.keeping.give(self.extents, PinnedFile(*key))
                 load = self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
                 if self.extents.bytes_here(*key) >= reference.size:

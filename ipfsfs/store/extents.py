@@ -188,12 +188,16 @@ class Extents:
             found.setdefault(kept.root, set()).add(kept.size)
         return found
 
+    def aside_name(self) -> str:
+        """A new name for what nobody needs from now on, or in a moment; what stays there goes with the next mount."""
+        return f"{secrets.token_hex(8)}{_REMOVED}"
+
     def set_aside(self, kept: Kept) -> str:
         """Rename a file that nobody needs, so that nothing opens it any more; returns the name, for `remove`.
 
         Raises OSError.
         """
-        aside = f"{secrets.token_hex(8)}{_REMOVED}"
+        aside = self.aside_name()
         os.rename(kept.name, aside, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return aside
 

@@ -11,8 +11,10 @@ import trio
 
 from ipfsfs.caches.place import Place
 from ipfsfs.exchange.below import Below
+from ipfsfs.exchange.by_leaves import ByLeaves
 from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.heal import Healing
+from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
@@ -116,6 +118,7 @@ class View:
     bringing: Bringing
     fetcher: Fetcher
     healing: Healing
+    healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
     counts: Counts = field(default_factory=Counts)
@@ -178,8 +181,9 @@ class View:
                 on.place,
                 on.quarantine.fd,
                 seals,
-                PlacingInView(promises.quarantining, upkeep, keeping, on.extents.fd),
+                PlacingInView(promises.quarantining, upkeep, keeping, on.extents),
             ),
+            healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
         )

@@ -34,6 +34,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (f"{HEALING}test_h18_what_a_program_writes_is_not_replaced",),
     ),
     Mutant(
+        "S43",
+        "other names of a file that rotted keep it",
+        "ipfsfs/view/upkeep/healing.py",
+        "if others > 0 else []",
+        "if others > 99 else []",
+        ("tests/faults/test_rot_healed.py::test_all_names_of_a_file_that_rotted_have_the_healed_one",),
+    ),
+    Mutant(
+        "S61",
+        "what the disk cannot read is passed over",
+        "ipfsfs/exchange/verify.py",
+        "    return isinstance(outcome, Verified) and outcome.unreadable\n",
+        "    return isinstance(outcome, Failed)\n",
+        ("tests/faults/test_unreadable.py",),
+    ),
+    Mutant(
         "S44",
         "the token goes wherever the Hub sends to",
         "ipfsfs/origins/hub_files.py",

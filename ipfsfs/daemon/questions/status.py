@@ -103,7 +103,7 @@ class Question(Asked[Answer, NoProgress]):
             sealed_bytes=size,
             unsealed=view.upkeep.sealing.unsealed,
             looked_at_everything=view.upkeep.sealing.walked,
-            rot=tuple(finding for finding in recorded.findings if finding.kind == "rot"),
+            rot=tuple(finding for finding in recorded.findings if finding.kind in ("rot", "unreadable")),
             broken_promises=tuple(finding for finding in recorded.findings if finding.kind == "broken_promise"),
             withdrawn=tuple(finding for finding in recorded.findings if finding.kind == "withdrawn"),
             quarantine=tuple(recorded.kept),

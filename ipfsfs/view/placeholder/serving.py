@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -53,7 +54,7 @@ class RecentLeaves:
             leaf = load.table[index]
             data = _read_nowait(load.fd, leaf.offset, leaf.length)
             if data is None:
-                data = await trio.to_thread.run_sync(os.pread, load.fd, leaf.length, leaf.offset, limiter=self._limiter)
+                data = await trio.to_thread.run_sync(_read, load.fd, leaf.offset, leaf.length, limiter=self._limiter)
             load.check(index, data)
             found = self._leaves[load, index] = memoryview(data)
             if len(self._leaves) > _LEAVES:
@@ -69,6 +70,16 @@ def _read_nowait(fd: int, offset: int, length: int) -> bytes | None:
     except OSError:
         return None
     return bytes(data) if count == length else None
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    """Bytes of an extent; none where the disk refuses to read them, so that the leaf counts as one that is not here."""
+    try:
+        return os.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 @dataclass(slots=True)

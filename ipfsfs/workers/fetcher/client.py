@@ -188,7 +188,7 @@ class Fetcher:
         """Have leaves written into an extent: `async with ... as arriving: async for arrived in arriving`. `sources`:
         for each of them, where it may be had on this machine. `on_hub`: files on the Hub that have them at these
         offsets, asked where no other origin has a leaf."""
-        told = [None if source is None else [wire.text(source.path), source.ino, source.offset] for source in sources]
+        told = [None if source is None else [wire.text(source.path), *source[1:]] for source in sources]
         hub = [asdict(file) for file in on_hub]
         async with self._parts({"do": "leaves", "extent": extent, "sources": told, "hub": hub}, records) as parts:
             yield self._arrivals(parts, {leaf.offset: leaf.length for leaf in unpack(records)})

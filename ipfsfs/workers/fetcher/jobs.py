@@ -17,14 +17,14 @@ from typing import Final
 import trio
 import xxhash
 
-from ipfsfs.errors import FormatError, NotHeld, OriginError
+from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
 from ipfsfs.origins.ordered import Given, Ordered
 from ipfsfs.plain import moving, quiet
 from ipfsfs.plain.holes import Holes
-from ipfsfs.unixfs import cid, reading, recut
+from ipfsfs.unixfs import cid, file, reading
 from ipfsfs.workers import wire
 from ipfsfs.workers.fetcher import holding, pinned, table
 from ipfsfs.workers.fetcher.hub_jobs import Listed, Whole, hub_files
@@ -40,6 +40,15 @@ _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A block that is being asked for: what came of that once it is `done`; neither where the job was cancelled."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    given: Given | None = None
+    failure: IpfsfsError | None = None
+
+
 @dataclass(slots=True)
 class Jobs:
     """Makes jobs; all share the origins, and what is asked for at once. `hub`: None where no Hub is to be asked."""
@@ -48,6 +57,8 @@ class Jobs:
     plain: int
     origin: StoredFirst
     hub: HubFiles | None = None
+    _asked: dict[tuple[bytes, ...], _Asked] = field(default_factory=dict)
+    """By block and origins, what is being asked for: several files may have it in common."""
     _asking: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4 * _WIDTH))
 
     def job(self, what: str, header: Header, blob: bytes) -> Job:
@@ -85,10 +96,33 @@ class Jobs:
         on_hub = [Checked(HubBlocks(self.hub, file, where)) for file in files]
         return StoredFirst(self.origin.blocks, Ordered([*self.origin.origin.origins, *on_hub]))
 
+    def open_source(self, source: Source) -> int:
+        """A descriptor of the file that may hold a leaf. Raises OSError."""
+        if source.place == "store":
+            return os.open(source.path, _READ, dir_fd=self.extents)
+        return quiet.open_regular(self.plain, source.path)
+
     async def block(self, origin: StoredFirst, block_cid: bytes) -> Given:
-        """A block, compared with its CID, and the origin that gave it. Raises OriginError."""
-        async with self._asking:
-            return await origin.given(block_cid)
+        """A block, compared with its CID, and the origin that gave it; asked for once, however many jobs want it at the
+        same time. Raises OriginError."""
+        key = block_cid, *(id(one).to_bytes(8, "little") for one in origin.origin.origins)
+        while (other := self._asked.get(key)) is not None:
+            await other.done.wait()
+            if other.failure is not None:
+                raise other.failure
+            if other.given is not None:
+                return Given(other.given.block, COPIED)  # the origin gave it once
+        asked = self._asked[key] = _Asked()
+        try:
+            async with self._asking:
+                asked.given = await origin.given(block_cid)
+                return asked.given
+        except IpfsfsError as error:
+            asked.failure = error
+            raise
+        finally:
+            del self._asked[key]
+            asked.done.set()
 
 
 @dataclass(slots=True)
@@ -172,19 +206,19 @@ class _Leaves:
         """A leaf as it lies in the extent, copied from a file; None where that file is gone, or holds another content
         by now. Raises OSError where the extent cannot be written."""
         try:
-            file = quiet.open_regular(self.jobs.plain, source.path)
+            opened = self.jobs.open_source(source)
         except OSError:
             return None
         try:
-            if os.fstat(file).st_ino != source.ino:
+            if os.fstat(opened).st_ino != source.ino:
                 return None
-            moving.copy_part(file, source.offset, fd, leaf.offset, leaf.length)
+            moving.copy_part(opened, source.offset, fd, leaf.offset, leaf.length)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             return None
         finally:
-            os.close(file)
+            os.close(opened)
         here = os.pread(fd, leaf.length, leaf.offset)
         return here if hashlib.sha256(here).digest() == cid.digest(leaf.cid) else None
 
@@ -220,9 +254,9 @@ class _GivenByHub:
         if hub is None:
             raise NotHeld("no Hub is to be asked (mount --hub)")
         failures: list[OriginError] = []
-        for file in self.files:
+        for on_hub in self.files:
             try:
-                await holding.must_be_on_hub(hub, file, self.leaves, self.sha256)
+                await holding.must_be_on_hub(hub, on_hub, self.leaves, self.sha256)
                 return Answer({"given_by": hub.name})
             except OriginError as error:
                 failures.append(error)
@@ -251,7 +285,7 @@ class _Finish:
             whole = hashlib.sha256()
             lost: list[int] = []
             for leaf, checksum in zip(self.leaves, self.checksums, strict=True):
-                data = os.pread(fd, leaf.length, leaf.offset)
+                data = _read(fd, leaf)
                 whole.update(data)
                 # Of a leaf in a dag-pb block the content alone does not tell its CID: the checksum has to do.
                 is_right = cid.codec(leaf.cid) != cid.RAW or hashlib.sha256(data).digest() == cid.digest(leaf.cid)
@@ -263,17 +297,27 @@ class _Finish:
 
 
 def _sources(header: Header) -> list[Source | None]:
-    return [None if told is None else Source(wire.path(told[0]), told[1], told[2]) for told in header["sources"]]
+    return [None if told is None else Source(wire.path(told[0]), *told[1:4]) for told in header["sources"]]
 
 
 def _here(fd: int, holes: Holes, leaf: Leaf) -> bytes | None:
     """The content of a leaf where the extent has it. Most are not here yet: holes are neither read nor hashed."""
     if holes.end(leaf.offset) >= leaf.offset + leaf.length:
-        is_zeros = cid.codec(leaf.cid) == cid.RAW and _zeros(leaf.length) == cid.digest(leaf.cid)
-        return bytes(leaf.length) if is_zeros else None
-    data = os.pread(fd, leaf.length, leaf.offset)
-    block = recut.leaf_block(leaf.cid, data)
-    return data if hashlib.sha256(block).digest() == cid.digest(leaf.cid) else None
+        is_hole = cid.codec(leaf.cid) == cid.RAW and _zeros(leaf.length) == cid.digest(leaf.cid)
+        return bytes(leaf.length) if is_hole else None
+    data = _read(fd, leaf)
+    blocks = (data,) if cid.codec(leaf.cid) == cid.RAW else file.leaf_blocks(data)
+    return data if any(hashlib.sha256(block).digest() == cid.digest(leaf.cid) for block in blocks) else None
+
+
+def _read(fd: int, leaf: Leaf) -> bytes:
+    """The bytes of an extent where a leaf lies; none where the disk refuses to read them: the leaf is written anew."""
+    try:
+        return os.pread(fd, leaf.length, leaf.offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 @lru_cache(maxsize=64)

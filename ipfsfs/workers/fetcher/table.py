@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ipfsfs.errors import FormatError
 from ipfsfs.unixfs import cid
@@ -35,12 +35,14 @@ COPIED: Final = "files of this machine"
 
 
 class Source(NamedTuple):
-    """Where the bytes of a leaf may be had on this machine: a file, by its path from the plain root and its inode, and
-    where in it. Not more than a hint: the bytes have to be compared."""
+    """Where the bytes of a leaf may be had on this machine: a file, by its path and its inode, and where in it. The
+    path is from the plain root, or from the directory of extents (`place`). Not more than a hint: the bytes have to be
+    compared."""
 
     path: bytes
     ino: int
     offset: int
+    place: Literal["view", "store"] = "view"
 
 
 def pack(offset: int, length: int, leaf_cid: bytes) -> bytes:
