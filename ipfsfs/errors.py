@@ -98,6 +98,10 @@ class NotHeld(OriginError):
     """An origin answered that it does not have the content."""
 
 
+class NoOrigin(NotHeld):
+    """There is no origin to be asked."""
+
+
 class Unreachable(OriginError):
     """An origin does not answer, or not within its time."""
 
@@ -135,6 +139,7 @@ BY_NAME: Final[dict[str, type[IpfsfsError]]] = {
         SealerLost,
         OriginError,
         NotHeld,
+        NoOrigin,
         Unreachable,
         NotHere,
         FetcherLost,

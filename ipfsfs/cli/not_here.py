@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,19 +69,12 @@ class NotHere:
             yield f"  rm -rf {shell(self.at / os.fsdecode(repositories[0].path))}"
 
 
-def store_has_content(store: Path) -> bool:
-    """Whether a store has bytes that placeholders may stand for: there may be some where no origin is set."""
-    for name in ("blocks", "extents", "extents/pinned"):
-        with suppress(OSError):
-            if any(found.is_file() for found in os.scandir(store / name)):
-                return True
-    return False
-
-
 def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
     words = ["ipfsfs mount", *(_option(origin) for origin in origins)]
     files = {origin.authorization_file for origin in origins if origin.authorization_file is not None}
     words += [f"--kubo-authorization-file {shell(file)}" for file in sorted(files)]
+    if not origins:
+        words.append("--kubo URL")  # it was mounted without any: nobody but the user knows who has the content
     return " ".join([*words, shell(at)])
 
 

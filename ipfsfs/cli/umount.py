@@ -13,7 +13,7 @@ import click
 
 from ipfsfs.cli import aftermath, render
 from ipfsfs.cli.anothers import ask_another
-from ipfsfs.cli.not_here import NotHere, store_has_content
+from ipfsfs.cli.not_here import NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
 from ipfsfs.daemon import mounts, outsiders
 from ipfsfs.daemon.client import ask
@@ -114,8 +114,7 @@ def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
             _wait_for(said.pid)
         else:
             outcome.pid = said.pid
-        if said.origins or store_has_content(view.store):
-            outcome.left = NotHere.of(at, said.origins)
+        outcome.left = NotHere.of(at, said.origins)
     elif mounts.view_at(at) is not None:
         raise NoAnswer(
             f"the daemon of {view.owner_in_words} did not unmount {at}",

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import trio
@@ -31,6 +30,7 @@ from ipfsfs.workers.fetcher.hub_jobs import Listed, Whole, hub_files
 from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
+from ipfsfs.workers.fetcher.zeros import ZEROS, is_zeros
 from ipfsfs.workers.wire import Header
 
 _WIDTH: Final = 16
@@ -191,7 +191,7 @@ class _Leaves:
         """The leaf's content, and where it is from."""
         here = _here(fd, holes, leaf)
         if here is not None:
-            return Given(here, "")
+            return Given(here, ZEROS if is_zeros(leaf.cid, leaf.length) else "")
         if source is not None and (copied := await trio.to_thread.run_sync(self._copied, fd, leaf, source)) is not None:
             return Given(copied, COPIED)
         given = await self.jobs.block(self.origin, leaf.cid)
@@ -262,12 +262,6 @@ def _here(fd: int, holes: Holes, leaf: Leaf) -> bytes | None:
     if cid.codec(leaf.cid) != cid.RAW:
         return None
     if holes.end(leaf.offset) >= leaf.offset + leaf.length:
-        return bytes(leaf.length) if _zeros(leaf.length) == cid.digest(leaf.cid) else None
+        return bytes(leaf.length) if is_zeros(leaf.cid, leaf.length) else None
     data = os.pread(fd, leaf.length, leaf.offset)
     return data if hashlib.sha256(data).digest() == cid.digest(leaf.cid) else None
-
-
-@lru_cache(maxsize=64)
-def _zeros(length: int) -> bytes:
-    """The sha2-256 of so many zeros: most leaves of a file have one length."""
-    return hashlib.sha256(bytes(length)).digest()

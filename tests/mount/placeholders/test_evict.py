@@ -13,6 +13,7 @@ import pytest
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import prefetch
 from ipfsfs.daemon.questions.evict import Answer, Question
+from ipfsfs.unixfs import cid
 from tests.support.calls import cid_of
 from tests.support.elsewhere import Content, Elsewhere, eventually_resident, plain_link, plain_root
 from tests.support.mounted import Mounted, ipfsfs
@@ -75,6 +76,24 @@ def test_what_came_from_an_origin_goes_and_comes_back_as_the_same_file(elsewhere
     view.seal()
     assert evict(view, path).files == 1, "it came from an origin again"
     assert evict(view, path).not_here == 1, "what is not here is no failure"
+
+
+def test_a_leaf_of_zeros_that_no_node_was_asked_for_keeps_no_file(elsewhere: Elsewhere) -> None:
+    content = os.urandom(1 << 20) + bytes(1 << 20) + os.urandom(1000)
+    zeros = cid.to_text(cid.raw_cid(hashlib.sha256(bytes(1 << 20)).digest()))
+    root = elsewhere.publish({"file": content})
+    elsewhere.node.ask("pin", "rm", root)
+    elsewhere.node.ask("block", "rm", zeros)  # as at a node through which the file came
+    view = elsewhere.view()
+    ipfsfs("attach", root, view.path / "tree")
+    file = view.path / "tree" / "file"
+    assert file.read_bytes() == content
+    eventually_resident(view, file)
+    view.seal()
+    assert "zeros" in ipfsfs("why", file).stdout
+    ipfsfs("evict", file)
+    assert plain_link(view, file) is not None
+    assert file.read_bytes() == content
 
 
 def test_a_blob_goes_whose_name_promises_what_the_node_has(elsewhere: Elsewhere) -> None:
