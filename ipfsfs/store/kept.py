@@ -198,7 +198,7 @@ class Kept:
 
 
 def bytes_in_store(extents: Extents) -> dict[str, int]:
-    """How many bytes the store has of files, by the names of their extents: what was fetched, and all of what pins hold.
+    """How many bytes the store has of files, by the names of their extents: all of those that pins hold.
     Raises OSError."""
     found = {one.name: one.bytes for one in extents.each()}
     kept = Kept.open(extents.fd)

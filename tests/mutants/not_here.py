@@ -32,6 +32,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "S24",
+        "who had it open when it was hydrated is refused its attributes",
+        "ipfsfs/view/resident/xattrs.py",
+        "        if node.own >= 0 and self.files.of(node) is not None:\n",
+        "        if node.own >= 0:\n",
+        ("tests/mount/placeholders/test_as_files.py",),
+    ),
+    Mutant(
+        "S24",
         "a write goes to an empty file",
         "ipfsfs/view/placeholder/content.py",
         "        await self.node.backing.resident(self.node)\n",
