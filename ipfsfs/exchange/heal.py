@@ -33,6 +33,7 @@ from ipfsfs.unixfs import cid, reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.table import LeafTable, pack
+from ipfsfs.workers.fetcher.zeros import ZEROS
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ class Healing:
                 async with self.fetcher.leaves(extent, table.part(indexes), here, on_hub) as arriving:
                     async for leaf in arriving:
                         checksums[table.index_at(leaf.offset)] = leaf.checksum
-                        sources |= {leaf.by: None} if leaf.by else {}
+                        sources |= {leaf.by: None} if leaf.by not in ("", ZEROS) else {}
                 break
             except FetcherLost:
                 if not left:
