@@ -181,21 +181,22 @@ def test_h28_who_opened_it_beneath_the_view_keeps_it(elsewhere: Elsewhere) -> No
     assert path.read_bytes() == b"written beneath" + CONTENT[15:]
 
 
-def test_h33_what_no_origin_has_at_that_moment_stays(elsewhere: Elsewhere) -> None:
+def test_h33_what_no_origin_has_at_that_moment_stays(elsewhere: Elsewhere, tmp_path: Path) -> None:
     view, path = brought(elsewhere)
     elsewhere.node.stop()
     try:
         assert "no origin has all of it now" in reasons(view, path)["file"]
     finally:
         elsewhere.node.start()
-    content = os.urandom(4 * LEAF)
-    root = elsewhere.publish({"other": content})
-    ipfsfs("attach", root, view.path / "second")
-    other = view.path / "second" / "other"
+    content = os.urandom(200 * 4096)  # so many leaves that those which are fetched as a proof do not find it
+    (tmp_path / "other").write_bytes(content)
+    root = elsewhere.node.ask("add", "-Q", "--chunker=size-4096", str(tmp_path / "other")).strip()
+    other = view.path / "other"
+    ipfsfs("attach", root, other)
     assert other.read_bytes() == content
     eventually_resident(view, other)
     view.seal()
-    elsewhere.node.lose(root, content[2 * LEAF : 3 * LEAF])
+    elsewhere.node.lose(root, content[100 * 4096 : 101 * 4096])
     said = reasons(view, other)["other"]
     assert "no origin has all of it now" in said
     assert other.read_bytes() == content
