@@ -102,6 +102,10 @@ class OtherContent(NotHeld):
     """An origin gave all of a file, under the name that was asked for, and it is another content."""
 
 
+class NoOrigin(NotHeld):
+    """There is no origin to be asked."""
+
+
 class Unreachable(OriginError):
     """An origin does not answer, or not within its time."""
 
@@ -140,6 +144,7 @@ BY_NAME: Final[dict[str, type[IpfsfsError]]] = {
         OriginError,
         NotHeld,
         OtherContent,
+        NoOrigin,
         Unreachable,
         NotHere,
         FetcherLost,

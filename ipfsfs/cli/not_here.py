@@ -77,6 +77,8 @@ def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
     words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != Publicity.ENDPOINT)]
     files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
     words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
+    if not origins:
+        words.append("--kubo URL")  # it was mounted without any: nobody but the user knows who has the content
     return " ".join([*words, shell(at)])
 
 

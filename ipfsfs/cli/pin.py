@@ -186,6 +186,11 @@ def _named(what: Path, path: Path | None) -> _Named:
 def _cid(text: str) -> bytes | None:
     """The CID that an argument is; None where it is a path. Raises UsageError for what looks like a CID and is none."""
     # A path loses the second slash of "ipfs://".
+    if text.startswith(("/ipns/", "ipns:/")):
+        raise UsageError(
+            f"{printable(text)} is a name, which can come to stand for other content; a pin is of a CID",
+            hint="To see for which CID it stands now: ipfsfs stat " + shell("/ipns/" + text.rpartition("/")[2]),
+        )
     bare = next((text[len(one) :] for one in (*_PREFIXES, "ipfs:/") if text.startswith(one)), None)
     try:
         found = cids.from_text((text if bare is None else bare).rstrip("/"))

@@ -128,7 +128,7 @@ async def _publish(at: Path, node: OriginConfig, chunker: Chunker, name: str | N
 async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None) -> _Done:
     root, to = what.found.root, open_publisher(node.settings())
     try:
-        with render.bar("Sending") as bar:
+        with render.bar("Sending", "blocks") as bar:
 
             def sending(progress: Published) -> None:
                 bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)

@@ -86,7 +86,7 @@ class ByLeaves:
                 async with self.fetcher.leaves(extent, table.part(indexes), here, origins.on_hub) as arriving:
                     async for leaf in arriving:
                         checksums[table.index_at(leaf.offset)] = leaf.checksum
-                        sources |= {leaf.by: None} if leaf.by else {}
+                        sources |= {leaf.by: None} if leaf.by not in ("", ZEROS) else {}
                 break
             except FetcherLost:
                 if not left:

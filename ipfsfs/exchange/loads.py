@@ -3,7 +3,8 @@
 A reader waits for its leaves and for nothing else; no lock is held meanwhile. A leaf is fetched once, however many wait
 for it. What readers wait for goes first, then what follows it in the file; who reads a second part of a file is loading
 it (H43). Readers are patient: an origin that comes back within that time costs no error. Once one has waited in vain
-nothing answers, and until a leaf arrives again all others are told so as soon as an attempt has failed.
+nothing answers, and until an origin gives a leaf again all others are told so as soon as an attempt to have theirs has
+failed. An attempt there is in any case: what lies in the extent already, or in other files, comes without an origin.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ipfsfs.errors import FormatError, IpfsfsError, NotHere, OriginError, StoreError
+from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.local_leaves import LocalLeaves
@@ -39,6 +40,8 @@ _AT_ONCE: Final = 4
 """Batches of one file that are fetched at the same time."""
 _AGAIN_S: Final = 0.5
 """How long to wait after a batch that failed: those who have the content may come back."""
+_ATTEMPT_S: Final = 5.0
+"""How long an attempt may take where nothing answers."""
 
 
 _BACK_S: Final = 5.0
@@ -48,8 +51,8 @@ _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
 
 
-_FOR_GOOD: Final = (FormatError, StoreError)
-"""Failures that no origin that comes back mends: what a link says is not so, or there is no room."""
+_FOR_GOOD: Final = (FormatError, StoreError, NoOrigin)
+"""Failures that no origin that comes back mends: what a link says is not so, there is no room, or nobody to ask."""
 
 
 class Tasks(Protocol):
@@ -114,27 +117,36 @@ class Loads:
             return
         self.misses += 1
         with load.waiting():
+            began, since = trio.current_time(), load.attempts
             while missing and not load.is_retired:
                 load.want(missing)
-                await self._wait(load)
+                going_on = await self._change(load, began)
                 missing = load.missing(first, last)
+                if missing and (not going_on or (self._is_in_vain(load) and load.has_failed(missing, since))):
+                    self._give_up(load)
 
     async def have_all(self, load: Load) -> None:
         """Wait until all of a file is here, and in the place of its link where that can be done. Raises NotHere."""
         with load.waiting():
+            began, since = trio.current_time(), load.attempts
             while not load.whole.is_set() and not load.is_retired:
                 if not load.wants_more:
                     load.want_all()
-                await self._wait(load)
+                going_on = await self._change(load, began)
+                if not load.whole.is_set() and (not going_on or (self._is_in_vain(load) and load.attempts > since)):
+                    self._give_up(load)
         if not load.is_retired:
             await load.done.wait()
 
-    async def _wait(self, load: Load) -> None:
-        """Wait until something comes for a load, or fails. Raises NotHere where it is no use to wait on."""
+    async def _change(self, load: Load, began: float) -> bool:
+        """Wait until something comes for a load, or fails; a reader does so since `began`. Returns False where it has
+        waited for long enough."""
         self._work(load)
-        going_on = await load.change(self._patience_s(load))
-        if not going_on or isinstance(load.failure, _FOR_GOOD):
-            self._give_up(load)
+        return await load.change(began + _ATTEMPT_S if self._is_offline else load.patient_until(self.patience_s))
+
+    def _is_in_vain(self, load: Load) -> bool:
+        """Whether it is no use to wait for a leaf once an attempt to have it has failed."""
+        return self._is_offline or isinstance(load.failure, _FOR_GOOD)
 
     @asynccontextmanager
     async def quiet(self, load: Load) -> AsyncIterator[None]:
@@ -197,9 +209,6 @@ class Loads:
         load.readers += 1
         self._completed.send_nowait(load)
 
-    def _patience_s(self, load: Load) -> float:
-        return 0.0 if self._is_offline and load.failure is not None else self.patience_s
-
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
         self._is_offline = not isinstance(load.failure, _FOR_GOOD)
@@ -251,8 +260,9 @@ class Loads:
                 raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
             except OriginError as error:
                 self._failed(reference, error)
-                if self._is_offline or trio.current_time() + _AGAIN_S > deadline:
-                    self._is_offline = True
+                is_for_good = isinstance(error, _FOR_GOOD)
+                if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > deadline:
+                    self._is_offline = not is_for_good
                     where = cid.to_text(reference.root)
                     raise NotHere(f"{where} is not here, and cannot be fetched: {error}") from error
                 await trio.sleep(_AGAIN_S)
@@ -315,7 +325,7 @@ class Loads:
                     index = load.table.index_at(leaf.offset)
                     provenance.came(index, load.table[index].length, leaf.by, leaf.refused)
                     load.arrived(leaf)
-                    self._is_offline = self._is_offline and leaf.is_copied
+                    self._is_offline = self._is_offline and not leaf.is_given
                     if load.whole.is_set():
                         self.complete(load)
         except IpfsfsError as error:

@@ -20,6 +20,7 @@ from ipfsfs.plain import links, survey
 from ipfsfs.plain.survey import Closed, Directory, Seen
 from ipfsfs.store.extents import Extents, extent_name
 from ipfsfs.store.index import Index
+from ipfsfs.store.kept import bytes_in_store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.unixfs import reference
 
@@ -85,7 +86,7 @@ class Known:
         roots = {file.root for file in ledger.pins.all_files()}
         inodes = {ino for root in roots for ino in index.files_with_root(root)} if index is not None else set()
         used_ns = dict(index.uses()) if index is not None else {}
-        return cls({kept.name: kept.bytes for kept in extents.each()}, roots, inodes, used_ns)
+        return cls(bytes_in_store(extents), roots, inodes, used_ns)
 
 
 class _Part(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ipfsfs.errors import NotHeld, OriginError, Said, Unreachable
+from ipfsfs.errors import NoOrigin, NotHeld, OriginError, Said, Unreachable
 from ipfsfs.origins.origin import Origin
 from ipfsfs.unixfs import cid as cids
 
@@ -36,8 +36,8 @@ class Ordered:
     async def given(self, cid: bytes) -> Given:
         """The block of the first origin that gives it, and which one that is.
 
-        Raises NotHeld where all say that they do not have it, Unreachable where one could not be asked (it may have
-        it), else OriginError.
+        Raises NotHeld where all say that they do not have it, NoOrigin where there is none, Unreachable where one could
+        not be asked (it may have it), else OriginError.
         """
         said: list[OriginError] = []
         for origin in self.origins:
@@ -72,8 +72,10 @@ class Ordered:
         """One error for what all said: of the kind that leaves the most hope."""
         text = f"no origin gives {cids.to_text(cid)}: " + ("; ".join(map(str, said)) or "none is set")
         hint = next((error.hint for error in said if error.hint), "")
-        kind = OriginError
-        if any(isinstance(error, Unreachable) for error in said):
+        kind: type[OriginError] = OriginError
+        if not said:
+            kind = NoOrigin
+        elif any(isinstance(error, Unreachable) for error in said):
             kind = Unreachable
         elif all(isinstance(error, NotHeld) for error in said):
             kind = NotHeld

@@ -22,7 +22,7 @@ from typing import Final
 
 from ipfsfs.errors import FormatError, StoreError
 from ipfsfs.store.directory import open_directory
-from ipfsfs.store.extents import Extents
+from ipfsfs.store.extents import Extents, extent_name
 from ipfsfs.store.names import names_in
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
@@ -213,6 +213,17 @@ class Kept:
             known.add(car_name(file.root))
         known.update(car_name(root) for root in roots)
         return [one for one in names_in(self.fd) if one.removesuffix(NEW) not in known]
+
+
+def bytes_in_store(extents: Extents) -> dict[str, int]:
+    """How many bytes the store has of files, by the names of their extents: all of those that pins hold.
+    Raises OSError."""
+    found = {one.name: one.bytes for one in extents.each()}
+    kept = Kept.open(extents.fd)
+    try:
+        return found | {extent_name(file.root, file.size): file.size for file, _ in kept.stats()}
+    finally:
+        kept.close()
 
 
 def name(file: PinnedFile) -> str:

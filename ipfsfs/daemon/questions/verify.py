@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import trio
+
 from ipfsfs.daemon.questions.question import Asked
 from ipfsfs.errors import StoreError
+from ipfsfs.exchange.below import Below
 from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
 from ipfsfs.exchange.verify import Progress, Verification, WrongFile, verify
@@ -59,7 +62,7 @@ class Question(Asked[Answer, Progress]):
 
 
 async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[Progress], None]) -> Verification:
-    """Verify all below some paths in a running view. Raises StoreError and SealerLost."""
+    """Verify all below some paths in a running view, and what links there lead to. Raises StoreError and SealerLost."""
     view, seals = running.view, running.view.seals
     if seals.index is None:
         raise StoreError(
@@ -67,6 +70,10 @@ async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[
             hint="Unmount and mount again: the index is made anew.",
         )
     await seals.flush()
+    below = Below(view.plain.fd, view.nodes.root_place)
+    for path in dict.fromkeys(paths):
+        paths = [*paths, *await trio.to_thread.run_sync(below.led_to, path)]
+    paths = list(dict.fromkeys(paths))
     asked_for = inodes_with_names(view.pinning.keeping.kept, view.plain.dev)
     result = await verify(
         running.sealer, seals.index, seals.ledger, view.plain, view.nodes.root_place, paths, report, asked_for

@@ -254,6 +254,7 @@ class Evicting:
                 self._stays(node, link, file)
             raise
         self.upkeep.seals.forget(file.st.st_ino)
+        self.serving.loads.provenance.gave_way(wanted.root, wanted.size)
         await self._in_thread(file.remove)
         await self._forget(path, self._ledger.brought.remove, file.st.st_ino, syscalls.birth_time_ns(file.fd))
         log.info("%s was evicted", os.fsdecode(path))

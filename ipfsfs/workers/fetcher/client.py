@@ -20,7 +20,9 @@ from ipfsfs.workers import wire
 from ipfsfs.workers.awaited import Awaited, Waiting
 from ipfsfs.workers.fetcher import pinned
 from ipfsfs.workers.fetcher.served import OriginState, Served
+from ipfsfs.workers.fetcher.stored import IMPORTED
 from ipfsfs.workers.fetcher.table import COPIED, LeafTable, Source, pack_with, unpack
+from ipfsfs.workers.fetcher.zeros import ZEROS
 from ipfsfs.workers.process import Process
 from ipfsfs.workers.start import Command
 from ipfsfs.workers.wire import Header
@@ -70,7 +72,8 @@ class FetcherTalk:
 @dataclass(slots=True, frozen=True)
 class Arrived:
     """A leaf is in the extent: where it begins in the file, the XXH3-64 of its bytes, the name of the origin that
-    gave it, which is empty where the extent held it already, and what those said that were asked before."""
+    gave it, or what stands for one that is on this machine, and what those said that were asked before. `by` is empty
+    where the extent held the leaf already."""
 
     offset: int
     checksum: int
@@ -81,6 +84,11 @@ class Arrived:
     def is_copied(self) -> bool:
         """Whether it was copied from a file of this machine."""
         return self.by == COPIED
+
+    @property
+    def is_given(self) -> bool:
+        """Whether an origin gave it, which answers, then."""
+        return self.by not in ("", COPIED, IMPORTED, ZEROS)
 
 
 @dataclass(slots=True, frozen=True)
@@ -264,7 +272,7 @@ class Fetcher:
                 offset, checksum, by, refused = part
                 arrived = Arrived(_number(offset), _number(checksum), str(by), _said(refused))
                 length = lengths[arrived.offset]  # no other leaf was asked for
-            if arrived.by:
+            if arrived.by not in ("", ZEROS):
                 self.served.setdefault(arrived.by, Served()).add(length)
             yield arrived
 

@@ -1,7 +1,8 @@
 """Whether an origin has a file at this moment, all of it: what an eviction asks before it gives bytes away (H33).
 
-Every leaf is asked for by its CID. What an origin says of itself is no proof, so the root, all nodes and some leaves
-are fetched, and compared with their CIDs.
+Every leaf is asked for by its CID, but for those that are nothing but zeros: no origin has to give them, and a node
+through which the file came was never asked for one. What an origin says of itself is no proof, so the root, all nodes
+and some leaves are fetched, and compared with their CIDs.
 
 A Hub has files and no blocks: it has all of a file or nothing. It is asked for the size and the sha256 of the file, and
 some leaves of it are fetched and compared.
@@ -21,6 +22,7 @@ from ipfsfs.origins.origin import Origin
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.table import Leaf
+from ipfsfs.workers.fetcher.zeros import is_zeros
 
 WIDTH: Final = 16
 """Leaves that are asked for at the same time."""
@@ -31,7 +33,8 @@ PROOFS: Final = 3
 async def must_hold(origin: Origin, root: bytes, size: int) -> None:
     """Return when a file of `size` bytes can be had from `origin`. Raises NotHeld with the CID of a block that it
     lacks, OriginError, FormatError."""
-    leaves = [leaf.cid for leaf in (await dag.file(origin, root, size)).leaves()]
+    found = (await dag.file(origin, root, size)).leaves()
+    leaves = [leaf.cid for leaf in found if not is_zeros(leaf.cid, leaf.length)]
     asked = iter(dict.fromkeys(leaves))
     await dag.side_by_side([(_ask, origin, asked)] * min(WIDTH, len(leaves)))
     await dag.blocks(origin, _proofs(leaves))

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import trio
@@ -32,6 +31,7 @@ from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
 from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
+from ipfsfs.workers.fetcher.zeros import ZEROS, is_zeros
 from ipfsfs.workers.wire import Header
 
 _WIDTH: Final = 16
@@ -226,7 +226,7 @@ class _Leaves:
         """The leaf's content, and where it is from."""
         here = _here(fd, holes, leaf)
         if here is not None:
-            return Given(here, "")
+            return Given(here, ZEROS if is_zeros(leaf.cid, leaf.length) else "")
         if source is not None and (copied := await trio.to_thread.run_sync(self._copied, fd, leaf, source)) is not None:
             return Given(copied, COPIED)
         given = await self.jobs.block(self.origin, leaf.cid)
@@ -303,8 +303,7 @@ def _sources(header: Header) -> list[Source | None]:
 def _here(fd: int, holes: Holes, leaf: Leaf) -> bytes | None:
     """The content of a leaf where the extent has it. Most are not here yet: holes are neither read nor hashed."""
     if holes.end(leaf.offset) >= leaf.offset + leaf.length:
-        is_hole = cid.codec(leaf.cid) == cid.RAW and _zeros(leaf.length) == cid.digest(leaf.cid)
-        return bytes(leaf.length) if is_hole else None
+        return bytes(leaf.length) if is_zeros(leaf.cid, leaf.length) else None
     data = _read(fd, leaf)
     blocks = (data,) if cid.codec(leaf.cid) == cid.RAW else file.leaf_blocks(data)
     return data if any(hashlib.sha256(block).digest() == cid.digest(leaf.cid) for block in blocks) else None
@@ -318,9 +317,3 @@ def _read(fd: int, leaf: Leaf) -> bytes:
         if error.errno != errno.EIO:
             raise
         return b""
-
-
-@lru_cache(maxsize=64)
-def _zeros(length: int) -> bytes:
-    """The sha2-256 of so many zeros: most leaves of a file have one length."""
-    return hashlib.sha256(bytes(length)).digest()

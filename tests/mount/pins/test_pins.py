@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,8 @@ def test_a_pinned_tree_outlives_its_names_and_the_daemon_and_needs_no_origin(
     assert (pin["cid"], pin["path"], pin["files"], pin["complete"]) == (root, "tree", 2, True)
     ipfsfs("attach", root, view.path / "again")
     assert plain_link(view, view.path / "again/model.bin") is not None
+    assert re.search(r"^here +all of it$", ipfsfs("why", view.path / "again/model.bin").stdout, re.MULTILINE)
+    assert f"{view.path}, mounted: 3.3 MB, all of it here" in ipfsfs("ls", "--view", view.path).stdout
     _is_tree(view.path / "again")
     assert ipfsfs("cid", view.path / "again").stdout.strip() == root
     ipfsfs("pin", "rm", root, "--view", view.path)

@@ -40,6 +40,7 @@ def test_a_car_goes_to_kubo_and_one_of_kubos_comes_back(kubo: KuboNode, alone: M
     done = ipfsfs("export", tree, ours)
     root = done.stdout.strip()
     assert root == ipfsfs("cid", tree).stdout.strip()
+    assert f"{tmp_path}/no/x.car: No such file" in ipfsfs("export", tree, tmp_path / "no/x.car", check=False).stderr
     assert "Left out, as secrets or scratch: 1 file" in done.stderr
     assert b"canary" not in ours.read_bytes()
     kubo.ask("dag", "import", str(ours))
