@@ -40,6 +40,12 @@ _AGAIN_S: Final = 0.5
 """How long to wait after a batch that failed: those who have the content may come back."""
 
 
+_SILENT_S: Final = 2.0
+"""How long to wait for who was waited for in vain and has not even failed since. What comes later is kept, and served
+to who reads again."""
+
+_NOTHING: Final = "nothing came of it in time (mount --patience)"
+
 _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
 
@@ -81,6 +87,8 @@ class Loads:
     _opening: dict[_Key, trio.Event] = field(default_factory=dict)
     _fetching: Counter[Load] = field(default_factory=Counter)
     _is_offline: bool = False
+    _is_silent: bool = False
+    """Whether who waited last heard nothing, not even of a failure, and nothing has been heard since."""
 
     def __post_init__(self) -> None:
         self._completed, self.completed = trio.open_memory_channel(math.inf)
@@ -193,12 +201,18 @@ class Loads:
         self._completed.send_nowait(load)
 
     def _patience_s(self, load: Load) -> float:
-        return 0.0 if self._is_offline and load.failure is not None else self.patience_s
+        return 0.0 if self._is_offline and load.failure is not None else self._patience_now_s
+
+    @property
+    def _patience_now_s(self) -> float:
+        """How long to wait for a sign that something comes."""
+        return min(self.patience_s, _SILENT_S) if self._is_silent else self.patience_s
 
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
+        why = load.failure or _NOTHING
         self._is_offline = not isinstance(load.failure, _FOR_GOOD)
-        why = load.failure or f"nothing came for {self.patience_s:g} s"
+        self._is_silent = load.failure is None
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
     async def _load(self, reference: Reference) -> Load:
@@ -232,23 +246,40 @@ class Loads:
         return table
 
     async def _fetched_table(self, reference: Reference) -> LeafTable:
-        deadline = trio.current_time() + self.patience_s
+        """Raises NotHere, also where no node of the file comes for as long as readers are patient."""
+        where = cid.to_text(reference.root)
+        failure: OriginError | None = None
+        patience = trio.CancelScope(deadline=trio.current_time() + self._patience_now_s)
         while True:
             try:
-                table = await self.fetcher.table(reference.root, reference.size)
+                return await self._asked_table(reference, patience)
             except FormatError as error:
                 self._failed(reference, error)
-                raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
+                raise NotHere(f"{where} is not what its link says: {error}") from error
+            except trio.TooSlowError:
+                why: object = failure or _NOTHING
+                self._is_silent = failure is None
             except OriginError as error:
                 self._failed(reference, error)
-                if self._is_offline or trio.current_time() + _AGAIN_S > deadline:
-                    self._is_offline = True
-                    where = cid.to_text(reference.root)
-                    raise NotHere(f"{where} is not here, and cannot be fetched: {error}") from error
-                await trio.sleep(_AGAIN_S)
-            else:
-                self._is_offline = False
-                return table
+                why = failure = error
+                self._is_silent = False
+            if self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
+                self._is_offline = True
+                raise NotHere(f"{where} is not here, and cannot be fetched: {why}") from failure
+            await trio.sleep(_AGAIN_S)
+            patience = trio.CancelScope(deadline=patience.deadline)
+
+    async def _asked_table(self, reference: Reference, patience: trio.CancelScope) -> LeafTable:
+        """Raises TooSlowError when the deadline is over, which each node that comes puts off."""
+
+        def progress() -> None:
+            patience.deadline = trio.current_time() + self.patience_s
+
+        with patience:
+            table = await self.fetcher.table(reference.root, reference.size, progress)
+            self._is_offline = self._is_silent = False
+            return table
+        raise trio.TooSlowError
 
     def _work(self, load: Load) -> None:
         """See that what a load wants is being fetched."""
@@ -293,10 +324,12 @@ class Loads:
                     provenance.came(index, load.table[index].length, leaf.by, leaf.refused)
                     load.arrived(leaf)
                     self._is_offline = self._is_offline and leaf.is_copied
+                    self._is_silent = False
                     if load.whole.is_set():
                         self.complete(load)
         except IpfsfsError as error:
             self._failed(load.reference, error)
+            self._is_silent = False
             return error
         return None
 
