@@ -15,6 +15,7 @@ from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.store.extents import Extents
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.table import LeafTable, Source
+from ipfsfs.workers.fetcher.zeros import ZEROS
 
 _BATCH: Final = 256
 """Leaves that are asked for in one job."""

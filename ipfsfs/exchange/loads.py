@@ -40,12 +40,13 @@ _AT_ONCE: Final = 4
 """Batches of one file that are fetched at the same time."""
 _AGAIN_S: Final = 0.5
 """How long to wait after a batch that failed: those who have the content may come back."""
-_ATTEMPT_S: Final = 5.0
-"""How long an attempt may take where nothing answers."""
-
-
+_ATTEMPT_S: Final = 2.0
+"""How long an attempt may take where nothing answers. The kernel asks up to four times for one read."""
 _BACK_S: Final = 5.0
 """How long an origin that does not answer is waited for, before all of a file is fetched from the Hub instead."""
+
+_NOTHING: Final = "nothing came of it in time (mount --patience)"
+
 
 _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
@@ -211,8 +212,8 @@ class Loads:
 
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
+        why = load.failure or _NOTHING
         self._is_offline = not isinstance(load.failure, _FOR_GOOD)
-        why = load.failure or f"nothing came for {self.patience_s:g} s"
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
     async def _load(self, reference: Reference, path: bytes | None) -> Load:
@@ -250,30 +251,44 @@ class Loads:
         return table
 
     async def _fetched_table(self, reference: Reference, path: bytes | None) -> LeafTable:
+        """Raises NotHere, also where no node of the file comes for as long as readers are patient; OSError."""
         began = trio.current_time()
-        deadline = began + self.patience_s
+        where = cid.to_text(reference.root)
+        failure: OriginError | None = None
+        patience = trio.CancelScope(deadline=began + (_ATTEMPT_S if self._is_offline else self.patience_s))
         while True:
             try:
-                table = await self._asked_table(reference, path, began)
-            except FormatError as error:
-                self._failed(reference, error)
-                raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
-            except OriginError as error:
-                self._failed(reference, error)
-                is_for_good = isinstance(error, _FOR_GOOD)
-                if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > deadline:
-                    self._is_offline = not is_for_good
-                    where = cid.to_text(reference.root)
-                    raise NotHere(f"{where} is not here, and cannot be fetched: {error}") from error
-                await trio.sleep(_AGAIN_S)
-            else:
+                table = await self._asked_table(reference, path, began, patience)
                 self._is_offline = False
                 return table
+            except FormatError as error:
+                self._failed(reference, error)
+                raise NotHere(f"{where} is not what its link says: {error}") from error
+            except trio.TooSlowError:
+                pass
+            except OriginError as error:
+                self._failed(reference, error)
+                failure = error
+            is_for_good = isinstance(failure, _FOR_GOOD)
+            if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
+                self._is_offline = not is_for_good
+                raise NotHere(f"{where} is not here, and cannot be fetched: {failure or _NOTHING}") from failure
+            await trio.sleep(_AGAIN_S)
+            patience = trio.CancelScope(deadline=patience.deadline)
 
-    async def _asked_table(self, reference: Reference, path: bytes | None, asked_since: float) -> LeafTable:
-        """From an origin, else from the Hub with all of the file. Raises FormatError, OriginError, OSError."""
+    async def _asked_table(
+        self, reference: Reference, path: bytes | None, asked_since: float, patience: trio.CancelScope
+    ) -> LeafTable:
+        """From an origin, else from the Hub with all of the file. Raises FormatError, OriginError, OSError, and
+        TooSlowError where the origins' deadline is over, which each node that comes puts off."""
+
+        def progress() -> None:
+            patience.deadline = trio.current_time() + self.patience_s
+
         try:
-            return await self.fetcher.table(reference.root, reference.size)
+            with patience:
+                return await self.fetcher.table(reference.root, reference.size, progress)
+            raise trio.TooSlowError
         except OriginError as error:
             waits_s = 0.0 if self._is_offline or not error.retry else min(_BACK_S, self.patience_s / 2)
             if path is None or trio.current_time() < asked_since + waits_s:

@@ -15,7 +15,7 @@ import trio
 
 from ipfsfs.errors import OriginError, Unreachable
 from ipfsfs.origins.message import HEADER_MAX, Head, Limits, Pairs, Request, text_of
-from ipfsfs.printed import printable
+from ipfsfs.origins.said import shown
 
 _RECEIVE: Final = 128 << 10
 _SEND: Final = 64 << 10
@@ -33,11 +33,13 @@ class Closed(Unreachable):
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """`name`: of the origin, for errors. `heard`: whether a byte came since the request was begun."""
+    """`name`: of the origin, for errors. `authorization`: what it is asked with, which no error shows. `heard`: whether
+    a byte came since the request was begun."""
 
     name: str
     stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
     limits: Limits
+    authorization: str = field(default="", repr=False)
     heard: bool = False
     used_at: float = field(default_factory=trio.current_time)
     trailers: Pairs = ()
@@ -161,7 +163,7 @@ class Connection:
             return OriginError(f"{self.name} sends headers longer than {HEADER_MAX >> 10} KiB")
         if "closed connection" in str(error):
             return Closed(f"{self.name} closed the connection in the middle of the body")
-        return OriginError(f"{self.name} does not speak HTTP/1.1: {printable(str(error)[:200])}")
+        return OriginError(f"{self.name} does not speak HTTP/1.1: {shown(str(error), self.authorization, 200)}")
 
     async def _send(self, data: bytes) -> None:
         view = memoryview(data)

@@ -62,4 +62,4 @@ class Gateway:
     def _refusal(self, cid: bytes, answer: Answer) -> Exception:
         if answer.status in _ABSENT:
             return NotHeld(f"{self.name} does not have {cids.to_text(cid)}")
-        return refusal(self.name, answer)
+        return refusal(self.name, answer, self.client.authorization)

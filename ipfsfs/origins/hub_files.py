@@ -23,6 +23,7 @@ from ipfsfs.origins.message import TEXT_MAX, Answer, Limits, Request
 from ipfsfs.origins.origin import gives
 from ipfsfs.origins.paused import Paused
 from ipfsfs.origins.refusal import refusal
+from ipfsfs.origins.said import shown
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs import recut
@@ -201,8 +202,8 @@ class HubFiles:
             raise OriginError(f"{self.name} redirects to what is no URL") from None
         is_plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
         if not is_plain or not HOST.fullmatch(host) or (self.address.scheme, scheme) == ("https", "http"):
-            shown = printable(f"{scheme}://{host}"[:200])
-            raise OriginError(f"{self.name} redirects to {shown}: not followed")
+            where = shown(f"{scheme}://{host}", self.authorization, 200)
+            raise OriginError(f"{self.name} redirects to {where}: not followed")
         is_hub = (scheme, host, port) == (self.address.scheme, self.address.host, self.address.port)
         key = scheme, host, port, is_hub and with_token
         if key not in self._clients:
@@ -233,10 +234,10 @@ class HubFiles:
             raise OriginError(f"{self.name} knows no ranges")
         answer = Answer(response.head, await response.beginning(TEXT_MAX))
         if status in _ABSENT:
-            code = printable(response.head.header("x-error-code")[:60])
+            code = shown(response.head.header("x-error-code"), self.authorization, 60)
             hint = _PRIVATE if status in (401, 403, 404) else ""
             raise NotHeld(f"{self.name} does not give {_shown(file)} ({status}{' ' if code else ''}{code})", hint=hint)
-        raise refusal(self.name, answer)
+        raise refusal(self.name, answer, self.authorization)
 
 
 @dataclass(slots=True, eq=False)

@@ -74,8 +74,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S26",
         "that nothing answers is found out by each reader",
         "ipfsfs/exchange/loads.py",
-        "                    self._is_offline = not is_for_good\n",
-        "                    self._is_offline = False\n",
+        "                self._is_offline = not is_for_good\n",
+        "                self._is_offline = False\n",
         (f"{BAD_DAYS}test_h44_a_read_ends_in_eio_after_patience_and_the_log_says_why",),
     ),
     Mutant(

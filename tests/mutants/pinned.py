@@ -89,9 +89,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S37",
         "what a server says is shown with the secret in it",
-        "ipfsfs/origins/api.py",
-        "text.replace(secret, _HIDDEN)",
-        "text.replace(secret, secret)",
+        "ipfsfs/origins/said.py",
+        "        parts[number] = _HIDDEN + part[sum(",
+        "        parts[number] = begin + part[0 * sum(",
         (_HOSTILE,),
     ),
 )

@@ -29,6 +29,9 @@ from ipfsfs.workers.wire import Header
 
 _MODULE: Final = "ipfsfs.workers.fetcher.program"
 _SHA256_SIZE: Final = 32
+_SILENT_S: Final = 20.0
+"""A fetcher that says nothing for so long, though it is asked to, hangs. Its loop waits for nothing but short work on a
+disk; one that stalls for 10 seconds is no reason to fetch anew what is under way."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,9 +59,18 @@ class FetcherTalk:
         self.awaited.take(header, blob)
 
     @property
+    def silent_s(self) -> float:
+        """As `Talk`. The silence of origins it watches itself: it answers while it waits for them."""
+        return _SILENT_S
+
+    @property
     def waits_for_us(self) -> bool:
-        """As `Talk`: true also where it waits for origins, whose silence it watches itself."""
-        return True
+        """As `Talk`."""
+        return not self.awaited.any
+
+    def ask_for_a_sign(self) -> None:
+        """As `Talk`."""
+        self.awaited.post(wire.encode({"do": "sign", "id": 0}))
 
     def lose(self, why: str) -> None:
         """As `Talk`."""
@@ -171,10 +183,12 @@ class Fetcher:
         """End the process with all that it does: nothing of that writes to an extent any more once its jobs fail."""
         self._process.end()
 
-    async def table(self, root: bytes, size: int) -> LeafTable:
-        """The leaves of a file of `size` bytes."""
-        _, blob = await self._answer({"do": "table", "root": root.hex(), "size": size})
-        return LeafTable(blob)
+    async def table(self, root: bytes, size: int, progress: Callable[[], None] = lambda: None) -> LeafTable:
+        """The leaves of a file of `size` bytes. `progress` is called as nodes of it come."""
+        async with self._parts({"do": "table", "root": root.hex(), "size": size}, b"") as parts:
+            async for _ in parts:
+                progress()
+            return LeafTable(parts.blob)
 
     async def held(self, root: bytes, size: int) -> None:
         """Return when the origins have said that they hold a file of `size` bytes now, and given parts of it."""

@@ -23,6 +23,8 @@ _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _REVISION: Final = re.compile(rf"[0-9a-f]{{40}}|{MAIN}")
 _PATH_MAX: Final = 4_096
+_SIZE_MAX: Final = (1 << 63) - 1
+_LISTED_MOST: Final = 8
 _TOLD: Final = 8 << 20
 """Bytes after which progress is told again."""
 _LISTING_FORMAT: Final = 1
@@ -136,14 +138,20 @@ class Listed:
     listing: bytes
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
+        paths, size = await trio.to_thread.run_sync(self.look)
+        return Answer({"paths": paths, "size": size})
+
+    def look(self) -> tuple[list[str], int]:
+        """The paths, and the size; -1 where the listing does not say it. Raises FormatError."""
         found: list[str] = []
         size = -1
-        for path, entry in await trio.to_thread.run_sync(_entries, self.listing):
+        for path, entry in _entries(self.listing):
             if isinstance(entry, dict) and self.name in (entry.get("lfs_sha256"), entry.get("blob_id")):
-                found.append(path)
+                if len(path) <= _PATH_MAX and len(found) < _LISTED_MOST:
+                    found.append(path)
                 said = entry.get("size")
-                size = said if isinstance(said, int) and said >= 0 else size
-        return Answer({"paths": found[:8], "size": size})
+                size = said if isinstance(said, int) and 0 <= said <= _SIZE_MAX else size
+        return found, size
 
 
 def _served(found: Answer, by: str) -> Answer:

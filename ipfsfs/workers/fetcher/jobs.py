@@ -127,14 +127,14 @@ class Jobs:
 
 @dataclass(slots=True)
 class _Table:
-    """The table of a file's leaves."""
+    """The table of a file's leaves. How many nodes of it have come is told."""
 
     jobs: Jobs
     root: bytes
     size: int
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
-        walk = await dag.file(self.jobs.origin, self.root, self.size)
+        walk = await dag.file(self.jobs.origin, self.root, self.size, send_part)
         return Answer({}, b"".join(table.pack(leaf.offset, leaf.length, leaf.cid) for leaf in walk.leaves()))
 
 
