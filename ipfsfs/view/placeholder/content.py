@@ -60,15 +60,14 @@ class PlaceholderContent:
         size = min(size, self.reference.size - offset)
         if size <= 0:
             return _NOTHING
-        data = bytearray(size)
+        parts: list[memoryview] = []
         at = offset
         with self.serving.failures_logged(self.node):
             while at < offset + size:
                 begin, leaf = await self._leaf_at(at, offset + size)
-                part = leaf[at - begin : offset + size - begin]
-                data[at - offset : at - offset + len(part)] = part
-                at += len(part)
-        return memoryview(data)
+                parts.append(leaf[at - begin : offset + size - begin])
+                at += len(parts[-1])
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     async def _leaf_at(self, offset: int, end: int) -> tuple[int, memoryview]:
         """Where the leaf begins that holds a byte, and its bytes; what a read needs up to `end` is asked for as well.
