@@ -43,14 +43,14 @@ class CutOff(Exception):
 
 class Body(Protocol):
     """One body. `ended`: whether all of it came; `trailers` are known then, and so is the `rest` of what came with its
-    end, which is not of it. `wanted`: at most so many bytes more belong to it; None where that is not known."""
+    end, which is not of it. `left`: how many bytes of it did not come yet; None where that is not known."""
 
     ended: bool
     trailers: Pairs
     rest: bytes
 
     @property
-    def wanted(self) -> int | None: ...
+    def left(self) -> int | None: ...
 
     def take(self, data: bytes) -> Sequence[Piece]:
         """The content in what came. Raises Malformed, TooLong, TooMuchFraming."""
@@ -71,7 +71,7 @@ def body_of(method: str, head: Head) -> Body:
 
 @dataclass(slots=True, eq=False)
 class Counted:
-    """A body whose length is known. `left`: bytes of it that did not come yet."""
+    """A body whose length is known."""
 
     left: int
     ended: bool = False
@@ -80,11 +80,6 @@ class Counted:
 
     def __post_init__(self) -> None:
         self.ended = not self.left
-
-    @property
-    def wanted(self) -> int | None:
-        """As `Body`."""
-        return self.left
 
     def take(self, data: bytes) -> Sequence[Piece]:
         """As `Body`."""
@@ -109,7 +104,7 @@ class UntilClosed:
     rest: bytes = b""
 
     @property
-    def wanted(self) -> int | None:
+    def left(self) -> int | None:
         """As `Body`."""
         return None
 
@@ -141,7 +136,7 @@ class Chunked:
     _content: int = 0
 
     @property
-    def wanted(self) -> int | None:
+    def left(self) -> int | None:
         """As `Body`."""
         return None
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import h11
@@ -22,8 +25,15 @@ from ipfsfs.origins.message import HEADER_MAX, Head, Limits, Pairs, Request, tex
 from ipfsfs.printed import printable
 
 _RECEIVE: Final = 512 << 10
-"""Bytes that are received at once: a leaf in two or three pieces, where its server is as quick."""
-_RECEIVE_HEAD: Final = 64 << 10
+"""Bytes that are received at once where it is not known how many come."""
+_TOGETHER: Final = 64 << 10
+"""Of a body as long as this, or longer, the kernel is asked to wake us once all of it is there: one piece takes half
+the processor time of four that have to be put together."""
+_BODY_PIECE: Final = 2 << 20
+"""Bytes of a body of known length that are received at once: all of a block."""
+_RECEIVE_HEAD: Final = 4 << 10
+"""More than the head of most answers."""
+_END_OF_HEAD: Final = b"\r\n\r\n"
 _SEND: Final = 64 << 10
 """Bytes that a server must take within `Limits.silence_s`."""
 _INTERIM_MAX: Final = 8
@@ -148,14 +158,12 @@ class Connection:
         """What came next of the body; nothing at its end."""
         while not self._body.ended:
             data, self._pending = self._pending, b""
-            if not data:
-                wanted = self._body.wanted
-                data = await self._receive(self.limits.silence_s, min(_RECEIVE, wanted or _RECEIVE))
             try:
-                if not data:
+                if data or (data := await self._receive_body()):
+                    if found := self._body.take(data):
+                        return found
+                else:
                     self._body.close()
-                elif found := self._body.take(data):
-                    return found
             except body.CutOff:
                 raise Closed(f"{self.name} closed the connection in the middle of the body") from None
             except body.TooMuchFraming:
@@ -165,6 +173,13 @@ class Connection:
             except body.Malformed as error:
                 raise OriginError(f"{self.name} does not speak HTTP/1.1: {error}") from None
         return ()
+
+    async def _receive_body(self) -> bytes:
+        """The next bytes of the body, as many as possible; nothing where the server sends no more."""
+        left = self._body.left
+        if left is not None and left >= _TOGETHER:
+            return await self._receive(self.limits.silence_s, partial(self._all, min(left, _BODY_PIECE)))
+        return await self._receive(self.limits.silence_s, partial(self.stream.receive_some, left or _RECEIVE))
 
     async def _event(self, silence_s: float) -> object:
         """The next part of the head."""
@@ -177,22 +192,24 @@ class Connection:
                 raise OriginError(f"{self.name} does not speak HTTP/1.1: {printable(str(error)[:200])}") from None
             if event is not h11.NEED_DATA:
                 return event
-            data = await self._receive(silence_s if not self.heard else self.limits.silence_s, _RECEIVE_HEAD)
+            data = await self._receive(silence_s if not self.heard else self.limits.silence_s, self._some_of_head)
             if not data:
                 what = "in the middle of its headers" if self.heard else "without an answer"
                 raise Closed(f"{self.name} closed the connection {what}")
             self._head.receive_data(data)
 
-    async def _receive(self, silence_s: float, most: int) -> bytes:
-        """What comes next, at most `most` bytes; nothing where the server sends no more."""
+    async def _receive(self, silence_s: float, receive: Callable[[], Awaitable[bytes | bytearray]]) -> bytes:
+        """What comes next; nothing where the server sends no more."""
         now = trio.current_time()
         data: bytes | bytearray = b""
         with trio.move_on_at(min(now + silence_s, self._ends_at)) as scope:
             try:
-                data = await self.stream.receive_some(most)
+                data = await receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise Closed(f"{self.name} broke the connection{_cause(error)}") from None
-        if scope.cancelled_caught:
+            except OSError as error:
+                raise Closed(f"{self.name} broke the connection{_reason(error)}") from None
+        if scope.cancelled_caught and not (data := self._waiting()):
             raise Unreachable(self._why_late(now + silence_s, silence_s))
         if data and not self.heard:
             self.heard = True
@@ -200,6 +217,32 @@ class Connection:
         self._received += len(data)
         self._ends_at += len(data) / self.limits.floor
         return bytes(data)
+
+    async def _some_of_head(self) -> bytes | bytearray:
+        """What came, but nothing of a body that is longer than the head: it is received apart, in one piece."""
+        if isinstance(self.stream, trio.SSLStream):
+            return await self.stream.receive_some(_RECEIVE_HEAD)
+        seen = await self.stream.socket.recv(_RECEIVE_HEAD, socket.MSG_PEEK)
+        end = seen.find(_END_OF_HEAD) if len(seen) == _RECEIVE_HEAD else -1
+        return await self.stream.socket.recv(len(seen) if end < 0 else end + len(_END_OF_HEAD))
+
+    async def _all(self, count: int) -> bytes | bytearray:
+        """So many bytes, or what comes before the end."""
+        if isinstance(self.stream, trio.SSLStream):
+            return await self.stream.receive_some(count)
+        self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        try:
+            await trio.lowlevel.wait_readable(self.stream.socket)
+        finally:
+            self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return await self.stream.socket.recv(count)
+
+    def _waiting(self) -> bytes:
+        """What has come that `_all` was not woken for."""
+        if isinstance(self.stream, trio.SocketStream):
+            with suppress(OSError):
+                return os.read(self.stream.socket.fileno(), _BODY_PIECE)
+        return b""
 
     def _why_late(self, silent_at: float, silence_s: float) -> str:
         if self._ends_at < silent_at:
