@@ -77,8 +77,9 @@ class Jobs:
 
     def _with_hub(self, files: list[HubFile], leaves: list[Leaf]) -> StoredFirst:
         """All origins, and behind them what the Hub is known to have these leaves in."""
-        origins = [*self.origin.origin.origins, *self.only_hub(files, leaves).origins]
-        return StoredFirst(self.origin.blocks, Ordered(origins))
+        known = self.origin.origin
+        origins = [*known.origins, *self.only_hub(files, leaves).origins]
+        return StoredFirst(self.origin.blocks, Ordered(origins, known.quick))
 
     def only_hub(self, files: list[HubFile], leaves: list[Leaf]) -> Ordered:
         """The files on the Hub that have these leaves."""
