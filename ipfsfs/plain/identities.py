@@ -51,4 +51,5 @@ def hidden_for_ns(time_ns: int) -> int:
 def hides_changes(time_ns: int) -> bool:
     """Whether a file or directory may change right now and keep this time. Nothing that depends on such a time may be
     remembered: a seal, a digest, a directory's listing, what the kernel keeps of a file."""
-    return hidden_for_ns(time_ns) > 0
+    # Most times are older than any clock is coarse; every open and listing asks.
+    return abs(time.time_ns() - time_ns) < _COARSEST_NS + TICK_NS and hidden_for_ns(time_ns) > 0

@@ -40,7 +40,8 @@ _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BASIC: Final = 0x7FF
 _STATX_BTIME: Final = 0x800
 _STATX_SIZE: Final = 256
-_STATX_BTIME_AT: Final = 80
+_StatxBuffer: Final = ctypes.c_char * _STATX_SIZE
+_BIRTH: Final = struct.Struct("=I76xqI")  # mask, then (seconds, ns) of birth
 # mask, mode, ino, size, then (seconds, ns) of birth, change and modification, then the device
 _STATX: Final = struct.Struct("=I24xH2xQQ32xqI4xqI4xqI4x8xII112x")
 
@@ -90,14 +91,11 @@ def renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> N
 
 def birth_time_ns(fd: int) -> int:
     """When the file behind `fd` was made, in ns since the epoch; 0 where the filesystem does not keep it."""
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    buffer = _StatxBuffer()
     if _libc.syscall(_NR["statx"], fd, b"", _AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer) != 0:
         raise _fail()
-    (mask,) = struct.unpack_from("=I", buffer, 0)
-    if not mask & _STATX_BTIME:
-        return 0
-    seconds, nanoseconds = struct.unpack_from("=qI", buffer, _STATX_BTIME_AT)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    mask, seconds, nanoseconds = _BIRTH.unpack_from(buffer)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds) if mask & _STATX_BTIME else 0
 
 
 def filesystem_type(fd: int) -> int:

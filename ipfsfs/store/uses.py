@@ -1,4 +1,4 @@
-"""When files were used last: noted in memory at each open and close, and in the index now and then.
+"""When files were used last: noted in memory at each close, and in the index now and then.
 
 Nothing waits for it, and little is lost with it: what is not known of a file is read off its time of access.
 """

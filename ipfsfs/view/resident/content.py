@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import trio
 
 from ipfsfs.plain import content
+from ipfsfs.view.backing import Caller
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile, OpenFiles
 from ipfsfs.view.resident.breaking import Breaker
 from ipfsfs.view.resident.reading import Reader
-from ipfsfs.view.resident.writing import Opener, Writer
+from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 
@@ -30,12 +31,13 @@ class Serving:
 
 @dataclass(slots=True, eq=False)
 class ResidentContent:
-    """One open of a resident file. `fd` is shared by all readers, and a writer's own."""
+    """One open of a resident file. `fd` is shared by all readers, and a writer's own. `opener`: as whom it is written,
+    and whose process is named when a promise is broken."""
 
     file: OpenFile
     fd: int
     writes: bool
-    opener: Opener
+    opener: Caller
     serving: Serving
 
     def read_nowait(self, offset: int, size: int) -> memoryview | None:

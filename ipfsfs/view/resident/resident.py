@@ -21,7 +21,6 @@ from ipfsfs.view.kernel_cache import Pages
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile
 from ipfsfs.view.resident.content import ResidentContent, Serving
-from ipfsfs.view.resident.writing import Opener
 from ipfsfs.view.resident.xattrs import Xattrs
 
 _LEASE_S = 0.001
@@ -138,7 +137,7 @@ class Resident:
             self.serving.upkeep.opened_for_writing(node, st.st_size)
         else:
             content.count_as_access(fd, st)
-            self.serving.upkeep.opened_for_reading(node)
+            self.serving.upkeep.opened_for_reading()
         self._check_against_seal(opened.file, fd, st)
         return opened, pages is Pages.KEEP
 
@@ -148,7 +147,7 @@ class Resident:
             file.add_writer(fd)
         else:
             fd = file.add_reader(fd)
-        return ResidentContent(file, fd, access.writes, Opener.of(caller), self.serving)
+        return ResidentContent(file, fd, access.writes, caller, self.serving)
 
     def _check_against_seal(self, file: OpenFile, fd: int, st: os.stat_result) -> None:
         """Have reads of a file that was just opened checked against its seal, if it has one that still holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -24,19 +24,6 @@ _THREADS: Final = 8
 _AGAIN_S: Final = 0.01
 
 
-class Opener(NamedTuple):
-    """Who opened a file: as whom it is written, and which process is named when a promise is broken."""
-
-    pid: int
-    uid: int
-    gid: int
-
-    @classmethod
-    def of(cls, caller: Caller) -> Opener:
-        """The process that asks."""
-        return cls(caller.pid, caller.uid, caller.gid)
-
-
 @dataclass(slots=True)
 class Writer:
     """Serves WRITEs to all resident files."""
@@ -47,7 +34,7 @@ class Writer:
     _wary: int = 0
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
 
-    def write_nowait(self, file: OpenFile, fd: int, opener: Opener, offset: int, data: bytes) -> int | None:
+    def write_nowait(self, file: OpenFile, fd: int, opener: Caller, offset: int, data: bytes) -> int | None:
         """Write at once and return how much was written; None where that could wait, and `write` has to do it."""
         if self._wary or not self.breaker.may_change(file):
             return None
@@ -63,7 +50,7 @@ class Writer:
         self._note(file, fd, opener, offset, written)
         return written
 
-    async def write(self, file: OpenFile, fd: int, opener: Opener, offset: int, data: bytes) -> int:
+    async def write(self, file: OpenFile, fd: int, opener: Caller, offset: int, data: bytes) -> int:
         """Break the seal if there is one, then write. Raises OSError; then the file is due for sealing again."""
         await self.breaker.before_change(file, opener.pid)
         self._wary = max(0, self._wary - 1)
@@ -80,12 +67,12 @@ class Writer:
         self._note(file, fd, opener, offset, written)
         return written
 
-    async def _pwrite(self, fd: int, opener: Opener, offset: int, data: bytes) -> int:
+    async def _pwrite(self, fd: int, opener: Caller, offset: int, data: bytes) -> int:
         return await trio.to_thread.run_sync(
             self.ownership.pwrite, fd, data, offset, opener.uid, opener.gid, limiter=self._limiter
         )
 
-    def _note(self, file: OpenFile, fd: int, opener: Opener, offset: int, written: int) -> None:
+    def _note(self, file: OpenFile, fd: int, opener: Caller, offset: int, written: int) -> None:
         file.written = True
         file.node.cache.changed(content.stat(fd))
         self.upkeep.written(file.node, offset, written)

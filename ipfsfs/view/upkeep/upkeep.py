@@ -80,10 +80,8 @@ class Upkeep:
         """A file may need a new seal: it was renamed, or its attributes were set."""
         self.sealing.changed(node)
 
-    def opened_for_reading(self, node: Node) -> None:
+    def opened_for_reading(self) -> None:
         """A worker opens a file, and is about to load it."""
-        if node.dev == self.nodes.plain.dev:
-            self.uses.note(node.ino)
         self.sealing.make_way()
 
     def closed(self, node: Node) -> None:
