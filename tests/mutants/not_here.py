@@ -117,7 +117,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/cli/sealed_leaves.py",
         "        return found if is_same and sum(",
         "        return found if sum(",
-        (PUBLISH,),
+        (f"{PUBLISH}::test_what_is_sealed_is_not_hashed_again_while_it_is_the_same",),
     ),
     Mutant(
         "S53",
@@ -125,7 +125,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/exchange/publish.py",
         "        if len(lacking) == len(sample):\n",
         "        if lacking:\n",
-        (PUBLISH,),
+        (f"{PUBLISH}::test_of_what_a_node_has_nothing_is_sent_again",),
     ),
     Mutant(
         "S54",

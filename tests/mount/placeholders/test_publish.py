@@ -139,7 +139,7 @@ def test_a_file_that_changes_meanwhile_is_not_sent_under_its_old_name(kubo: Kubo
         trio.run(publish)
 
 
-def test_what_is_sealed_is_not_hashed_again_and_counts_while_the_file_is_the_same(
+def test_what_is_sealed_is_not_hashed_again_while_it_is_the_same(
     mounted: Callable[..., Mounted],
 ) -> None:
     view = mounted(None)
