@@ -41,16 +41,25 @@ class FetcherTalk:
     awaited: Awaited = field(default_factory=lambda: Awaited(FetcherLost))
     origins: tuple[OriginState, ...] = ()
     """How the origins fare, as the process told last."""
+    _is_expected: bool = False
+    """Whether there will soon be work."""
 
     async def wait_for_work(self) -> None:
-        """As `Talk`."""
-        while not self.awaited.outbox:
+        """As `Talk`: also where work is expected."""
+        while not self.awaited.outbox and not self._is_expected:
             await self._woken()
+        self._is_expected = False
 
     async def next_frame(self) -> bytes:
         """As `Talk`."""
-        await self.wait_for_work()
+        while not self.awaited.outbox:
+            await self._woken()
         return self.awaited.outbox.popleft()
+
+    def expect(self) -> None:
+        """Have a process started for work that there will soon be."""
+        self._is_expected = True
+        self.awaited.wake.set()
 
     def take(self, header: Header, blob: bytes) -> None:
         """As `Talk`."""
@@ -163,6 +172,12 @@ class Fetcher:
     _talk: FetcherTalk
     served: dict[str, Served] = field(default_factory=dict)
     """By the name of an origin, what it has given since the daemon began."""
+
+    def expect(self) -> None:
+        """A file is known that is not here, and may be read: begin to start the process, which takes a third of a
+        second. Never waits."""
+        if self._process.pid is None:
+            self._talk.expect()
 
     @property
     def origins(self) -> tuple[OriginState, ...]:

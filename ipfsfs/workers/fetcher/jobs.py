@@ -11,12 +11,13 @@ import hashlib
 import os
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, NamedTuple
 
 import trio
 import xxhash
 
-from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError
+from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, Said
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
@@ -36,6 +37,8 @@ from ipfsfs.workers.wire import Header
 
 _WIDTH: Final = 16
 """Blocks of one job that are asked for at the same time."""
+_MOVING: Final = 4
+"""Threads that read and write extents at the same time."""
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -59,6 +62,7 @@ class Jobs:
     hub: HubFiles | None = None
     _asked: dict[tuple[bytes, ...], _Asked] = field(default_factory=dict)
     """By block and origins, what is being asked for: several files may have it in common."""
+    moving: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_MOVING))
     _asking: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4 * _WIDTH))
 
     def job(self, what: str, header: Header, blob: bytes) -> Job:
@@ -94,7 +98,8 @@ class Jobs:
             return self.origin
         where = {leaf.cid: (leaf.offset, leaf.length) for leaf in leaves}
         on_hub = [Checked(HubBlocks(self.hub, file, where)) for file in files]
-        return StoredFirst(self.origin.blocks, Ordered([*self.origin.origin.origins, *on_hub]))
+        known = self.origin.origin
+        return StoredFirst(self.origin.blocks, Ordered([*known.origins, *on_hub], known.quick))
 
     def open_source(self, source: Source) -> int:
         """A descriptor of the file that may hold a leaf. Raises OSError."""
@@ -163,6 +168,15 @@ class _Pinned:
         return Answer({}, pinned.pack(files))
 
 
+class _Placed(NamedTuple):
+    """A leaf that is in its extent: the XXH3-64 of its bytes, the origin that gave it (empty: the extent had it), and
+    what others said that were asked before."""
+
+    checksum: int
+    by: str
+    refused: tuple[Said, ...] = ()
+
+
 @dataclass(slots=True)
 class _Leaves:
     """Leaves into an extent, from files of this machine, else from origins. Of each that is there its offset is told,
@@ -188,11 +202,11 @@ class _Leaves:
             while waiting:
                 leaf, source = waiting.popleft()
                 try:
-                    given = await self._leaf(fd, holes, leaf, source)
+                    placed = await self._leaf(fd, holes, leaf, source)
                 except OriginError as error:
                     failures.append(error)
                 else:
-                    await send_part([leaf.offset, xxhash.xxh3_64_intdigest(given.block), given.by, given.refused])
+                    await send_part([leaf.offset, placed.checksum, placed.by, placed.refused])
 
         try:
             await dag.side_by_side([(work,)] * min(_WIDTH, len(self.leaves)))
@@ -201,6 +215,33 @@ class _Leaves:
         if failures:
             raise failures[0]
         return Answer()
+
+    async def _leaf(self, fd: int, holes: Holes, leaf: Leaf, source: Source | None) -> _Placed:
+        """Have a leaf in the extent."""
+        is_hole = holes.end(leaf.offset) >= leaf.offset + leaf.length
+        if is_hole and source is None:  # most leaves: there is nothing to wait for
+            local = self._local(fd, leaf, source, is_hole=True)
+        else:
+            call = partial(self._local, fd, leaf, source, is_hole=is_hole)
+            local = await trio.to_thread.run_sync(call, limiter=self.jobs.moving)
+        if local is not None:
+            return local
+        given = await self.jobs.block(self.origin, leaf.cid)
+        # What `block` gives was compared; of a raw block that is the content.
+        is_raw = cid.codec(leaf.cid) == cid.RAW
+        data = given.block if is_raw else reading.content(leaf.cid, given.block)
+        if len(data) != leaf.length:
+            raise FormatError(f"the leaf {cid.to_text(leaf.cid)} has {len(data)} bytes, its file says {leaf.length}")
+        checksum = await trio.to_thread.run_sync(_write, fd, leaf.offset, data, limiter=self.jobs.moving)
+        return _Placed(checksum, given.by, given.refused)
+
+    def _local(self, fd: int, leaf: Leaf, source: Source | None, *, is_hole: bool) -> _Placed | None:
+        """A leaf that the extent has, or has now from a file of this machine; None where neither has it."""
+        here = _here(fd, leaf, is_hole=is_hole)
+        if here is not None:
+            return _Placed(here, ZEROS if is_zeros(leaf.cid, leaf.length) else "")
+        copied = self._copied(fd, leaf, source) if source is not None else None
+        return None if copied is None else _Placed(xxhash.xxh3_64_intdigest(copied), COPIED)
 
     def _copied(self, fd: int, leaf: Leaf, source: Source) -> bytes | None:
         """A leaf as it lies in the extent, copied from a file; None where that file is gone, or holds another content
@@ -221,22 +262,6 @@ class _Leaves:
             os.close(opened)
         here = os.pread(fd, leaf.length, leaf.offset)
         return here if hashlib.sha256(here).digest() == cid.digest(leaf.cid) else None
-
-    async def _leaf(self, fd: int, holes: Holes, leaf: Leaf, source: Source | None) -> Given:
-        """The leaf's content, and where it is from."""
-        here = _here(fd, holes, leaf)
-        if here is not None:
-            return Given(here, ZEROS if is_zeros(leaf.cid, leaf.length) else "")
-        if source is not None and (copied := await trio.to_thread.run_sync(self._copied, fd, leaf, source)) is not None:
-            return Given(copied, COPIED)
-        given = await self.jobs.block(self.origin, leaf.cid)
-        data = reading.content(leaf.cid, given.block)
-        if len(data) != leaf.length:
-            raise FormatError(f"the leaf {cid.to_text(leaf.cid)} has {len(data)} bytes, its file says {leaf.length}")
-        at = 0
-        while at < len(data):
-            at += os.pwrite(fd, memoryview(data)[at:], leaf.offset + at)
-        return given._replace(block=data)
 
 
 @dataclass(slots=True)
@@ -287,9 +312,8 @@ class _Finish:
             for leaf, checksum in zip(self.leaves, self.checksums, strict=True):
                 data = _read(fd, leaf)
                 whole.update(data)
-                # Of a leaf in a dag-pb block the content alone does not tell its CID: the checksum has to do.
-                is_right = cid.codec(leaf.cid) != cid.RAW or hashlib.sha256(data).digest() == cid.digest(leaf.cid)
-                if xxhash.xxh3_64_intdigest(data) != checksum or not is_right:
+                # The checksum is of bytes that were compared with their CID.
+                if xxhash.xxh3_64_intdigest(data) != checksum:
                     lost.append(leaf.offset)
             return {"sha256": whole.hexdigest(), "lost": lost}
         finally:
@@ -300,13 +324,14 @@ def _sources(header: Header) -> list[Source | None]:
     return [None if told is None else Source(wire.path(told[0]), *told[1:4]) for told in header["sources"]]
 
 
-def _here(fd: int, holes: Holes, leaf: Leaf) -> bytes | None:
-    """The content of a leaf where the extent has it. Most are not here yet: holes are neither read nor hashed."""
-    if holes.end(leaf.offset) >= leaf.offset + leaf.length:
-        return bytes(leaf.length) if is_zeros(leaf.cid, leaf.length) else None
+def _here(fd: int, leaf: Leaf, *, is_hole: bool) -> int | None:
+    """The XXH3-64 of a leaf's bytes where the extent has it. A hole is neither read nor hashed."""
+    if is_hole:
+        return _checksum_of_zeros(leaf.length) if is_zeros(leaf.cid, leaf.length) else None
     data = _read(fd, leaf)
     blocks = (data,) if cid.codec(leaf.cid) == cid.RAW else file.leaf_blocks(data)
-    return data if any(hashlib.sha256(block).digest() == cid.digest(leaf.cid) for block in blocks) else None
+    is_it = any(hashlib.sha256(block).digest() == cid.digest(leaf.cid) for block in blocks)
+    return xxhash.xxh3_64_intdigest(data) if is_it else None
 
 
 def _read(fd: int, leaf: Leaf) -> bytes:
@@ -317,3 +342,17 @@ def _read(fd: int, leaf: Leaf) -> bytes:
         if error.errno != errno.EIO:
             raise
         return b""
+
+
+@lru_cache(maxsize=64)
+def _checksum_of_zeros(length: int) -> int:
+    """The XXH3-64 of so many zeros: most leaves of a file have one length."""
+    return xxhash.xxh3_64_intdigest(bytes(length))
+
+
+def _write(fd: int, offset: int, data: bytes) -> int:
+    """Write bytes to a file. Returns their XXH3-64. Raises OSError."""
+    at, view = 0, memoryview(data)
+    while at < len(data):
+        at += os.pwrite(fd, view[at:], offset + at)
+    return xxhash.xxh3_64_intdigest(data)
