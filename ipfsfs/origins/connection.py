@@ -22,6 +22,7 @@ from ipfsfs.errors import OriginError, Unreachable
 from ipfsfs.origins import body
 from ipfsfs.origins.body import Body, Piece
 from ipfsfs.origins.message import HEADER_MAX, Head, Limits, Pairs, Request, text_of
+from ipfsfs.origins.said import shown
 
 _RECEIVE: Final = 512 << 10
 """Bytes that are received at once where it is not known how many come."""
@@ -172,7 +173,8 @@ class Connection:
             except body.TooLong:
                 raise self._too_long() from None
             except body.Malformed as error:
-                raise OriginError(f"{self.name} does not speak HTTP/1.1: {error}") from None
+                said = shown(str(error), self.authorization, 200)
+                raise OriginError(f"{self.name} does not speak HTTP/1.1: {said}") from None
         return ()
 
     async def _receive_body(self) -> bytes:
@@ -190,9 +192,8 @@ class Connection:
             except h11.RemoteProtocolError as error:
                 if error.error_status_hint == _TOO_LONG:
                     raise self._too_long() from None
-                raise OriginError(
-                    f"{self.name} does not speak HTTP/1.1: {shown(str(error), self.authorization, 200)}"
-                ) from None
+                said = shown(str(error), self.authorization, 200)
+                raise OriginError(f"{self.name} does not speak HTTP/1.1: {said}") from None
             if event is not h11.NEED_DATA:
                 return event
             data = await self._receive(silence_s if not self.heard else self.limits.silence_s, self._some_of_head)
