@@ -47,7 +47,7 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     if at == view.mountpoint:
         raise UsageError(f"{at} is the view itself", hint="Name a path in it, which need not exist yet.")
     try:
-        with render.bar("Attaching") as bar:
+        with render.bar("Attaching", "names") as bar:
             wanted, done = trio.run(_attach, view, name, at, bar)
     except OSError as error:
         raise unreachable(Path(error.filename or at), error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,10 +47,15 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
             must_be_ours(at.mount)
             found.append((at, ask(at.store, Question(at.path, dry_run), show)))
     if as_json:
-        render.facts([{"path": str(at.root / at.relative), **encode(answer)} for at, answer in found], as_json)
+        render.facts([_facts(at, answer) for at, answer in found], as_json)
         return
     for at, answer in found:
         _print(at, answer, dry_run)
+
+
+def _facts(at: Target, answer: Answer) -> dict[str, Any]:
+    left = [{**encode(item), "path": str(at.root / item.path)} for item in answer.left]
+    return {"path": str(at.root / at.relative), **encode(answer), "left": left}
 
 
 def _print(at: Target, answer: Answer, dry_run: bool) -> None:

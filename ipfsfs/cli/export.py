@@ -67,7 +67,7 @@ def export(content: str, file: Path, chunker: str | None, path: Path | None, as_
 async def _export_content(view: mounts.Mount, name: ContentName, file: Path) -> tuple[bytes, Exported]:
     async with sources(view) as at:
         root = await at.resolve(name)
-        with render.bar("Writing") as bar:
+        with render.bar("Writing", "blocks") as bar:
             return root, await _write(Export(at.origin, root, at.here.learn, _shown(bar)), file)
 
 
@@ -82,8 +82,8 @@ async def _export_path(at: Path, chunker: str | None, file: Path) -> tuple[bytes
     if chunker is not None:
         how = chunker_named(chunker)
     blocks = TreeBlocks()
-    async with hashed(at, how, blocks) as what:
-        with render.bar("Writing") as bar:
+    async with hashed(at, how, blocks, view) as what:
+        with render.bar("Writing", "blocks") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out
 

@@ -46,11 +46,13 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
     if at is not None and (mounts.view_over(at) != view or at == view.mountpoint):
         raise UsageError(f"{at} is no path in the view of {view.mountpoint}")
     if str(file) == "-":
-        done = trio.run(_import, view, sys.stdin.buffer, "stdin", at)
+        # Without a buffer: its lock, held by a read that was interrupted, would end the process by an abort.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as car:
+            done = trio.run(_import, view, car, "stdin", at)
     else:
         try:
-            with located(file).open("rb") as car:
-                done = trio.run(_import, view, car, str(file), at)
+            with located(file).open("rb") as found:
+                done = trio.run(_import, view, found, str(file), at)
         except OSError as error:
             raise unreachable(Path(error.filename or file), error) from error
     roots = [cid.to_text(root) for root in done.roots]
@@ -71,7 +73,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
 async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None) -> Imported:
     async with sources(view) as at:
         with Blocks.of(view.store) as blocks, blocks.changing():
-            with render.bar("Importing") as bar:
+            with render.bar("Importing", "blocks") as bar:
 
                 def show(progress: Imported) -> None:
                     bar.update(files=progress.blocks, done_bytes=progress.size)
@@ -83,7 +85,7 @@ async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None
             if to is not None:
                 if len(done.roots) != 1:
                     raise UsageError(f"{named} has {len(done.roots)} roots, and --to takes one")
-                with render.bar("Attaching") as bar:
+                with render.bar("Attaching", "names") as bar:
 
                     def attaching(progress: Attached) -> None:
                         bar.update(files=progress.there, done_bytes=0, total_files=progress.names)

@@ -75,9 +75,9 @@ def _checked(kind: str, said: object) -> dict[str, str]:
 
 def _secret(named: str) -> str:
     refuse_a_secret(named)
-    path = Path(named).expanduser()
+    path = _path().parent / Path(named).expanduser()
     try:
-        return _read(_path().parent / path, _SECRET_MAX).strip()
+        return _read(path, _SECRET_MAX).strip()
     except OSError as error:
         raise UsageError(f"the secret in {path} cannot be read: {error.strerror}") from error
 

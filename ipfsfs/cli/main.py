@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -54,8 +54,16 @@ class Commands(click.Group):
             click.echo("\n".join(line for text in texts for line in message(text)), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("ipfsfs: interrupted", err=True)
-            ctx.exit(1)
+            _interrupted(ctx)
+        except BaseExceptionGroup as group:  # of tasks, one of which was interrupted
+            if group.subgroup(KeyboardInterrupt) is None:
+                raise
+            _interrupted(ctx)
+
+
+def _interrupted(ctx: click.Context) -> NoReturn:
+    click.echo("ipfsfs: interrupted", err=True)
+    ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -113,6 +113,8 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
         click.echo("Nothing is pinned. To pin something: ipfsfs pin add PATH")
     for one in pins:
         state = "" if one.complete else f", incomplete: {render.size(one.bytes_here)} of that are here"
+        if one.damaged:
+            state = f", part of it is damaged; to mend it: ipfsfs pin add {one.cid}"
         when = datetime.fromtimestamp(one.when_ns / 1e9, UTC).strftime("%Y-%m-%d")
         click.echo(f"{one.cid}  {render.files(one.files)}, {render.size(one.bytes)}{state}, since {when}")
         if one.path is not None:
@@ -194,6 +196,11 @@ def _named(what: Path, path: Path | None) -> _Named:
 def _cid(text: str) -> bytes | None:
     """The CID that an argument is; None where it is a path. Raises UsageError for what looks like a CID and is none."""
     # A path loses the second slash of "ipfs://".
+    if text.startswith(("/ipns/", "ipns:/")):
+        raise UsageError(
+            f"{printable(text)} is a name, which can come to stand for other content; a pin is of a CID",
+            hint="To see for which CID it stands now: ipfsfs stat " + shell("/ipns/" + text.rpartition("/")[2]),
+        )
     bare = next((text[len(one) :] for one in (*_PREFIXES, "ipfs:/") if text.startswith(one)), None)
     try:
         found = cids.from_text((text if bare is None else bare).rstrip("/"))

@@ -95,6 +95,7 @@ class Bar:
 
     _progress: Progress
     _task: TaskID
+    _what: str
 
     def update(
         self,
@@ -106,7 +107,7 @@ class Bar:
     ) -> None:
         """Shows how far it is. Totals may be left out, or come later, or grow."""
         of = "" if total_files is None else f"/{total_files:,}"
-        self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} files")
+        self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} {self._what}")
 
     def sealing(self, progress: seal.Progress) -> None:
         """Shows what a daemon reports while it seals."""
@@ -119,8 +120,9 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Bar]:
-    """A bar with files, bytes, rate and time left, on stderr. Where that is no terminal, nothing."""
+def bar(title: str, what: str = "files") -> Iterator[Bar]:
+    """A bar with files (or `what` else is counted), bytes, rate and time left, on stderr. Where that is no terminal,
+    nothing."""
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
@@ -133,4 +135,4 @@ def bar(title: str) -> Iterator[Bar]:
         disable=not console.is_terminal,
     )
     with progress:
-        yield Bar(progress, progress.add_task(title, total=None, files="0 files"))
+        yield Bar(progress, progress.add_task(title, total=None, files=f"0 {what}"), what)

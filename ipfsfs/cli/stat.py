@@ -30,7 +30,7 @@ def stat(content: str, path: Path | None, as_json: bool) -> None:
     the origins of the view; the bytes of files are not.
     """
     name = naming.parse_content(content)
-    with render.bar("Looking") as bar:
+    with render.bar("Looking", "names") as bar:
         root, found = trio.run(_stat, chosen_view(path), name, bar)
     facts: dict[str, render.Fact] = {
         "cid": cid.to_text(root), "type": found.kind, "names": found.names, "bytes": found.size,

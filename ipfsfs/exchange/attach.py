@@ -9,26 +9,30 @@ are made last.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat as stat_
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
+
+import trio
 
 from ipfsfs.caches.place import Kind, Place, locate
 from ipfsfs.errors import FormatError, IpfsfsError, UsageError
 from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Origin
 from ipfsfs.printed import printable
-from ipfsfs.unixfs import cid, reference
+from ipfsfs.unixfs import cid, reading, reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.unixfs.tree_walk import TreeEntry
 
 _SMALL: Final = 16 << 20
 """Bytes of a file that is fetched whole, because clients must find it where no placeholder may be."""
 _NAMED_MOST: Final = 8
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _REPORTED: Final = 100
 
 
@@ -68,7 +72,7 @@ class Attach:
         """Attach it. Raises UsageError where something is in the way, FormatError for a tree that is refused,
         OriginError where it cannot be had, and OSError."""
         wanted = [self._planned(entry) for entry in await self._entries()]
-        missing = self._missing(wanted)
+        missing = await self._missing(wanted)
         self.progress.there = len(wanted) - len(missing)
         whole = {want.path: await self._whole(want) for want in missing if want.is_whole}
         self._make(sorted(missing, key=_turn), whole)
@@ -123,24 +127,49 @@ class Attach:
         shown = printable(os.fsdecode(entry.path))
         return FormatError(f"{cid.to_text(self.root)} holds {shown}, {why}", hint="Nothing was attached.")
 
-    def _missing(self, wanted: list[_Wanted]) -> list[_Wanted]:
-        """What is not there yet. Raises UsageError where something else is."""
+    async def _missing(self, wanted: list[_Wanted]) -> list[_Wanted]:
+        """What is not there yet. Raises UsageError where something else is; OriginError where that cannot be told."""
         missing: list[_Wanted] = []
-        others: list[Path] = []
+        others: dict[Path, None] = {}
         for want in wanted:
-            there = _is_there(want)
-            if there is None:
+            there = _what_is_at(want)
+            if there == "nothing":
                 missing.append(want)
-            elif not there:
-                others.append(want.path)
+            elif there == "perhaps it":
+                if not await self._has_content(want):
+                    others[want.path] = None
+            elif there == "another" and others.keys().isdisjoint(want.path.parents):  # what is below one is not named
+                others[want.path] = None
         if others:
-            named = "\n".join(f"  {printable(str(path))}" for path in others[:_NAMED_MOST])
+            named = "\n".join(f"  {printable(str(path))}" for path in list(others)[:_NAMED_MOST])
             more = f"\n  and {len(others) - _NAMED_MOST} more" if len(others) > _NAMED_MOST else ""
             raise UsageError(
                 f"something else is in the way of {cid.to_text(self.root)}:\n{named}{more}",
                 hint="Nothing was changed. Move it away, or attach elsewhere.",
             )
         return missing
+
+    async def _has_content(self, want: _Wanted) -> bool:
+        """Whether a file has the content that is wanted, however it is cut into leaves: it is read, and compared."""
+        walk = await dag.file(self.origin, want.entry.cid, want.entry.size)
+        try:
+            fd = await trio.to_thread.run_sync(os.open, want.path, _READ)
+        except OSError:
+            return False
+        try:
+            for leaf in walk.leaves():
+                data = await trio.to_thread.run_sync(os.pread, fd, leaf.length, leaf.offset)
+                if cid.codec(leaf.cid) == cid.RAW:
+                    is_it = hashlib.sha256(data).digest() == cid.digest(leaf.cid)
+                else:
+                    is_it = data == reading.content(leaf.cid, await self.origin.block(leaf.cid))
+                if not is_it:
+                    return False
+        except OSError:  # it cannot be read: what it is, is not known
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     async def _whole(self, want: _Wanted) -> bytes:
         size = want.entry.size or 0
@@ -163,34 +192,39 @@ class Attach:
             _sync(directory)
 
 
-def _is_there(want: _Wanted) -> bool | None:
-    """Whether what is wanted stands at its path; None where nothing does."""
+_There = Literal["nothing", "it", "perhaps it", "another"]
+"""What stands at a path where something is wanted. Perhaps it: a file of the right size with another CID, or none yet.
+The same content has another CID where it is cut into other leaves."""
+
+
+def _what_is_at(want: _Wanted) -> _There:
     try:
         st = os.lstat(want.path)
     except FileNotFoundError:
-        return None
+        return "nothing"
     except NotADirectoryError:
-        return False
+        return "another"
     if want.entry.kind == "directory":
-        return stat_.S_ISDIR(st.st_mode)
+        return "it" if stat_.S_ISDIR(st.st_mode) else "another"
     if want.entry.kind == "symlink":
-        return stat_.S_ISLNK(st.st_mode) and os.readlink(os.fsencode(want.path)) == want.text
+        is_it = stat_.S_ISLNK(st.st_mode) and os.readlink(os.fsencode(want.path)) == want.text
+        return "it" if is_it else "another"
     if want.promised and stat_.S_ISLNK(st.st_mode):  # into the clients' shared store: what it leads to is what counts
         try:
             st = os.stat(want.path)
         except OSError:
-            return False
+            return "another"
     if not stat_.S_ISREG(st.st_mode) or st.st_size != want.entry.size:
-        return False
-    return want.promised or _has_root(want)
+        return "another"
+    return "it" if want.promised or not st.st_size or _has_root(want) else "perhaps it"
 
 
 def _has_root(want: _Wanted) -> bool:
-    """Whether a file of the right size is the one that is wanted, as far as it is known: it may have no seal yet."""
+    """Whether a file is sealed as what is wanted."""
     try:
         root = cid.from_text(os.getxattr(want.path, cid.XATTR).decode("ascii", "replace"))
     except (OSError, FormatError):
-        return True
+        return False
     return cid.digest(root) == cid.digest(want.entry.cid)
 
 

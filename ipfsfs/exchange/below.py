@@ -80,6 +80,13 @@ class Below:
             finally:
                 os.close(dir_fd)
 
+    def led_to(self, prefix: bytes) -> list[bytes]:
+        """The paths of files elsewhere that links below `prefix` lead to: blobs of a snapshot, and what a blob leads to
+        in the clients' shared store. Waits for the disk."""
+        above = prefix.strip(b"/") + b"/"
+        found = {item.path for item in self.items(prefix) if item.stands_for is None and item.path != item.named}
+        return sorted(path for path in found if not path.startswith(above)) if above != b"/" else []
+
     def _found(self, path: bytes, dir_fd: int, name: bytes, st: os.stat_result, dev: int) -> Iterator[Item]:
         if st.st_dev != dev:
             return

@@ -79,9 +79,11 @@ class Export:
                 file.flush()
                 await trio.to_thread.run_sync(os.fsync, file.fileno())
             os.replace(new, path)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 new.unlink()
+            if isinstance(error, OSError) and error.filename == str(new):
+                error.filename = str(path)  # the name that the user knows
             raise
         return done
 

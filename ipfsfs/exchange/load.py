@@ -68,6 +68,10 @@ class Load:
     _ahead: deque[tuple[int, int]] = field(default_factory=deque)
     """Ranges of leaves that are wanted after those."""
     _asked: set[int] = field(default_factory=set)
+    attempts: int = 0
+    """How many batches have failed."""
+    _failed: dict[int, int] = field(default_factory=dict)
+    """By leaf that did not come while readers waited, the number of the batch that was the last to fail for it."""
     _waiting: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
     _last_progress: float = 0.0
@@ -98,7 +102,7 @@ class Load:
         """The leaves from `first` to `last` that are not here."""
         return [index for index in range(first, last + 1) if self._sums[index] is None]
 
-    def check(self, index: int, data: bytes | memoryview) -> None:
+    def check(self, index: int, data: bytes | bytearray | memoryview) -> None:
         """Compare the bytes of a leaf, as read from the extent, with those that came. Raises IntegrityError; the leaf
         then counts as one that is not here."""
         if xxhash.xxh3_64_intdigest(data) != self._sums[index]:
@@ -166,7 +170,15 @@ class Load:
         """A batch has ended; what did not come of it may be asked for again."""
         self._asked.difference_update(batch)
         self.failure = failure
+        if failure is not None:
+            self.attempts += 1
+            if self._waiting:
+                self._failed.update((index, self.attempts) for index in batch if self._sums[index] is None)
         self.wake()
+
+    def has_failed(self, indexes: list[int], since: int) -> bool:
+        """Whether one of some leaves was asked for in vain after so many `attempts`."""
+        return any(self._failed.get(index, 0) > since for index in indexes)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -178,10 +190,15 @@ class Load:
             yield
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._failed.clear()
 
-    async def change(self, patience_s: float) -> bool:
-        """Wait until something comes or fails. Returns False where the file has made no progress for `patience_s`."""
-        deadline = self._last_progress + patience_s
+    def patient_until(self, patience_s: float) -> float:
+        """When the file will have made no progress for `patience_s`, as things are."""
+        return self._last_progress + patience_s
+
+    async def change(self, deadline: float) -> bool:
+        """Wait until something comes or fails. Returns False where nothing does until then."""
         with trio.move_on_at(deadline):
             await self._changed.wait()
             return True

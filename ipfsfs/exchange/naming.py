@@ -59,11 +59,11 @@ def parse(text: str) -> ContentName | None:
 
 
 def parse_content(text: str) -> ContentName:
-    """The same, for where no path may be. Raises UsageError."""
+    """The same, for where no path may be: CID/PATH is an address too. Raises UsageError."""
     found = parse(text)
     if found is None:
-        _cid(text)
-    return found or ContentName("ipfs", text)
+        _cid(text.partition("/")[0])
+    return found or parse(_IPFS[1] + text) or ContentName("ipfs", text)
 
 
 async def root(name: ContentName, nodes: Sequence[OriginSettings]) -> bytes:

@@ -20,6 +20,7 @@ from ipfsfs.plain import links, survey
 from ipfsfs.plain.survey import Closed, Directory, Seen
 from ipfsfs.store.extents import Extents, extent_name
 from ipfsfs.store.index import Index
+from ipfsfs.store.kept import bytes_in_store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.unixfs import reference
 
@@ -85,7 +86,7 @@ class Known:
         roots = {file.root for file in ledger.pins.all_files()}
         inodes = {ino for root in roots for ino in index.files_with_root(root)} if index is not None else set()
         used_ns = dict(index.uses()) if index is not None else {}
-        return cls({kept.name: kept.bytes for kept in extents.each()}, roots, inodes, used_ns)
+        return cls(bytes_in_store(extents), roots, inodes, used_ns)
 
 
 class _Part(NamedTuple):
@@ -124,6 +125,15 @@ _SEVERAL: Final = _Tally("other", "", b"")
 def overview(root_fd: int, root: bytes, known: Known) -> Overview:
     """What is in the directory `root`, an absolute path that `root_fd` is open on. It may wait for the disk."""
     return _Counting(root, known).count(root_fd)
+
+
+def has_placeholders(root_fd: int, root: bytes) -> bool:
+    """Whether a link in the directory `root` stands for a file that is not wholly here. It may wait for the disk, and
+    takes a small part of the time of `overview`."""
+    return any(
+        links.may_be_placeholder(st) and reference.parse(text) is not None
+        for st, text in survey.links(root_fd, root_place(root))
+    )
 
 
 @dataclass(slots=True)

@@ -130,6 +130,12 @@ class Provenances:
             if len(self._files) > _FILES_MOST:
                 self._files.popitem(last=False)
 
+    def gave_way(self, root: bytes, size: int) -> None:
+        """A file with this content became a link: what it came from is here no longer."""
+        found = self._known.pop((root, size), None)
+        if found is not None:
+            self._leaves -= found.leaves
+
     def begin(self, root: bytes, size: int, leaves: int = 0) -> Provenance:
         """That of content that is about to be fetched. `leaves`: how many it has, 0 where that is not known yet."""
         key = root, size

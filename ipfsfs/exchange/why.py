@@ -22,8 +22,10 @@ from ipfsfs.plain import links, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.index import Index
+from ipfsfs.store.kept import Kept, bytes_in_store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.seal import Seal
+from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.store.unsealable import Reason, Unsealable
 from ipfsfs.unixfs import cid, reference
 from ipfsfs.unixfs.chunk import Chunker
@@ -164,8 +166,7 @@ def why(known: Known, path: bytes, leaves: LeavesTold = "first") -> Why:
 
 def _of_directory(known: Known, path: bytes, fd: int) -> Why:
     """What a directory is, and how much lies below it."""
-    extents = known.extents.each() if known.extents is not None else []
-    counted = overview.Known({kept.name: kept.bytes for kept in extents})
+    counted = overview.Known(bytes_in_store(known.extents) if known.extents is not None else {})
     found = overview.overview(fd, bytes(known.root / os.fsdecode(path)), counted)
     what = "a directory: its files have seals and origins of their own"
     return Why(os.fsdecode(path), what, sealed=False, size=found.size, here=found.here)
@@ -187,17 +188,29 @@ def _of_link(known: Known, path: bytes, st: os.stat_result, text: bytes, leaves:
         promised_sha256=name.promise.hex() if name.promise is not None else None,
         cid=cid.to_text(stands_for.root),
         size=stands_for.size,
-        here=min(stands_for.size, known.extents.bytes_here(*key)) if known.extents is not None else None,
+        here=_here(known.extents, *key) if known.extents is not None else None,
         origins=known.origins,
     )
     return _with_leaves(facts, _table(known.extents, *key), _provenance(known, key, st), _LEAVES[leaves])
 
 
+def _here(extents: Extents, root: bytes, size: int) -> int:
+    """How many bytes of a file the store has: in an extent, or for a pin."""
+    kept = Kept.open(extents.fd)
+    try:
+        return size if kept.holds(PinnedFile(root, size)) else min(size, extents.bytes_here(root, size))
+    finally:
+        kept.close()
+
+
 def _provenance(known: Known, key: tuple[bytes, int], st: os.stat_result) -> Provenance | None:
-    """Where content came from, or a file that it became; None where that is never known."""
+    """Where content came from, or a file that it became; None where that is never known, or it came from no origin."""
     if known.provenance is None:
         return None
     found = known.provenance.find(*key) or known.provenance.find_file(st)
+    if found is None and stat_.S_ISREG(st.st_mode):
+        row = known.ledger.brought.get(st.st_ino)
+        return Provenance() if row is not None and row.size == st.st_size else None
     return found if found is not None else Provenance()
 
 

@@ -43,6 +43,7 @@ class Response:
     head: Head
     _connection: Connection
     ended: bool = False
+    """Whether the body was read to its end, and that was seen."""
 
     @property
     def trailers(self) -> Pairs:
@@ -51,8 +52,6 @@ class Response:
 
     async def piece(self) -> bytes:
         """The next part of the body, empty at its end. Its whole length is the caller's to bound."""
-        if self.ended:
-            return b""
         piece = await self._connection.piece()
         self.ended = not piece
         return piece
@@ -69,12 +68,9 @@ class Response:
 
     async def beginning(self, most: int) -> bytes:
         """The body, or its first `most` bytes."""
-        pieces, size = [], 0
-        while size < most and (piece := await self.piece()):
-            pieces.append(piece)
-            size += len(piece)
-        body = b"".join(pieces)
-        return body if size <= most else body[:most]
+        body = await self._connection.beginning(most)
+        self.ended = len(body) < most
+        return body if len(body) <= most else body[:most]
 
     def _too_long(self, most: int) -> OriginError:
         return OriginError(f"{self._connection.name} sends more than the {most} bytes that the answer may have")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ipfsfs.errors import NotHeld, OriginError, Said, Unreachable
+from ipfsfs.errors import NoOrigin, NotHeld, OriginError, Said, Unreachable
 from ipfsfs.origins.origin import Origin
 from ipfsfs.unixfs import cid as cids
 
@@ -21,9 +22,14 @@ class Given(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Ordered:
-    """Origins in the order in which they are asked. Each is to be one with pauses and a time of its own (`Paused`)."""
+    """Origins in the order in which they are asked. Each is to be one with pauses and a time of its own (`Paused`).
+
+    `quick`: asked for blocks before all of them. They are some of `origins` as well, and only there does it count what
+    they say when they have none.
+    """
 
     origins: Sequence[Origin]
+    quick: Sequence[Origin] = ()
 
     @property
     def name(self) -> str:
@@ -36,9 +42,12 @@ class Ordered:
     async def given(self, cid: bytes) -> Given:
         """The block of the first origin that gives it, and which one that is.
 
-        Raises NotHeld where all say that they do not have it, Unreachable where one could not be asked (it may have
-        it), else OriginError.
+        Raises NotHeld where all say that they do not have it, NoOrigin where there is none, Unreachable where one could
+        not be asked (it may have it), else OriginError.
         """
+        for origin in self.quick:
+            with suppress(OriginError):
+                return Given(await origin.block(cid), origin.name)
         said: list[OriginError] = []
         for origin in self.origins:
             try:
@@ -61,7 +70,7 @@ class Ordered:
         return False
 
     async def aclose(self) -> None:
-        for origin in self.origins:
+        for origin in (*self.quick, *self.origins):
             await origin.aclose()
 
     def _said(self, said: Sequence[OriginError]) -> tuple[Said, ...]:
@@ -72,8 +81,10 @@ class Ordered:
         """One error for what all said: of the kind that leaves the most hope."""
         text = f"no origin gives {cids.to_text(cid)}: " + ("; ".join(map(str, said)) or "none is set")
         hint = next((error.hint for error in said if error.hint), "")
-        kind = OriginError
-        if any(isinstance(error, Unreachable) for error in said):
+        kind: type[OriginError] = OriginError
+        if not said:
+            kind = NoOrigin
+        elif any(isinstance(error, Unreachable) for error in said):
             kind = Unreachable
         elif all(isinstance(error, NotHeld) for error in said):
             kind = NotHeld

@@ -22,7 +22,7 @@ from typing import Final
 
 from ipfsfs.errors import FormatError, StoreError
 from ipfsfs.store.directory import open_directory
-from ipfsfs.store.extents import Extents
+from ipfsfs.store.extents import Extents, extent_name
 from ipfsfs.store.names import names_in
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
@@ -88,6 +88,12 @@ class Kept:
         for one in names_in(self.fd):
             if (file := file_of(one)) is not None and (st := self.stat(file)) is not None:
                 yield file, st
+
+    def tables_of(self) -> Iterator[PinnedFile]:
+        """The files whose tables are kept: those of several leaves. Raises OSError."""
+        for one in names_in(self.fd):
+            if one.endswith(_TABLE) and (file := file_of(one.removesuffix(_TABLE))) is not None:
+                yield file
 
     def holds(self, file: PinnedFile) -> bool:
         """Whether all bytes of a file are kept. An empty one needs no keeping."""
@@ -164,6 +170,18 @@ class Kept:
         os.rename(name(file) + NEW, name(file), src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self.drop_new(file)  # rename(2) does nothing where both are names of one file
 
+    def keep_table(self, file: PinnedFile, table: bytes) -> None:
+        """Keep the table of a file's leaves, without which it is read by no root; on disk, but for its name.
+
+        Raises OSError.
+        """
+        self.tables.keep_table(*file, table)
+        fd = os.open(name(file) + _TABLE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
     def has_nodes(self, root: bytes) -> bool:
         """Whether the blocks of a root that hold no bytes of files are kept; a raw block has none."""
         return cid.codec(root) == cid.RAW or os.access(car_name(root), os.R_OK, dir_fd=self.fd, follow_symlinks=False)
@@ -195,6 +213,17 @@ class Kept:
             known.add(car_name(file.root))
         known.update(car_name(root) for root in roots)
         return [one for one in names_in(self.fd) if one.removesuffix(NEW) not in known]
+
+
+def bytes_in_store(extents: Extents) -> dict[str, int]:
+    """How many bytes the store has of files, by the names of their extents: all of those that pins hold.
+    Raises OSError."""
+    found = {one.name: one.bytes for one in extents.each()}
+    kept = Kept.open(extents.fd)
+    try:
+        return found | {extent_name(file.root, file.size): file.size for file, _ in kept.stats()}
+    finally:
+        kept.close()
 
 
 def name(file: PinnedFile) -> str:

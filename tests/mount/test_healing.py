@@ -84,6 +84,15 @@ def test_one_command_puts_back_what_a_tool_wrote_over(cached: tuple[Mounted, Rep
     assert cid_of(blob), "it is sealed again"
 
 
+def test_a_snapshot_is_restored_by_what_its_links_lead_to(cached: tuple[Mounted, Repository]) -> None:
+    mount, repository = cached
+    overwrite(mount, repository.file("model.safetensors"))
+    snapshot = repository.file("model.safetensors").parent
+    assert mount.run("verify", snapshot, check=False).returncode == 4
+    assert "1 file put back" in mount.run("restore", snapshot).stdout
+    assert repository.file("model.safetensors").read_bytes() == WEIGHTS
+
+
 def test_what_was_not_kept_comes_from_the_hub(cached: tuple[Mounted, Repository], hub: LocalHub) -> None:
     mount, repository = cached
     overwrite(mount, repository.blob("model.safetensors"))

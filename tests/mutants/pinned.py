@@ -33,8 +33,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S35",
         "a pin goes on with a file that rotted and was replaced",
         "ipfsfs/view/upkeep/healing.py",
-        '            if damaged.damage == "rot":  # else',
-        '            if damaged.damage == "missing":  # else',
+        "            if damaged.seal is not None:  # else",
+        "            if damaged.seal is None:  # else",
         ("tests/faults/test_rot_healed.py::test_a_pin_has_the_healed_bytes_of_a_file_that_it_shares",),
     ),
     Mutant(
@@ -61,6 +61,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         '        complete=pin.state == "pinned" and len(here) == len(files),\n',
         "        complete=len(here) <= len(files),\n",
         (f"{_PINS}::test_what_cannot_be_had_fails_names_the_block_and_goes_on_later",),
+    ),
+    Mutant(
+        "S36",
+        "what is kept already is not read again",
+        "ipfsfs/view/placeholder/pinning.py",
+        "            return not file.size\n        why = await fault",
+        '            return not file.size\n        why = "" and await fault',
+        ("tests/faults/test_rot_of_the_store.py::test_a_pin_that_rotted_is_had_again_when_it_is_pinned_again",),
+    ),
+    Mutant(
+        "S60",
+        "what pins hold is not read",
+        "ipfsfs/exchange/kept_files.py",
+        "    found: set[PinnedFile] = set()\n    for pin in pins.all():\n",
+        "    found: set[PinnedFile] = set()\n    for pin in pins.all()[:0]:\n",
+        ("tests/faults/test_rot_of_the_store.py",),
     ),
     Mutant(
         "S37",

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ipfsfs.errors import FormatError, NotHeld, OriginError, Unreachable
+from ipfsfs.errors import FormatError, NoOrigin, NotHeld, OriginError, Unreachable
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.http import CONNECTIONS_MAX
 from ipfsfs.origins.ordered import Ordered
@@ -102,7 +102,7 @@ def test_the_error_says_what_each_said_and_what_hope_there_is() -> None:
         gone = Source("C", failure=Unreachable("C cannot be reached"))
         refuses = Source("B", failure=OriginError("B refuses access", hint="Ask B."))
         cases: list[tuple[list[Source], type[OriginError], str]] = [
-            ([], NotHeld, "none is set"),
+            ([], NoOrigin, "none is set"),
             ([Source("A")], NotHeld, "A does not have it"),
             ([Source("A"), refuses], OriginError, "A does not have it; B refuses access"),
             ([Source("A"), refuses, gone], Unreachable, "A does not have it; B refuses access; C cannot be reached"),

@@ -34,6 +34,11 @@ def sealers_of(daemon: int, manners: str = "") -> list[int]:
     return [pid for pid in found if not manners or manners in _arguments(pid)]
 
 
+def fetchers_of(daemon: int) -> list[int]:
+    """The fetching process of a daemon that is alive, if one was started."""
+    return [pid for pid in beside("workers.fetcher.program") if parent(pid) == daemon]
+
+
 @contextmanager
 def stopped(pids: list[int]) -> Iterator[None]:
     """Processes that do nothing while the block runs."""

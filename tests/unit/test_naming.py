@@ -60,7 +60,12 @@ def test_addresses_are_understood(text: str, shown: str) -> None:
     assert found.shown == shown
 
 
-@pytest.mark.parametrize("text", ["model.safetensors", f"./{CID}", f"{CID}/below", "bafy", "x" * 60, "-", ""])
+def test_what_begins_with_a_cid_is_an_address_where_no_path_may_be() -> None:
+    assert naming.parse(f"{CID}/a/b") is None
+    assert naming.parse_content(f"{CID}/a//b").shown == f"/ipfs/{CID}/a/b"
+
+
+@pytest.mark.parametrize("text", ["model.safetensors", f"./{CID}", "bafy", "x" * 60, "-", ""])
 def test_what_is_no_address_may_be_a_path(text: str) -> None:
     assert naming.parse(text) is None
     with pytest.raises(UsageError):

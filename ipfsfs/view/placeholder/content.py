@@ -96,7 +96,7 @@ class PlaceholderContent:
             if self._load is not None and self._load.is_retired:
                 self._forget_load()
             if self._load is None:
-                self._load = await self.serving.loads.open(self.reference)
+                self._load = await self.serving.loads.open(self.reference, self.serving.nodes.path(self.node))
                 self.serving.hydrating.is_for(self._load, self.node)
             return self._load
 

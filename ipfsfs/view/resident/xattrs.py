@@ -38,7 +38,8 @@ class Xattrs:
         that of a directory where another user asks than root and the daemon's own."""
         if name == CID_XATTR:
             return cid.to_text(await self._cid(node, caller)).encode("ascii")
-        if node.own >= 0:  # the kernel asks at every first write
+        # The kernel asks at every first write. A file that was opened as a placeholder is held by its path at first.
+        if node.own >= 0 and self.files.of(node) is not None:
             return held.get_own_xattr(node.own, name)
         with self.nodes.reached(node) as fd:
             return held.get_xattr(fd, name)

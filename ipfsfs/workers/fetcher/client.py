@@ -20,7 +20,9 @@ from ipfsfs.workers import wire
 from ipfsfs.workers.awaited import Awaited, Waiting
 from ipfsfs.workers.fetcher import pinned
 from ipfsfs.workers.fetcher.served import OriginState, Served
+from ipfsfs.workers.fetcher.stored import IMPORTED
 from ipfsfs.workers.fetcher.table import COPIED, LeafTable, Source, pack_with, unpack
+from ipfsfs.workers.fetcher.zeros import ZEROS
 from ipfsfs.workers.process import Process
 from ipfsfs.workers.start import Command
 from ipfsfs.workers.wire import Header
@@ -39,16 +41,25 @@ class FetcherTalk:
     awaited: Awaited = field(default_factory=lambda: Awaited(FetcherLost))
     origins: tuple[OriginState, ...] = ()
     """How the origins fare, as the process told last."""
+    _is_expected: bool = False
+    """Whether there will soon be work."""
 
     async def wait_for_work(self) -> None:
-        """As `Talk`."""
-        while not self.awaited.outbox:
+        """As `Talk`: also where work is expected."""
+        while not self.awaited.outbox and not self._is_expected:
             await self._woken()
+        self._is_expected = False
 
     async def next_frame(self) -> bytes:
         """As `Talk`."""
-        await self.wait_for_work()
+        while not self.awaited.outbox:
+            await self._woken()
         return self.awaited.outbox.popleft()
+
+    def expect(self) -> None:
+        """Have a process started for work that there will soon be."""
+        self._is_expected = True
+        self.awaited.wake.set()
 
     def take(self, header: Header, blob: bytes) -> None:
         """As `Talk`."""
@@ -82,7 +93,8 @@ class FetcherTalk:
 @dataclass(slots=True, frozen=True)
 class Arrived:
     """A leaf is in the extent: where it begins in the file, the XXH3-64 of its bytes, the name of the origin that
-    gave it, which is empty where the extent held it already, and what those said that were asked before."""
+    gave it, or what stands for one that is on this machine, and what those said that were asked before. `by` is empty
+    where the extent held the leaf already."""
 
     offset: int
     checksum: int
@@ -93,6 +105,11 @@ class Arrived:
     def is_copied(self) -> bool:
         """Whether it was copied from a file of this machine."""
         return self.by == COPIED
+
+    @property
+    def is_given(self) -> bool:
+        """Whether an origin gave it, which answers, then."""
+        return self.by not in ("", COPIED, IMPORTED, ZEROS)
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,6 +134,11 @@ class _Parts:
 
     talk: FetcherTalk
     waiting: Waiting
+
+    @property
+    def header(self) -> Header:
+        """Of the answer, once all parts have come."""
+        return {} if self.waiting.answer is None else self.waiting.answer[0]
 
     @property
     def blob(self) -> bytes:
@@ -150,6 +172,12 @@ class Fetcher:
     _talk: FetcherTalk
     served: dict[str, Served] = field(default_factory=dict)
     """By the name of an origin, what it has given since the daemon began."""
+
+    def expect(self) -> None:
+        """A file is known that is not here, and may be read: begin to start the process, which takes a third of a
+        second. Never waits."""
+        if self._process.pid is None:
+            self._talk.expect()
 
     @property
     def origins(self) -> tuple[OriginState, ...]:
@@ -197,7 +225,7 @@ class Fetcher:
         """Have leaves written into an extent: `async with ... as arriving: async for arrived in arriving`. `sources`:
         for each of them, where it may be had on this machine. `on_hub`: files on the Hub that have them at these
         offsets, asked where no other origin has a leaf."""
-        told = [None if source is None else [wire.text(source.path), source.ino, source.offset] for source in sources]
+        told = [None if source is None else [wire.text(source.path), *source[1:]] for source in sources]
         hub = [asdict(file) for file in on_hub]
         async with self._parts({"do": "leaves", "extent": extent, "sources": told, "hub": hub}, records) as parts:
             yield self._arrivals(parts, {leaf.offset: leaf.length for leaf in unpack(records)})
@@ -209,23 +237,28 @@ class Fetcher:
         a plain sha1) and perhaps its size (else -1); what the extent holds is its beginning, or all of it. It is on
         disk then. `progress` is told how many bytes are there."""
         header = {"do": "whole", "extent": extent, "name": name, "size": size, "hub": [asdict(file) for file in on_hub]}
-        waiting = self._talk.awaited.begin(header)
-        try:
-            async for told in _Parts(self._talk, waiting):
+        async with self._parts(header, b"") as parts:
+            async for told in parts:
                 with _sensible():
                     progress(_number(told[0]))
-            assert waiting.answer is not None
-            said = waiting.answer[0]
             with _sensible():
-                return WholeFile(bytes.fromhex(said["sha256"]), str(said["served_by"]))
-        finally:
-            self._talk.awaited.forget(waiting)
+                return WholeFile(bytes.fromhex(parts.header["sha256"]), str(parts.header["served_by"]))
 
-    async def given(self, leaf: bytes, on_hub: Sequence[HubFile]) -> str:
-        """The name of the Hub, if it gives a leaf (a record) of one of these files at this moment; else empty. Only
-        then does it count as an origin of the file. Raises OriginError with why it does not."""
-        header = {"do": "given", "hub": [asdict(file) for file in on_hub]}
-        answer, _ = await self._answer(header, leaf)
+    async def cut(self, extent: str, root: bytes, size: int, on_hub: Sequence[HubFile]) -> LeafTable:
+        """Have a file in an extent of which the root and the size are known, and no leaves; returns those. It is on
+        disk then, and each leaf what the root says. What the extent holds is its beginning, or all of it. Raises
+        OtherContent where none of the files on the Hub is the one."""
+        header = {"do": "cut", "extent": extent, "root": root.hex(), "size": size}
+        async with self._parts({**header, "hub": [asdict(file) for file in on_hub]}, b"") as parts:
+            async for _ in parts:
+                pass
+            return LeafTable(parts.blob)
+
+    async def given(self, table: LeafTable, sha256: bytes, on_hub: Sequence[HubFile]) -> str:
+        """The name of the Hub, if it has all of a file at this moment as one of these, by its own word, and gives some
+        leaves of it. Only then does it count as an origin of the file. Raises OriginError with why it does not."""
+        header = {"do": "given", "sha256": sha256.hex(), "hub": [asdict(file) for file in on_hub]}
+        answer, _ = await self._answer(header, table.records)
         with _sensible():
             return str(answer["given_by"])
 
@@ -268,7 +301,7 @@ class Fetcher:
                 offset, checksum, by, refused = part
                 arrived = Arrived(_number(offset), _number(checksum), str(by), _said(refused))
                 length = lengths[arrived.offset]  # no other leaf was asked for
-            if arrived.by:
+            if arrived.by not in ("", ZEROS):
                 self.served.setdefault(arrived.by, Served()).add(length)
             yield arrived
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.unixfs import cid
+from ipfsfs.unixfs.dagpb import Link, Type, Unixfs
+from tests.support.dags import node
 from tests.support.elsewhere import Elsewhere, plain_link, write
+from tests.support.gateways import gateway
 from tests.support.mounted import Mounted, ipfsfs
 
 LARGE = os.urandom(3_300_000)
@@ -46,6 +50,8 @@ def test_a_pinned_tree_outlives_its_names_and_the_daemon_and_needs_no_origin(
     assert (pin["cid"], pin["path"], pin["files"], pin["complete"]) == (root, "tree", 2, True)
     ipfsfs("attach", root, view.path / "again")
     assert plain_link(view, view.path / "again/model.bin") is not None
+    assert re.search(r"^here +all of it$", ipfsfs("why", view.path / "again/model.bin").stdout, re.MULTILINE)
+    assert f"{view.path}, mounted: 3.3 MB, all of it here" in ipfsfs("ls", "--view", view.path).stdout
     _is_tree(view.path / "again")
     assert ipfsfs("cid", view.path / "again").stdout.strip() == root
     ipfsfs("pin", "rm", root, "--view", view.path)
@@ -145,3 +151,22 @@ def test_what_cannot_be_had_fails_names_the_block_and_goes_on_later(
     assert [pin["complete"] for pin in view.pins()] == [True]
     ipfsfs("pin", "rm", root, "--view", view.path)
     assert ipfsfs("pin", "rm", root, "--view", view.path, check=False).returncode == 2
+
+
+def test_a_pinned_file_whose_leaves_are_dag_pb_needs_no_origin_either(mounted: Callable[..., Mounted]) -> None:
+    """As Kubo makes it without raw leaves, which it did before `unixfs-v1-2025`."""
+    leaves, blocks = [LARGE[at : at + 262_144] for at in range(0, len(LARGE), 262_144)], dict[bytes, bytes]()
+    links = [
+        Link(node(blocks, [], Unixfs(Type.FILE, leaf, filesize=len(leaf))), b"", len(leaf) + 14) for leaf in leaves
+    ]
+    message = Unixfs(Type.FILE, filesize=len(LARGE), blocksizes=[len(leaf) for leaf in leaves])
+    root = cid.to_text(node(blocks, links, message))
+    with gateway(blocks) as url:
+        view = mounted(None, "--gateway", url, "--patience", "2")
+        ipfsfs("pin", "add", root, "--view", view.path)
+    view.remount()
+    ipfsfs("attach", root, view.path / "again")
+    assert (view.path / "again").read_bytes() == LARGE
+    (view.path / "again").unlink()
+    ipfsfs("export", root, view.path.parent / "one.car", "--view", view.path)
+    view.umount()

@@ -57,6 +57,22 @@ def test_reads_of_any_part_are_right_and_it_keeps_its_number(view_and_file: tupl
     assert path.read_bytes() == CONTENT
 
 
+def test_who_had_it_open_asks_for_attributes_when_it_is_hydrated(view_and_file: tuple[Mounted, Path]) -> None:
+    """As `cp -a` does, after it has read all."""
+    view, path = view_and_file
+    with path.open("rb") as file:
+        for whole in (False, True):
+            if whole:
+                assert file.read() == CONTENT
+                eventually_resident(view, path)
+            for name in ("user.none", "system.posix_acl_access"):
+                with pytest.raises(OSError, match="No data available"):
+                    os.getxattr(file.fileno(), name)
+            assert os.listxattr(file.fileno()) == []
+        os.fchmod(file.fileno(), 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_mapping_is_right_before_and_after_it_is_hydrated(view_and_file: tuple[Mounted, Path]) -> None:
     view, path = view_and_file
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:

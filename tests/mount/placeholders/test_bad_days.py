@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from ipfsfs.unixfs import cid
+from tests.support.dags import raw
 from tests.support.elsewhere import Elsewhere, eventually_resident, plain_link
-from tests.support.mounted import ipfsfs
+from tests.support.gateways import FileOfLeaves, gateway
+from tests.support.mounted import Mounted, ipfsfs
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.kubo
 
 CONTENT = os.urandom(6_000_000)
+PAGE = 4096
 
 
 def test_h44_a_read_ends_in_eio_after_patience_and_the_log_says_why(elsewhere: Elsewhere) -> None:
@@ -46,6 +53,59 @@ def test_h44_a_read_ends_in_eio_after_patience_and_the_log_says_why(elsewhere: E
         except OSError:
             assert time.monotonic() < deadline, "it comes by itself when the node is back"
             time.sleep(0.2)
+
+
+def test_what_came_before_is_read_where_nothing_answers(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    file = FileOfLeaves([os.urandom(300_000), os.urandom(200_000), os.urandom(100_000)])
+    (tmp_path / "view").mkdir()
+    with gateway(file.blocks(0)) as origin:
+        view = mounted(tmp_path / "view", "--gateway", origin, "--hub", "none", "--patience", "3")
+        at = view.path / "file"
+        at.symlink_to(file.link)
+        assert _part(at, 0) == file.content[:10]
+        eventually(lambda: "ipfsfs_loading_files 0" in ipfsfs("metrics", view.path).stdout, "nothing is fetched")
+    view.expect_logged += ["file"]
+    with pytest.raises(OSError, match="Input/output error"):
+        _part(at, 350_000)
+    eventually(lambda: "ipfsfs_loading_files 0" in ipfsfs("metrics", view.path).stdout, "nothing is fetched")
+    began = time.monotonic()
+    assert _page(at, 286_720) == file.content[286_720 : 286_720 + PAGE]
+    with pytest.raises(OSError, match="Input/output error"):
+        _part(at, 550_000)
+    assert time.monotonic() - began < 2, "a leaf that was here is no sign that an origin is back"
+    view.umount()
+
+
+def test_where_no_origin_is_set_a_read_fails_at_once(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    (tmp_path / "view").mkdir()
+    view = mounted(tmp_path / "view", "--hub", "none")
+    view.expect_logged += ["small: ", "large: "]
+    (view.path / "small").symlink_to(f"ipfs://{cid.to_text(raw(b'small'))}?size=5")
+    (view.path / "large").symlink_to(FileOfLeaves([b"1" * 300, b"2" * 300]).link)
+    began = time.monotonic()
+    for name in ("small", "large"):
+        with pytest.raises(OSError, match="Input/output error"):
+            (view.path / name).read_bytes()
+    assert time.monotonic() - began < 5
+    assert "none is set" in view.log()
+    view.umount()
+
+
+def _page(file: Path, offset: int) -> bytes:
+    """A page, by one request: what the kernel reads into its cache it asks for twice where that fails."""
+    fd = os.open(file, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, PAGE) as data:
+            assert os.preadv(fd, [data], offset) == PAGE
+            return data[:]
+    finally:
+        os.close(fd)
+
+
+def _part(file: Path, offset: int) -> bytes:
+    """Ten bytes, by an open of their own."""
+    with file.open("rb") as opened:
+        return os.pread(opened.fileno(), 10, offset)
 
 
 def test_a_node_that_comes_back_within_patience_costs_no_error(elsewhere: Elsewhere) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import prefetch
 from ipfsfs.daemon.questions.evict import Answer, Question
+from ipfsfs.unixfs import cid
 from tests.support.calls import cid_of
 from tests.support.elsewhere import Content, Elsewhere, eventually_resident, plain_link, plain_root
 from tests.support.mounted import Mounted, ipfsfs
@@ -75,6 +76,24 @@ def test_what_came_from_an_origin_goes_and_comes_back_as_the_same_file(elsewhere
     view.seal()
     assert evict(view, path).files == 1, "it came from an origin again"
     assert evict(view, path).not_here == 1, "what is not here is no failure"
+
+
+def test_a_leaf_of_zeros_that_no_node_was_asked_for_keeps_no_file(elsewhere: Elsewhere) -> None:
+    content = os.urandom(1 << 20) + bytes(1 << 20) + os.urandom(1000)
+    zeros = cid.to_text(cid.raw_cid(hashlib.sha256(bytes(1 << 20)).digest()))
+    root = elsewhere.publish({"file": content})
+    elsewhere.node.ask("pin", "rm", root)
+    elsewhere.node.ask("block", "rm", zeros)  # as at a node through which the file came
+    view = elsewhere.view()
+    ipfsfs("attach", root, view.path / "tree")
+    file = view.path / "tree" / "file"
+    assert file.read_bytes() == content
+    eventually_resident(view, file)
+    view.seal()
+    assert "zeros" in ipfsfs("why", file).stdout
+    ipfsfs("evict", file)
+    assert plain_link(view, file) is not None
+    assert file.read_bytes() == content
 
 
 def test_a_blob_goes_whose_name_promises_what_the_node_has(elsewhere: Elsewhere) -> None:
@@ -162,21 +181,22 @@ def test_h28_who_opened_it_beneath_the_view_keeps_it(elsewhere: Elsewhere) -> No
     assert path.read_bytes() == b"written beneath" + CONTENT[15:]
 
 
-def test_h33_what_no_origin_has_at_that_moment_stays(elsewhere: Elsewhere) -> None:
+def test_h33_what_no_origin_has_at_that_moment_stays(elsewhere: Elsewhere, tmp_path: Path) -> None:
     view, path = brought(elsewhere)
     elsewhere.node.stop()
     try:
         assert "no origin has all of it now" in reasons(view, path)["file"]
     finally:
         elsewhere.node.start()
-    content = os.urandom(4 * LEAF)
-    root = elsewhere.publish({"other": content})
-    ipfsfs("attach", root, view.path / "second")
-    other = view.path / "second" / "other"
+    content = os.urandom(200 * 4096)  # so many leaves that those which are fetched as a proof do not find it
+    (tmp_path / "other").write_bytes(content)
+    root = elsewhere.node.ask("add", "-Q", "--chunker=size-4096", str(tmp_path / "other")).strip()
+    other = view.path / "other"
+    ipfsfs("attach", root, other)
     assert other.read_bytes() == content
     eventually_resident(view, other)
     view.seal()
-    elsewhere.node.lose(root, content[2 * LEAF : 3 * LEAF])
+    elsewhere.node.lose(root, content[100 * 4096 : 101 * 4096])
     said = reasons(view, other)["other"]
     assert "no origin has all of it now" in said
     assert other.read_bytes() == content
@@ -224,7 +244,7 @@ def test_evict_without_a_name_or_an_origin_says_so(elsewhere: Elsewhere, tmp_pat
     path.mkdir()
     done = ipfsfs("evict", path, check=False)
     assert done.returncode == 5
-    view = Mounted(path).mount()
+    view = Mounted(path, ("--hub", "none")).mount()
     try:
         (path / "file").write_bytes(b"bytes")
         done = ipfsfs("evict", path / "file", check=False)

@@ -156,6 +156,11 @@ def test_umount_lists_what_is_not_here_and_what_brings_it(elsewhere: Elsewhere) 
     assert f"ipfsfs mount --kubo {elsewhere.node.api}" in said
     assert f"ipfsfs prefetch {view.path}" in said
     assert f"rm -rf {at}/models--o--n0" in said
+    options, view.arguments = view.arguments, ("--hub", "none")
+    view.mount()
+    said = ipfsfs("umount", view.path).stdout
+    assert f"4.2 MB missing\nThey come when they are read, after: ipfsfs mount --kubo URL {view.path}\n" in said
+    view.arguments = options
     view.mount()
     ipfsfs("prefetch", view.path)
     assert "missing" not in ipfsfs("umount", view.path).stdout

@@ -64,6 +64,39 @@ def test_attaching_again_completes_what_is_missing(elsewhere: Elsewhere) -> None
     assert (at / "below" / "two").read_bytes() == b"2" * 1000
 
 
+def test_attaching_again_is_done_though_the_view_cuts_files_into_other_leaves(
+    elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    content = os.urandom(500_000)
+    (tmp_path / "weights").write_bytes(content)
+    root = elsewhere.node.ask("add", "-Q", "--chunker=size-100000", str(tmp_path / "weights")).strip()
+    view = elsewhere.view()
+    file = view.path / "weights"
+    ipfsfs("attach", root, file)
+    assert file.read_bytes() == content
+    eventually_resident(view, file)
+    view.seal()
+    assert ipfsfs("cid", file).stdout.strip() != root
+    ipfsfs("attach", root, file)
+    file.write_bytes(content[::-1])
+    view.seal()
+    done = ipfsfs("attach", root, file, check=False)
+    assert done.returncode == 2
+    assert str(file) in done.stderr
+
+
+def test_a_file_that_is_being_written_is_no_file_of_the_tree(elsewhere: Elsewhere) -> None:
+    root, view = elsewhere.publish({"file": b"content", "other": b"other"}), elsewhere.view()
+    (view.path / "tree").mkdir()
+    with (view.path / "tree" / "file").open("wb", buffering=0) as file:  # until it is closed it has no CID
+        file.write(b"CONTENT")
+        done = ipfsfs("attach", root, view.path / "tree", check=False)
+    assert done.returncode == 2
+    assert not (view.path / "tree" / "other").exists()
+    (view.path / "tree" / "file").unlink()
+    (view.path / "tree").rmdir()
+
+
 def test_a_single_file_is_attached(elsewhere: Elsewhere) -> None:
     content = os.urandom(3_000_000)
     root = elsewhere.publish({"file": content})
