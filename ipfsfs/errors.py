@@ -98,6 +98,10 @@ class NotHeld(OriginError):
     """An origin answered that it does not have the content."""
 
 
+class OtherContent(NotHeld):
+    """An origin gave all of a file, under the name that was asked for, and it is another content."""
+
+
 class NoOrigin(NotHeld):
     """There is no origin to be asked."""
 
@@ -139,6 +143,7 @@ BY_NAME: Final[dict[str, type[IpfsfsError]]] = {
         SealerLost,
         OriginError,
         NotHeld,
+        OtherContent,
         NoOrigin,
         Unreachable,
         NotHere,

@@ -10,17 +10,18 @@ import click
 from ipfsfs.cli import reasons, render
 from ipfsfs.cli.paths import PATH
 from ipfsfs.cli.sizes import SIZE
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.cli.views import by_view
-from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.daemon.questions.evict import Answer, Progress, Question
-from ipfsfs.errors import IpfsfsError, MountError, UsageError
+from ipfsfs.errors import IpfsfsError, UsageError
+from ipfsfs.printed import shell
 
 
 @click.command(
-    short_help="Free the disk of files that an origin has.",
+    short_help="Free the disk of files that an origin or the Hub has.",
     epilog="Examples: ipfsfs evict ~/.cache/huggingface/hub/models--org--name   ipfsfs evict --to 50GB --dry-run",
 )
 @click.argument("paths", type=PATH, nargs=-1)
@@ -28,25 +29,28 @@ from ipfsfs.errors import IpfsfsError, MountError, UsageError
     "--to", type=SIZE, help="Instead of PATHS: free until this is kept, such as 50GB, the longest unused first."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go and what would stay, and do nothing.")
+@VIEW
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, as_json: bool) -> None:
+def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | None, as_json: bool) -> None:
     """Free the disk of what lies below PATHS and comes back by itself when it is read.
 
-    A file goes only if an origin of the view says at that moment that it has all of it; and if its name promises its
-    content, or it came from an origin before. What is open, pinned, or was made here stays. With --to and one PATH,
-    the view in which PATH lies is meant; without PATH, the only view that is mounted.
+    A file goes only if an origin of the view, or the Hub, says at that moment that it has all of it; and if its name
+    promises its content, or it came from an origin before. What is open, pinned, or was made here stays. With --to, the
+    view is that of --view or of PATHS, which must be one; else that of the current directory, else the only one.
 
     Exit code 1, with the reasons, if part of what was named stays, or --to is not reached.
     """
     if to is None and not paths:
         raise UsageError("nothing is named", hint="Name what is to go: ipfsfs evict PATH. Or how much: --to 50GB")
+    if path is not None and paths:
+        raise UsageError("--view and PATHS both say which view is meant", hint="Leave out one of them.")
     answers: list[tuple[Mount, Answer]] = []
     with render.bar("Evicting") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)
 
-        for view, question in _questions(paths, to, dry_run):
+        for view, question in _questions(paths, to, dry_run, path):
             answers.append((view, ask(view.store, question, show)))
     facts = _facts(answers)
     if as_json:
@@ -58,16 +62,16 @@ def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, as_json: bool)
         raise SystemExit(IpfsfsError.exit_code)
 
 
-def _questions(paths: tuple[Path, ...], to: int | None, dry_run: bool) -> list[tuple[Mount, Question]]:
+def _questions(
+    paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | None
+) -> list[tuple[Mount, Question]]:
     if to is None:
         return [(view, Question(tuple(at.path for at in named), None, dry_run)) for view, named in by_view(paths)]
-    views = [view for view, _ in by_view(paths)] if paths else list(mounts.our_views())
-    if not views:
-        raise MountError("nothing of yours is mounted", hint="Mount a cache: ipfsfs mount --kubo URL PATH")
+    views = [view for view, _ in by_view(paths)] or [chosen_view(path)]
     if len(views) > 1:
         raise UsageError(
-            "--to is for one view, and several are mounted",
-            hint="Name one: ipfsfs evict --to SIZE " + str(views[0].mountpoint),
+            "--to is for one view, and PATHS lie in several",
+            hint=f"Name one: ipfsfs evict --to SIZE --view {shell(views[0].mountpoint)}",
         )
     return [(views[0], Question((), to, dry_run))]
 

@@ -82,7 +82,7 @@ async def _export_path(at: Path, chunker: str | None, file: Path) -> tuple[bytes
     if chunker is not None:
         how = chunker_named(chunker)
     blocks = TreeBlocks()
-    async with hashed(at, how, blocks) as what:
+    async with hashed(at, how, blocks, view) as what:
         with render.bar("Writing", "blocks") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out

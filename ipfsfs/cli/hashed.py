@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import render
+from ipfsfs.cli.sealed_leaves import SealedFirst
+from ipfsfs.daemon.mounts import Mount
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.paths import root_to_read, unreachable
-from ipfsfs.exchange.trees import Blocks, HashedLeaves, Outcome, Trees
+from ipfsfs.exchange.trees import Blocks, HashedLeaves, Leaves, Outcome, Trees
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.unixfs.chunk import Chunker
 
@@ -28,9 +30,11 @@ class Hashed:
 
 
 @asynccontextmanager
-async def hashed(at: Path, chunker: Chunker, blocks: Blocks | None = None) -> AsyncIterator[Hashed]:
+async def hashed(
+    at: Path, chunker: Chunker, blocks: Blocks | None = None, view: Mount | None = None
+) -> AsyncIterator[Hashed]:
     """Find the CID of what is at an absolute path, with progress shown, and tell `blocks` of its blocks. Its directory
-    is open while the block runs.
+    is open while the block runs. `view`: the mounted one that the path lies in, whose seals are believed.
 
     Raises UsageError for what never has a CID, and where nothing is there; IpfsfsError.
     """
@@ -42,7 +46,10 @@ async def hashed(at: Path, chunker: Chunker, blocks: Blocks | None = None) -> As
             def show(files: int, done: int) -> None:
                 bar.update(files=files, done_bytes=done)
 
-            trees = Trees(plain, root_place(bytes(root)), HashedLeaves(plain, chunker, show), rest_s=0, blocks=blocks)
+            leaves: Leaves = HashedLeaves(plain, chunker, show)
+            if view is not None:
+                leaves = SealedFirst(view, root, chunker, leaves)
+            trees = Trees(plain, root_place(bytes(root)), leaves, rest_s=0, blocks=blocks)
             try:
                 found = await trees.cid(os.fsencode(at.relative_to(root)))
             except OSError as error:

@@ -46,11 +46,13 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
     if at is not None and (mounts.view_over(at) != view or at == view.mountpoint):
         raise UsageError(f"{at} is no path in the view of {view.mountpoint}")
     if str(file) == "-":
-        done = trio.run(_import, view, sys.stdin.buffer, "stdin", at)
+        # Without a buffer: its lock, held by a read that was interrupted, would end the process by an abort.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as car:
+            done = trio.run(_import, view, car, "stdin", at)
     else:
         try:
-            with located(file).open("rb") as car:
-                done = trio.run(_import, view, car, str(file), at)
+            with located(file).open("rb") as found:
+                done = trio.run(_import, view, found, str(file), at)
         except OSError as error:
             raise unreachable(Path(error.filename or file), error) from error
     roots = [cid.to_text(root) for root in done.roots]

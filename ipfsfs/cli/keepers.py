@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipfsfs.cli.settings import file
+from ipfsfs.cli.settings.kinds import refuse_a_secret
 from ipfsfs.errors import UsageError
 from ipfsfs.origins.registry import OriginSettings
 from ipfsfs.printed import printable, shell
@@ -73,6 +74,7 @@ def _checked(kind: str, said: object) -> dict[str, str]:
 
 
 def _secret(named: str) -> str:
+    refuse_a_secret(named)
     path = _path().parent / Path(named).expanduser()
     try:
         return _read(path, _SECRET_MAX).strip()

@@ -11,11 +11,13 @@ from typing import Any, Final
 from ipfsfs.cli import render
 from ipfsfs.daemon.config import OriginConfig
 from ipfsfs.errors import MountError
-from ipfsfs.exchange.overview import Entry, Known, overview
+from ipfsfs.exchange.overview import Entry, Known, has_placeholders, overview
+from ipfsfs.exchange.publicity import Publicity
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.printed import printable, shell
 
 _NAMED_MOST: Final = 8
+_FILE_OPTIONS: Final = {"kubo": "--kubo-authorization-file", "hub": "--hub-token-file"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,6 +37,8 @@ class NotHere:
         except MountError:
             return cls()
         try:
+            if not has_placeholders(plain.fd, bytes(at)):
+                return cls()
             found = overview(plain.fd, bytes(at), Known())
         except OSError:
             return cls()
@@ -70,9 +74,9 @@ class NotHere:
 
 
 def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
-    words = ["ipfsfs mount", *(_option(origin) for origin in origins)]
-    files = {origin.authorization_file for origin in origins if origin.authorization_file is not None}
-    words += [f"--kubo-authorization-file {shell(file)}" for file in sorted(files)]
+    words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != Publicity.ENDPOINT)]
+    files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
+    words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
     if not origins:
         words.append("--kubo URL")  # it was mounted without any: nobody but the user knows who has the content
     return " ".join([*words, shell(at)])

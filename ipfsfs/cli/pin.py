@@ -42,8 +42,18 @@ def pin() -> None:
 @_CLUSTER
 @_SERVICE
 @click.option("--no-wait", is_flag=True, help="Do not wait until the cluster or service holds all of it.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.IntRange(1, 7 * 86_400),
+    default=3_600,
+    metavar="SECONDS",
+    help="How long to wait while a cluster or service says nothing new (default: an hour); then exit 1.",
+)
 @_JSON
-def add(what: Path, path: Path | None, cluster: bool, service: str | None, no_wait: bool, as_json: bool) -> None:
+def add(
+    what: Path, path: Path | None, cluster: bool, service: str | None, no_wait: bool, wait_s: int, as_json: bool
+) -> None:
     """Pin what is at PATH in a mounted view, or what CID (or ipfs://CID) names, wherever it is.
 
     What is not here is fetched first; where something cannot be had, the block is named, and what came stays. Pinning
@@ -55,7 +65,7 @@ def add(what: Path, path: Path | None, cluster: bool, service: str | None, no_wa
     keeper = _keeper(cluster, service)
     if keeper is not None:
         root, name = _root(what)
-        pin_elsewhere.add(keeper, root, name, waits=not no_wait, as_json=as_json)
+        pin_elsewhere.add(keeper, root, name, wait_s=0 if no_wait else wait_s, as_json=as_json)
         return
     named = _named(what, path)
     question = (
@@ -103,6 +113,8 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
         click.echo("Nothing is pinned. To pin something: ipfsfs pin add PATH")
     for one in pins:
         state = "" if one.complete else f", incomplete: {render.size(one.bytes_here)} of that are here"
+        if one.damaged:
+            state = f", part of it is damaged; to mend it: ipfsfs pin add {one.cid}"
         when = datetime.fromtimestamp(one.when_ns / 1e9, UTC).strftime("%Y-%m-%d")
         click.echo(f"{one.cid}  {render.files(one.files)}, {render.size(one.bytes)}{state}, since {when}")
         if one.path is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import click
@@ -11,7 +13,7 @@ import trio
 from ipfsfs.cli import render
 from ipfsfs.errors import OriginError, UsageError
 from ipfsfs.origins.registry import OriginSettings, open_pin_keeper
-from ipfsfs.origins.remote_pins import PinKeeper, RemotePin
+from ipfsfs.origins.remote_pins import PinKeeper, RemotePin, RemoteState
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
 
@@ -22,18 +24,20 @@ NAME_MAX: Final = 60
 _FIRST_LOOK_S: Final = 0.2
 _LOOK_S: Final = 5.0
 """How often at most a keeper is asked how far it is."""
+_TOLD_S: Final = 60.0
+_UNDECIDED: Final = ("queued", "pinning")
 
 
-def add(settings: OriginSettings, root: bytes, name: str, *, waits: bool, as_json: bool) -> None:
-    """Have a root pinned, and wait until it is. Raises OriginError where that failed."""
+def add(settings: OriginSettings, root: bytes, name: str, *, wait_s: int, as_json: bool) -> None:
+    """Have a root pinned, and wait until it is, for at most `wait_s` seconds while its state stays the same. Raises
+    OriginError where that failed, and where it was waited in vain."""
 
     async def ask(keeper: PinKeeper) -> RemotePin:
         pin = await keeper.add(root, name.encode("utf-8", "replace").decode()[:NAME_MAX])
-        pause_s, said = _FIRST_LOOK_S, ""
-        while waits and pin.state in ("queued", "pinning"):
-            if not as_json and pin.state != said:
-                said = pin.state
-                click.echo(f"{keeper.name}: {said}", err=True)
+        pause_s = _FIRST_LOOK_S
+        waiting = _Waiting(keeper, wait_s, is_quiet=as_json)
+        while wait_s and pin.state in _UNDECIDED:
+            waiting.look_at(pin)
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LOOK_S)
             found = await keeper.look(root)
@@ -53,6 +57,37 @@ def add(settings: OriginSettings, root: bytes, name: str, *, waits: bool, as_jso
         return
     click.echo(f"The pin is {pin.state}.", err=True)
     click.echo(cids.to_text(root))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A wait for a pin, which is told of from time to time."""
+
+    keeper: PinKeeper
+    most_s: int
+    is_quiet: bool
+    news: tuple[RemoteState, str] | None = None
+    """What its keeper says of the pin."""
+    since: float = -math.inf
+    _told_at: float = -math.inf
+
+    def look_at(self, pin: RemotePin) -> None:
+        """The pin as it is now. Raises OriginError where nothing new was said of it for too long."""
+        now = trio.current_time()
+        if (pin.state, pin.why) != self.news:
+            self.news, self.since, self._told_at = (pin.state, pin.why), now, -math.inf
+        for_s = now - self.since
+        if for_s > self.most_s:
+            raise OriginError(
+                f"{self.keeper.name} has not got on with {cids.to_text(pin.cid)} for {self.most_s} s: it is {pin.state}"
+                + (f" ({pin.why})" if pin.why else ""),
+                hint="It may go on there by itself: run this again to wait on, or list the pins (`ipfsfs pin ls`).",
+            )
+        if not self.is_quiet and now - self._told_at >= _TOLD_S:
+            self._told_at = now
+            details = f" ({pin.why})" if pin.why else ""
+            since = f" for {for_s / 60:.0f} min" if for_s > 1 else ""
+            click.echo(f"{self.keeper.name}: {pin.state}{since}{details}", err=True)
 
 
 def list_(settings: OriginSettings, *, as_json: bool) -> None:

@@ -70,7 +70,7 @@ def publish(
     chosen = effective(given, view.mountpoint if view is not None else None)
     node = _node(origins_of(chosen.settings), asked)
     how = chunker_named(chunker) if chunker is not None else asked.chunker if asked is not None else DEFAULT
-    done = trio.run(_publish, at, node, how, name, private_too)
+    done = trio.run(_publish, at, view, node, how, name, private_too)
     root = cid.to_text(done.found.root)
     if done.found.left_out:
         click.echo(f"Left out, as secrets or scratch: {render.files(done.found.left_out)}.", err=True)
@@ -113,9 +113,11 @@ def _names(at: Path, root: Path, blocks: TreeBlocks) -> list[bytes]:
     return [bytes(at) + b"/" * at.is_dir(), *(above + path for path in blocks.names)]
 
 
-async def _publish(at: Path, node: OriginConfig, chunker: Chunker, name: str | None, private_too: bool) -> _Done:
+async def _publish(
+    at: Path, view: mounts.Mount | None, node: OriginConfig, chunker: Chunker, name: str | None, private_too: bool
+) -> _Done:
     blocks = TreeBlocks()
-    async with hashed(at, chunker, blocks) as what:
+    async with hashed(at, chunker, blocks, view) as what:
         try:
             if not private_too:
                 endpoint = os.environ.get("HF_ENDPOINT") or Publicity.ENDPOINT

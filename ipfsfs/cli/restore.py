@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stored_blocks
 from ipfsfs.cli.paths import PATH, Links, Target, must_be_ours, target
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.heal import Answer, Question
 from ipfsfs.errors import IpfsfsError, MountError
+from ipfsfs.exchange.imported_blocks import BlockOutcome
 from ipfsfs.exchange.verify import Progress
 from ipfsfs.printed import printable, shell
 
@@ -31,8 +32,9 @@ _REMOVE: Final = "Or remove it, and download it again: rm {}"
 def restore(paths: tuple[Path, ...], as_json: bool) -> None:
     """Read every file at and below each PATH, and have what is damaged or missing again.
 
-    Damaged is what has other bytes than were sealed, or than its promised name says; missing is a blob that a snapshot
-    links to. The content comes from the quarantine, from an origin by its CID, or from the Hub (see `ipfsfs mount`), is
+    Damaged is what has other bytes than were sealed, or than its promised name says, or cannot be read from the disk;
+    missing is a blob that a snapshot links to. A whole view includes what pins hold, and blocks that were imported.
+    The content comes from the quarantine, from an origin by its CID, or from the Hub (see `ipfsfs mount`), is
     compared, and takes the place of the damaged file, which goes to the quarantine. Exit code 1 if anything could not
     be put back; each is named, with the reason. Run again, it goes on where it was.
     """
@@ -45,12 +47,12 @@ def restore(paths: tuple[Path, ...], as_json: bool) -> None:
         for path in paths:
             at = _target(path)
             answers.append((at, heal(at, show)))
-    facts = facts_of(answers)
+    facts = facts_of(answers, blocks([at for at, _ in answers], lambda progress: None))
     if as_json:
         render.facts(facts, as_json)
     else:
         say(facts)
-    if facts["not_healed"]:
+    if facts["left"]:
         raise SystemExit(IpfsfsError.exit_code)
 
 
@@ -72,13 +74,27 @@ def heal(at: Target, show: Callable[[Progress], None]) -> Answer:
     return ask(at.store, Question((at.path,)), show)
 
 
-def facts_of(answers: Sequence[tuple[Target, Answer]]) -> dict[str, Any]:
-    """The answers of all that was asked, as one, with absolute paths."""
+def blocks(targets: Sequence[Target], show: Callable[[Progress], None]) -> list[BlockOutcome]:
+    """What became of imported blocks that were damaged, in views that are looked at as a whole."""
+    return [outcome for at in targets for outcome in stored_blocks.healed(at, show)]
+
+
+def facts_of(answers: Sequence[tuple[Target, Answer]], blocks: Sequence[BlockOutcome]) -> dict[str, Any]:
+    """The answers of all that was asked, as one, with absolute paths. `left`: how much stays wrong."""
+    pinned = [one for _, answer in answers for one in answer.pinned]
+    left = sum(len(answer.not_healed) for _, answer in answers)
     return {
+        "left": left + sum(bool(one.why) for one in pinned) + sum(bool(one.why) for one in blocks),
+        "pinned": [encode(one) for one in pinned],
+        "blocks": [encode(one) for one in blocks],
         "files": sum(answer.files for _, answer in answers),
         "bytes": sum(answer.bytes for _, answer in answers),
         "unsealed": sum(answer.unsealed for _, answer in answers),
-        "healed": [{**encode(one), "path": str(at.root / one.path)} for at, answer in answers for one in answer.healed],
+        "healed": [
+            {**encode(one), "path": str(at.root / one.path), "also": [str(at.root / other) for other in one.also]}
+            for at, answer in answers
+            for one in answer.healed
+        ],
         "not_healed": [
             {**encode(one), "path": str(at.root / one.path)} for at, answer in answers for one in answer.not_healed
         ],
@@ -90,10 +106,23 @@ def say(facts: dict[str, Any]) -> None:
     for one in facts["healed"]:
         kept = f"; what it was: {one['kept']} in the quarantine" if one["kept"] else ""
         click.echo(printable(f"put back ({_words(one['damage'])}): {one['path']}: from {one['source']}{kept}"))
+        for also in one["also"]:
+            click.echo(printable(f"  and its other name {also}"))
     for one in facts["not_healed"]:
         click.echo(printable(f"not put back ({_words(one['damage'])}): {one['path']}: {one['why']}"))
         click.echo(printable(f"  {one['hint'] or _REMOVE.format(shell(one['path']))}"))
-    count, left = len(facts["healed"]), len(facts["not_healed"])
+    for one in facts["pinned"]:
+        named = f"{one['wrong']['cid']}, of {', '.join(one['wrong']['pins'])}"
+        if one["why"]:
+            click.echo(printable(f"not put back (pinned): {named}: {one['why']}"))
+            click.echo(printable(f"  {one['hint'] or 'It was: ' + one['wrong']['detail']}"))
+        else:
+            click.echo(printable(f"put back (pinned): {named}: from {one['source']}"))
+    for one in facts["blocks"]:
+        said = f"not put back (imported): {one['cid']}: {one['why']}"
+        click.echo(printable(said if one["why"] else f"put back (imported): {one['cid']}: from {one['source']}"))
+    left = facts["left"]
+    count = len(facts["healed"]) + len(facts["not_healed"]) + len(facts["pinned"]) + len(facts["blocks"]) - left
     said = f"{render.files(count)} put back" if count else "nothing was to be put back"
     if left:
         said = f"{render.files(count)} put back, {left} not"

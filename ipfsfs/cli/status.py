@@ -248,12 +248,13 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
     }
     if found.origins:
         shown["origins"] = [origin.name for origin in found.origins]
+    if found.hub is not None:
+        shown["hub"] = found.hub.url
+    if found.origins or found.hub is not None:
         if found.no_eviction:
             shown["eviction"] = f"none: {found.no_eviction}"
         elif found.cache_size is not None:
             shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
             shown["cache size"] += [found.too_large] * bool(found.too_large)
-    if found.hub is not None:
-        shown["hub"] = found.hub.url
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}

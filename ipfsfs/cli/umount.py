@@ -17,6 +17,7 @@ from ipfsfs.cli.not_here import NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
 from ipfsfs.daemon import mounts, outsiders
 from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.config import OriginConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
 from ipfsfs.errors import NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
@@ -44,6 +45,8 @@ class Outcome:
     users: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     """Where else the view is mounted still."""
+    origins: tuple[OriginConfig, ...] = ()
+    """What its daemon says that content was had from."""
     left: NotHere = field(default_factory=NotHere)
     """What is not wholly on plain disk."""
 
@@ -87,6 +90,7 @@ def umount(path: Path, lazy: bool, as_json: bool) -> None:
         outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
         if ended is not None:
             outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
+    outcome.left = NotHere.of(at, outcome.origins)
     if as_json:
         render.facts(_facts(outcome), as_json)
     else:
@@ -114,7 +118,7 @@ def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
             _wait_for(said.pid)
         else:
             outcome.pid = said.pid
-        outcome.left = NotHere.of(at, said.origins)
+        outcome.origins = said.origins
     elif mounts.view_at(at) is not None:
         raise NoAnswer(
             f"the daemon of {view.owner_in_words} did not unmount {at}",

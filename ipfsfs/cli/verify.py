@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stored_blocks
 from ipfsfs.cli import restore as restoring
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.opened import Opened
@@ -23,8 +23,11 @@ from ipfsfs.daemon.questions.verify import Answer, Question
 from ipfsfs.errors import IntegrityError, IpfsfsError, MountError
 from ipfsfs.exchange import verify as verifying
 from ipfsfs.exchange.findings import remedy
+from ipfsfs.exchange.imported_blocks import BlockOutcome
+from ipfsfs.exchange.kept_files import inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
 from ipfsfs.printed import printable
+from ipfsfs.store.kept import Kept
 from ipfsfs.workers.sealer.client import open_sealer
 
 _HEAL_HELP: Final = "Put back what is wrong or missing, as `ipfsfs restore` does, in views of this user."
@@ -49,7 +52,8 @@ class Then(Enum):
 def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
     """Read every file below each PATH again, from the disk, and compare checksums, CIDs, and promised names.
 
-    Without PATH: every view of this user. Root can name another user's view, whose daemon is then asked. Exit code 4
+    A whole view includes what pins hold, and blocks that were imported. Without PATH: every view of this user. Root can
+    name another user's view, whose daemon is then asked. Exit code 4
     if anything is wrong, else 1 if a view cannot be asked; each is named, with what to do.
     """
     asked = [target(path) for path in paths] or [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
@@ -63,6 +67,7 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
     answers: list[tuple[Target, Answer]] = []
     said_by_others: list[tuple[mounts.Mount, Answer]] = []
     unasked: list[tuple[Path, IpfsfsError]] = []
+    blocks: list[BlockOutcome] = []
     with render.bar("Verifying") as bar:
 
         def show(progress: verifying.Progress) -> None:
@@ -72,21 +77,23 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
             try:
                 if at.mount is None:
                     answers.append((at, _do(at, show)))
+                    blocks += stored_blocks.verified(at, show)
                 elif at.mount.is_of_another:
                     said = ask_another(at.mount, Question((at.path,)), patience_s=_ANOTHERS_PATIENCE_S, in_all_s=None)
                     said_by_others.append((at.mount, said))
                 else:
                     answers.append((at, _ask(at.mount, at, show)))
+                    blocks += stored_blocks.verified(at, show)
             except IpfsfsError as error:
                 if len(asked) == 1:
                     raise
                 unasked.append((at.root / at.relative, error))
-    facts = _facts(answers, said_by_others, unasked)
+    facts = _facts(answers, said_by_others, unasked, blocks)
     if as_json:
         render.facts(facts, as_json)
     else:
         _print(facts)
-    if facts["wrong"] or any(said.wrong for _, said in said_by_others):
+    if facts["wrong"] or facts["wrong_pinned"] or blocks or any(said.wrong for _, said in said_by_others):
         raise SystemExit(IntegrityError.exit_code)
     if facts["not_verified"]:
         raise SystemExit(IpfsfsError.exit_code)
@@ -99,12 +106,12 @@ def _heal(asked: list[Target], as_json: bool) -> None:
         def show(progress: verifying.Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)
 
-        facts = restoring.facts_of([(at, restoring.heal(at, show)) for at in asked])
+        facts = restoring.facts_of([(at, restoring.heal(at, show)) for at in asked], restoring.blocks(asked, show))
     if as_json:
         render.facts(facts, as_json)
     else:
         restoring.say(facts)
-    if facts["not_healed"]:
+    if facts["left"]:
         raise SystemExit(IntegrityError.exit_code)
 
 
@@ -120,6 +127,7 @@ def _facts(
     answers: list[tuple[Target, Answer]],
     said_by_others: list[tuple[mounts.Mount, Answer]],
     unasked: list[tuple[Path, IpfsfsError]],
+    blocks: list[BlockOutcome],
 ) -> dict[str, Any]:
     """The answers of all that was asked, as one."""
     return {
@@ -133,6 +141,8 @@ def _facts(
             for wrong in answer.wrong
             for path in [at.root / wrong.path]
         ],
+        "wrong_pinned": [encode(wrong) for _, answer in answers for wrong in answer.wrong_pinned],
+        "wrong_blocks": [one.cid for one in blocks],
         "not_verified": [{"path": str(path), "why": str(error), "hint": error.hint} for path, error in unasked],
         "said_by_others": [
             {"path": str(view.mountpoint), "user": view.owner, "says": encode(said)} for view, said in said_by_others
@@ -144,6 +154,12 @@ def _print(facts: dict[str, Any]) -> None:
     for wrong in facts["wrong"]:
         click.echo(printable(f"{wrong['kind'].replace('_', ' ')}: {wrong['path']}: {wrong['detail']}"))
         click.echo(printable(f"  {wrong['fix']}"))
+    for wrong in facts["wrong_pinned"]:
+        click.echo(printable(f"pinned: {wrong['cid']}, of {', '.join(wrong['pins'])}: {wrong['detail']}"))
+    for block in facts["wrong_blocks"]:
+        click.echo(f"imported: {block}: it is damaged, and counts as not there")
+    if facts["wrong_pinned"] or facts["wrong_blocks"]:
+        click.echo("  Have it again: ipfsfs verify --heal")
     for item in facts["not_verified"]:
         click.echo(printable(f"not verified: {item['path']}: {item['why']}"))
         if item["hint"]:
@@ -152,7 +168,7 @@ def _print(facts: dict[str, Any]) -> None:
         click.echo(printable(f"{item['path']} is another user's view (uid {item['user']}). Its daemon says:"))
         for line in in_their_words(item["says"]):
             click.echo(f"  | {line}")
-    count = len(facts["wrong"])
+    count = len(facts["wrong"]) + len(facts["wrong_pinned"]) + len(facts["wrong_blocks"])
     said = "nothing is wrong" if not count else f"{count} {'is' if count == 1 else 'are'} wrong"
     click.echo(f"{render.files(facts['files'])}, {render.size(facts['bytes'])} read: {said}.")
     if facts["unsealed"]:
@@ -169,10 +185,14 @@ def _do(at: Target, show: Callable[[verifying.Progress], None]) -> Answer:
     with Opened.at(at) as opened:
         os.close(see(opened.plain, at.root, at.path))
 
-        async def run() -> verifying.Verification:
-            async with open_sealer(opened.plain.fd) as sealer:
-                return await verifying.verify(
-                    sealer, opened.index, opened.ledger, opened.plain, opened.place, [at.path], show
-                )
+        async def run() -> Answer:
+            with Kept.of(at.store) as kept:
+                asked_for = inodes_with_names(kept, opened.plain.dev)
+                async with open_sealer(opened.plain.fd) as sealer:
+                    found = await verifying.verify(
+                        sealer, opened.index, opened.ledger, opened.plain, opened.place, [at.path], show, asked_for
+                    )
+                pins = opened.ledger.pins
+                return Answer.of(found, await verify_pinned(kept, pins, found, show) if not at.path else [])
 
-        return Answer.of(trio.run(run))
+        return trio.run(run)

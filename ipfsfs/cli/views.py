@@ -19,7 +19,7 @@ def by_view(paths: Sequence[Path]) -> list[tuple[Mount, list[Target]]]:
         if at.mount is None:
             raise MountError(
                 f"{at.root} is not mounted",
-                hint=f"Mount it first, with an origin: ipfsfs mount --kubo URL {shell(at.root)}",
+                hint=f"Mount it first: ipfsfs mount {shell(at.root)}",
             )
         must_be_ours(at.mount)
         found.setdefault(at.mount.mountpoint, (at.mount, []))[1].append(at)

@@ -107,7 +107,9 @@ def _origins(found: Why) -> dict[str, Any]:
         if found.origins is None:
             shown["origins"] = "not known: nothing is mounted"
         else:
-            shown["origins"] = list(found.origins) or "none: the view was mounted without --kubo and --gateway"
+            shown["origins"] = (
+                list(found.origins) or "none: the view was mounted without --kubo and --gateway, and with --hub none"
+            )
     return shown
 
 

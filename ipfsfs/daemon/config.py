@@ -71,9 +71,14 @@ class Config:
     restarts: tuple[int, ...] | None = None
     """When the daemon was started again of late, in seconds since the epoch; None where it is not to be."""
 
+    @property
+    def asked(self) -> tuple[OriginConfig, ...]:
+        """All that content is had from, in the order in which they are asked."""
+        return (*self.origins, *([self.hub] if self.hub is not None else []))
+
     def origin_settings(self) -> list[OriginSettings]:
         """Of all that content is had from, with what they are asked with. Raises UsageError."""
-        return [origin.settings() for origin in (*self.origins, *([self.hub] if self.hub is not None else []))]
+        return [origin.settings() for origin in self.asked]
 
     def to_json(self) -> str:
         """As one line."""

@@ -28,6 +28,7 @@ from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
+from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.on_hub import Token
 from ipfsfs.fuse import mountpoint
 from ipfsfs.fuse.session import Where, raise_readahead, session
@@ -186,7 +187,7 @@ async def serve(
                 extents=extents,
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
-                no_eviction=eviction.why_impossible(config.origins, store.extents_fd, plain.fd),
+                eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
             )
             view = View.build(dependencies, behind)

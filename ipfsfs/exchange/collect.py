@@ -101,12 +101,12 @@ def _look(fd: int, found: set[bytes]) -> list[bytes]:
     return below
 
 
-async def collect_kept(keeping: Keeping, *, dry_run: bool) -> Removed:
+async def collect_kept(keeping: Keeping, gathering: Collection[bytes], *, dry_run: bool) -> Removed:
     """Remove what pins held that no pin holds: what a removal or a pin left that was interrupted. To be called while no
-    pin is made or removed. Raises StoreError, OSError."""
+    pin is noted or removed. `gathering`: the roots whose nodes are being gathered. Raises StoreError, OSError."""
     pins, directory = keeping.pins, keeping.kept
     removed = Removed()
-    roots = [pin.root for pin in await trio.to_thread.run_sync(pins.all)]
+    roots = [*gathering, *(pin.root for pin in await trio.to_thread.run_sync(pins.all))]
     for name in directory.strays(await trio.to_thread.run_sync(pins.all_files), roots):
         st = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
         removed.files += 1

@@ -1,10 +1,10 @@
-"""Evictions as a daemon sees them before it mounts: whether there can be any, and what the last ones left half done."""
+"""Evictions of a view as a whole: whether there can be any, and what the last daemon's left half done."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ipfsfs.errors import StoreError
 from ipfsfs.plain import vacating
@@ -13,11 +13,27 @@ from ipfsfs.store.ledger import Ledger
 log = logging.getLogger(__name__)
 
 
-def why_impossible(origins: Sequence[object], store_fd: int, plain_fd: int) -> str:
-    """Why no file of a view can be evicted that has these origins; empty where files can."""
-    if not origins:
-        return "it was mounted without an origin to have files from again (--kubo URL, --gateway URL)"
-    return vacating.why_impossible(store_fd, plain_fd)
+@dataclass(slots=True)
+class Possible:
+    """Whether files of a view can be evicted. That is found out when it is asked first, for it takes an exchange of
+    names in the plain directory. `has_origins`, `has_hub`: whom files can be had from again."""
+
+    has_origins: bool
+    has_hub: bool
+    store_fd: int
+    plain_fd: int
+    _found: str | None = None
+
+    def why_not(self) -> str:
+        """Why no file can be; empty where files can. Waits for the disk."""
+        if not self.has_origins and not self.has_hub:
+            return "it was mounted without an origin to have files from again (--kubo URL, --gateway URL, --hub URL)"
+        if self._found is None:
+            try:
+                self._found = vacating.why_impossible(self.store_fd, self.plain_fd)
+            except OSError as error:  # a full disk, perhaps: it is tried again
+                return f"names cannot be exchanged between it and its store now: {error.strerror}"
+        return self._found
 
 
 def put_right(plain_fd: int, ledger: Ledger) -> None:

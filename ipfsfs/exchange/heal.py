@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import trio
 
 from ipfsfs.caches.place import Place, locate
 from ipfsfs.errors import FetcherLost, FormatError, IntegrityError, IpfsfsError, OriginError, StoreError
 from ipfsfs.exchange import whereabouts
+from ipfsfs.exchange.by_leaves import TRIES, ByLeaves, Origins
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.whereabouts import Missing
 from ipfsfs.identity import Identity
@@ -27,22 +28,16 @@ from ipfsfs.plain import identities, moving, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store import quarantine
 from ipfsfs.store.extents import Extents
-from ipfsfs.store.seal import Seal
+from ipfsfs.store.seal import Seal, boot_id
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs import cid, reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Fetcher
-from ipfsfs.workers.fetcher.table import LeafTable, pack
-from ipfsfs.workers.fetcher.zeros import ZEROS
+from ipfsfs.workers.fetcher.table import LeafTable, table_of
 
 log = logging.getLogger(__name__)
 
-_BATCH: Final = 256
-"""Leaves that are asked for in one job."""
-_TRIES: Final = 3
-"""How often a job is given again to a fetcher that died with it."""
-
-Damage = Literal["rot", "broken_promise", "withdrawn", "missing"]
+Damage = Literal["rot", "unreadable", "broken_promise", "withdrawn", "missing"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,6 +54,11 @@ class Damaged:
     identity: Identity | None
     was: Reference | None = None
 
+    @property
+    def is_of_disk(self) -> bool:
+        """Whether the disk did it, and no program."""
+        return self.damage in ("rot", "unreadable")
+
 
 @dataclass(slots=True, frozen=True)
 class Content:
@@ -73,12 +73,22 @@ class Content:
 @dataclass(slots=True, frozen=True)
 class Healed:
     """What became of a damaged file. `source`: where its content was had from. `kept`: the name in the quarantine of
-    what stood there before; empty where nothing did, or it was not kept."""
+    what stood there before; empty where nothing did, or it was not kept. `also`: other names of the damaged file, which
+    stand for the healed one by now."""
 
     path: str
     damage: Damage
     source: str
     kept: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Placed:
+    """What was done to put content in place: `kept` and `also` as of `Healed`, but paths from the plain root."""
+
+    kept: str = ""
+    also: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,9 +104,8 @@ class NotHealed:
 class Placing(Protocol):
     """Puts files in place."""
 
-    async def put(self, damaged: Damaged, content: Content, fd: int) -> str:
-        """Put content, which `fd` is open on, in the place of a damaged file. Returns the name in the quarantine of
-        what stood there; empty where nothing did, or what rotted was not kept.
+    async def put(self, damaged: Damaged, content: Content, fd: int) -> Placed:
+        """Put content, which `fd` is open on, in the place of a damaged file, at all names that are to have it.
 
         Raises OSError, and IpfsfsError where a file is not replaced: it was changed meanwhile, or is being written.
         """
@@ -119,11 +128,13 @@ class Healing:
     async def look(self, path: bytes, damage: Damage) -> Damaged | None:
         """What is known of a file that is not as it should be; None where it is gone."""
         promise = locate(path, self.root_place)[1].promise
+        if promise is None:
+            promise = await trio.to_thread.run_sync(whereabouts.SharedPromises(self.plain.fd).of, path)
         identity = await trio.to_thread.run_sync(self._identity, path)
         if identity is None:
             return None
         seal = self.seals.get(identity.ino)
-        holds = damage == "rot" and seal is not None and seal.identity == identity
+        holds = seal is not None and seal.identity == identity and _tells(seal, damage)
         digest = promise.hex() if promise is not None else ""
         if not digest and holds and seal is not None and seal.sha256:
             digest = seal.sha256.hex()
@@ -148,16 +159,17 @@ class Healing:
         try:
             async with self._healing:
                 content = await self._content(damaged, lambda done: report(damaged.path, done))
-                kept = await self._put(damaged, content)
+                placed = await self._put(damaged, content)
         except OSError as error:
             return NotHealed(shown, damaged.damage, f"{error.strerror or error}", "")
         except IpfsfsError as error:
             return NotHealed(shown, damaged.damage, str(error), error.hint)
-        log.info("%s: healed from %s; what it was is %s", shown, content.source, kept or "not kept")
-        await self.seals.mended(damaged.path)
-        return Healed(shown, damaged.damage, content.source, kept)
+        log.info("%s: healed from %s; what it was is %s", shown, content.source, placed.kept or "not kept")
+        for path in (damaged.path, *placed.also):
+            await self.seals.mended(path)
+        return Healed(shown, damaged.damage, content.source, placed.kept, tuple(map(os.fsdecode, placed.also)))
 
-    async def _put(self, damaged: Damaged, content: Content) -> str:
+    async def _put(self, damaged: Damaged, content: Content) -> Placed:
         fd = os.open(content.extent, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.extents.fd)
         try:
             return await self.placing.put(damaged, content, fd)
@@ -174,7 +186,7 @@ class Healing:
         on_hub = await self.on_hub.find(damaged.path, damaged.digest, Token.OWNER)
         if damaged.seal is not None:
             seal = damaged.seal
-            return await self._by_leaves(damaged, seal.root, _table(seal), on_hub[0], progress)
+            return await self._by_leaves(damaged, seal.root, table_of(seal.iter_leaves()), on_hub[0], progress)
         failure: IpfsfsError | None = None
         if damaged.was is not None:
             try:
@@ -236,53 +248,21 @@ class Healing:
     ) -> Content:
         """By the leaves that a file had: those that are right are copied, the others are fetched."""
         key = f"{cid.to_text(root)}.{table.size}"
-        extent = self.extents.healing_name(key)
-        await trio.to_thread.run_sync(self._begin, key, damaged.path, table.size)
-        checksums = [0] * len(table)
-        sources: dict[str, None] = {}
-        for first in range(0, len(table), _BATCH):
-            indexes = list(range(first, min(first + _BATCH, len(table))))
-            sources |= await self._fetch(extent, table, indexes, on_hub, checksums)
-            progress(table[indexes[-1]].offset + table[indexes[-1]].length)
-        finished = await self.fetcher.finish(extent, table, checksums)
-        if finished.lost or damaged.digest not in ("", finished.sha256.hex()):
-            self.extents.drop_healing(key)
-            raise IntegrityError("what came of it is not what was sealed")
-        return Content(extent, finished.sha256, ", ".join(sources) or "the store")
 
-    async def _fetch(
-        self, extent: str, table: LeafTable, indexes: list[int], on_hub: Sequence[HubFile], checksums: list[int]
-    ) -> dict[str, None]:
-        """Fetch leaves, and enter their checksums; returns the names of the origins that gave some."""
-        sources: dict[str, None] = {}
-        for left in range(_TRIES - 1, -1, -1):
+        def begin(target: int) -> None:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            source = syscalls.open_beneath(self.plain.fd, damaged.path, flags)
             try:
-                here = [None] * len(indexes)
-                async with self.fetcher.leaves(extent, table.part(indexes), here, on_hub) as arriving:
-                    async for leaf in arriving:
-                        checksums[table.index_at(leaf.offset)] = leaf.checksum
-                        sources |= {leaf.by: None} if leaf.by not in ("", ZEROS) else {}
-                break
-            except FetcherLost:
-                if not left:
-                    raise
-        return sources
+                (moving.copy_what_can_be_read if damaged.damage == "unreadable" else moving.copy)(source, target)
+            finally:
+                os.close(source)
 
-    def _begin(self, key: str, path: bytes, size: int) -> None:
-        """Make a copy of a damaged file to begin with, unless one was made before: most of its leaves are right."""
-        fd = self.extents.open_healing(key)
-        try:
-            if os.fstat(fd).st_size == size:
-                return
-            with suppress(OSError):  # what cannot be read is fetched
-                source = syscalls.open_beneath(self.plain.fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    moving.copy(source, fd)
-                finally:
-                    os.close(source)
-            os.ftruncate(fd, size)
-        finally:
-            os.close(fd)
+        by_leaves = ByLeaves(self.fetcher, self.extents)
+        whole = await by_leaves.mended(key, table, begin, Origins(on_hub=on_hub), progress)
+        if damaged.digest not in ("", whole.sha256.hex()):
+            self.extents.drop_healing(key)
+            raise IntegrityError("what came of it is not what its name promises")
+        return Content(whole.extent, whole.sha256, whole.sources)
 
     async def _by_digest(
         self, digest: str, on_hub: Sequence[HubFile], size: int, progress: Callable[[int], None]
@@ -301,7 +281,7 @@ class Healing:
         self, key: str, digest: str, size: int, on_hub: Sequence[HubFile], progress: Callable[[int], None]
     ) -> Content:
         extent = self.extents.healing_name(key)
-        for left in range(_TRIES - 1, -1, -1):
+        for left in range(TRIES - 1, -1, -1):
             try:
                 found = await self.fetcher.whole(extent, digest, size, on_hub, progress)
                 return Content(extent, found.sha256, found.served_by or "the store")
@@ -321,10 +301,6 @@ class Healing:
             os.close(fd)
 
 
-def _table(seal: Seal) -> LeafTable:
-    """The leaves of a sealed file, with where they lie in it."""
-    records, at = [], 0
-    for length, digest in seal.iter_leaves():
-        records.append(pack(at, length, cid.raw_cid(digest)))
-        at += length
-    return LeafTable(b"".join(records))
+def _tells(seal: Seal, damage: Damage) -> bool:
+    """Whether what a file was sealed as, and did not change since, is what it should be again."""
+    return damage == "rot" or (damage == "unreadable" and seal.vouches(boot_id()))

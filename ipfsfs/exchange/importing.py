@@ -1,19 +1,20 @@
 """Importing a CAR: its blocks go into the store, each compared with its CID; then all below its roots must be here.
 
-What was added by an import that is refused is removed again. One that was interrupted left blocks, which the next one
-finds: it goes on where it was.
+What was added by an import that fails is removed again, but for a full disk. That, and one that was interrupted, left
+blocks which the next one finds, so that it goes on where it was; `collect` removes them as well.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 import trio
 
-from ipfsfs.errors import FormatError, NoRoom, NotHeld, StoreError
+from ipfsfs.errors import FormatError, IpfsfsError, NoRoom, NotHeld, StoreError
 from ipfsfs.exchange import reading_out
 from ipfsfs.exchange.here import Here
 from ipfsfs.store.blocks import Blocks
@@ -47,28 +48,34 @@ class Import:
 
     async def run(self, car: BinaryIO) -> Imported:
         """Read a CAR to its end. Raises FormatError for one that is damaged or has no roots, NotHeld, with the block,
-        where one is lacking below a root, StoreError, and OSError where the CAR cannot be read."""
+        where one is lacking below a root, IpfsfsError, and OSError where the CAR cannot be read."""
         with tempfile.TemporaryFile() as added:
             try:
-                await trio.to_thread.run_sync(self._take, car, added)
+                await self._take(car, added)
                 for root in self.progress.roots:
                     await self._check(root)
                 await trio.to_thread.run_sync(self._sync, added)
-            except (FormatError, NotHeld):
+            except NoRoom:
+                raise
+            except (IpfsfsError, OSError):
                 self._give_up(added)
                 raise
         return self.progress
 
-    def _take(self, car: BinaryIO, added: BinaryIO) -> None:
+    async def _take(self, car: BinaryIO, added: BinaryIO) -> None:
         reader = Reader()
-        while data := car.read(_PIECE):
-            for block_cid, block in reader.feed(data):
-                self._keep(block_cid, block, added)
+        # Whoever interrupts it must not have to wait for a pipe on which nothing comes.
+        while data := await trio.to_thread.run_sync(car.read, _PIECE, abandon_on_cancel=True):
+            await trio.to_thread.run_sync(self._take_piece, reader, data, added)
             self.report(self.progress)
         reader.finish()
         self.progress.roots = list(dict.fromkeys(reader.roots or ()))
         if not self.progress.roots:
             raise FormatError("a CAR that names no root")
+
+    def _take_piece(self, reader: Reader, data: bytes, added: BinaryIO) -> None:
+        for block_cid, block in reader.feed(data):
+            self._keep(block_cid, block, added)
 
     def _keep(self, block_cid: bytes, block: bytes, added: BinaryIO) -> None:
         self.progress.blocks += 1
@@ -110,8 +117,9 @@ class Import:
             raise StoreError(f"what was imported cannot be brought to the disk: {error.strerror}") from error
 
     def _give_up(self, added: BinaryIO) -> None:
-        for block_cid in _added(added):
-            self.blocks.remove(cids.to_text(block_cid))
+        with suppress(OSError):  # what stays is removed by `collect`
+            for block_cid in _added(added):
+                self.blocks.remove(cids.to_text(block_cid))
 
 
 def _added(added: BinaryIO) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import trio
 
 from ipfsfs.errors import NoRoom, StoreError
+from ipfsfs.exchange.locks import Locks
 from ipfsfs.plain import moving
 from ipfsfs.store import kept
 from ipfsfs.store.extents import Extents
@@ -44,6 +45,8 @@ class Keeping:
     pins: Pins
     plain_dev: int
     restamp: Callable[[os.stat_result, os.stat_result], None]
+    files: Locks[PinnedFile] = field(default_factory=Locks)
+    """Held by who takes or replaces the bytes of a file."""
     _second_names: dict[int, PinnedFile] = field(default_factory=dict)
     """By inode, the files that have a second name in the store, be it one that is still to be committed."""
     _parting: trio.Lock = field(default_factory=trio.Lock)
@@ -72,10 +75,13 @@ class Keeping:
                 self.drop_new(file)
             raise _failed(file, error) from error
 
-    def commit(self, file: PinnedFile, table: bytes) -> None:
-        """What was taken is what is kept of a file from now on, with the table of its leaves. Raises OSError."""
+    async def keep_table(self, file: PinnedFile, table: bytes) -> None:
+        """Keep the table of a file's leaves, for `commit`; on disk once all names are (`sync`). Raises OSError."""
         if cid.codec(file.root) != cid.RAW:  # a raw root is its only leaf
-            self.kept.tables.keep_table(*file, table)
+            await trio.to_thread.run_sync(self.kept.keep_table, file, table, limiter=self._limiter)
+
+    def commit(self, file: PinnedFile) -> None:
+        """What was taken is what is kept of a file from now on. Raises OSError."""
         with self._losing_name(file):
             fd = self.kept.open_new(file)
             try:
@@ -102,6 +108,13 @@ class Keeping:
         finally:
             os.close(fd)
 
+    async def sync(self) -> None:
+        """Return when all names of what is kept are on disk. Raises StoreError."""
+        try:
+            await trio.to_thread.run_sync(self.kept.sync, limiter=self._limiter)
+        except OSError as error:
+            raise StoreError(f"what is pinned cannot be brought to the disk: {error.strerror}") from error
+
     async def drop(self, file: PinnedFile) -> int:
         """Have the bytes of a file no longer. Returns how many bytes the disk gets back. Never raises."""
         try:
@@ -111,6 +124,7 @@ class Keeping:
         try:
             before = os.fstat(fd)
             self.kept.tables.discard(*file)
+            self.kept.tables.discard_table(*file)
             self._lost_name(before, fd)
         finally:
             await trio.to_thread.run_sync(os.close, fd, limiter=self._limiter)  # which frees its blocks

@@ -15,7 +15,7 @@ from ipfsfs.errors import FormatError, NotHeld
 from ipfsfs.store import kept
 from ipfsfs.store.kept import Kept
 from ipfsfs.store.names import names_in
-from ipfsfs.unixfs import car, cid
+from ipfsfs.unixfs import car, cid, file
 from ipfsfs.workers.fetcher.table import LeafTable
 
 _PIECE: Final = 1 << 20
@@ -50,7 +50,7 @@ class KeptBlocks:
         digest = cid.digest(wanted)
         found = self._nodes.get(digest)
         if found is None and (place := self._leaves.get(digest)) is not None:
-            found = await trio.to_thread.run_sync(self._leaf, place)
+            found = await trio.to_thread.run_sync(self._leaf, place, digest)
         if found is None or hashlib.sha256(found).digest() != digest:
             raise NotHeld(f"no pin of this store holds {cid.to_text(wanted)}")
         return found
@@ -89,15 +89,19 @@ class KeptBlocks:
             yield cid.digest(root), _Place(name, 0, size)
         elif (records := self.kept.tables.read_table(root, size)) is not None:
             for leaf in LeafTable(records):
-                if cid.codec(leaf.cid) == cid.RAW:
-                    yield cid.digest(leaf.cid), _Place(name, leaf.offset, leaf.length)
+                yield cid.digest(leaf.cid), _Place(name, leaf.offset, leaf.length)
 
-    def _leaf(self, place: _Place) -> bytes | None:
+    def _leaf(self, place: _Place, digest: bytes) -> bytes | None:
+        """The block that holds a leaf, be it raw or dag-pb; None where its bytes are not what they were."""
         try:
             fd = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.kept.fd)
         except OSError:
             return None
         try:
-            return os.pread(fd, place.length, place.offset)
+            data = os.pread(fd, place.length, place.offset)
+        except OSError:
+            return None
         finally:
             os.close(fd)
+        blocks = (data, *file.leaf_blocks(data))
+        return next((block for block in blocks if hashlib.sha256(block).digest() == digest), None)

@@ -102,7 +102,7 @@ class Load:
         """The leaves from `first` to `last` that are not here."""
         return [index for index in range(first, last + 1) if self._sums[index] is None]
 
-    def check(self, index: int, data: bytes | memoryview) -> None:
+    def check(self, index: int, data: bytes | bytearray | memoryview) -> None:
         """Compare the bytes of a leaf, as read from the extent, with those that came. Raises IntegrityError; the leaf
         then counts as one that is not here."""
         if xxhash.xxh3_64_intdigest(data) != self._sums[index]:

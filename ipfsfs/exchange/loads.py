@@ -24,8 +24,9 @@ from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginErr
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.local_leaves import LocalLeaves
-from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.provenance import Provenances
+from ipfsfs.exchange.recutting import Recutting
+from ipfsfs.exchange.stored_leaves import StoredLeaves
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
@@ -39,8 +40,12 @@ _AT_ONCE: Final = 4
 """Batches of one file that are fetched at the same time."""
 _AGAIN_S: Final = 0.5
 """How long to wait after a batch that failed: those who have the content may come back."""
-_ATTEMPT_S: Final = 5.0
-"""How long an attempt may take where nothing answers."""
+_ATTEMPT_S: Final = 2.0
+"""How long an attempt may take where nothing answers. The kernel asks up to four times for one read."""
+_BACK_S: Final = 5.0
+"""How long an origin that does not answer is waited for, before all of a file is fetched from the Hub instead."""
+
+_NOTHING: Final = "nothing came of it in time (mount --patience)"
 
 
 _Key = tuple[bytes, int]
@@ -59,8 +64,7 @@ class Tasks(Protocol):
 
 @dataclass(slots=True)
 class Loads:
-    """All loads of a view. `patience_s`: how long a reader waits while no leaf of its file comes. `token`: for whom the
-    Hub is asked."""
+    """All loads of a view. `patience_s`: how long a reader waits while no leaf of its file comes."""
 
     fetcher: Fetcher
     extents: Extents
@@ -68,8 +72,7 @@ class Loads:
     patience_s: float
     local: LocalLeaves
     keeping: Keeping
-    on_hub: OnHub
-    token: Token
+    recutting: Recutting
     provenance: Provenances = field(default_factory=Provenances)
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
     """Loads of which all is here by now, for one task to receive, which must `close` each."""
@@ -88,10 +91,13 @@ class Loads:
     def __post_init__(self) -> None:
         self._completed, self.completed = trio.open_memory_channel(math.inf)
 
-    async def open(self, reference: Reference) -> Load:
-        """The load of a root, for a reader, who must `close` it. Raises NotHere, OSError."""
-        load = await self._load(reference)
+    async def open(self, reference: Reference, path: bytes | None) -> Load:
+        """The load of a root, for a reader, who must `close` it. `path`: of the file that is read, from the plain root;
+        None where it has none. Raises NotHere, OSError."""
+        load = await self._load(reference, path)
         load.readers += 1
+        if path is not None:
+            load.paths.add(path)
         return load
 
     def close(self, load: Load) -> None:
@@ -206,11 +212,11 @@ class Loads:
 
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
+        why = load.failure or _NOTHING
         self._is_offline = not isinstance(load.failure, _FOR_GOOD)
-        why = load.failure or f"nothing came for {self.patience_s:g} s"
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
-    async def _load(self, reference: Reference) -> Load:
+    async def _load(self, reference: Reference, path: bytes | None) -> Load:
         key = _key(reference)
         while (load := self._loads.get(key)) is None:
             if (opening := self._opening.get(key)) is not None:
@@ -218,47 +224,79 @@ class Loads:
                 continue
             opened = self._opening[key] = trio.Event()
             try:
-                table = await self._table(reference)
+                table = await self._table(reference, path)
                 sources = await self.local.sources(reference.root, table)
+                stored = StoredLeaves(self.extents, self.keeping.kept)
+                sources |= await trio.to_thread.run_sync(stored.sources, reference.root, table, list(sources))
                 await self.keeping.give(self.extents, PinnedFile(*key))
-                self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
+                load = self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
+                if self.extents.bytes_here(*key) >= reference.size:
+                    load.want_all()  # it seems to be here: it need not be read to the end to become a file
             finally:
                 del self._opening[key]
                 opened.set()
         return load
 
-    async def _table(self, reference: Reference) -> LeafTable:
-        """The leaves of a root: known from its CID, kept, or fetched. Raises NotHere."""
+    async def _table(self, reference: Reference, path: bytes | None) -> LeafTable:
+        """The leaves of a root: known from its CID, kept, or fetched. Raises NotHere, OSError."""
         root, size = _key(reference)
         if cid.codec(root) == cid.RAW:
             return LeafTable(pack(0, size, root) if size else b"")
         kept = self.extents.read_table(root, size) or self.keeping.kept.tables.read_table(root, size)
         if kept is not None:
             return LeafTable(kept)
-        table = await self.local.table(root, size) or await self._fetched_table(reference)
+        table = await self.local.table(root, size) or await self._fetched_table(reference, path)
         with suppress(OSError):  # it is fetched again next time
             self.extents.keep_table(root, size, table.records)
         return table
 
-    async def _fetched_table(self, reference: Reference) -> LeafTable:
-        deadline = trio.current_time() + self.patience_s
+    async def _fetched_table(self, reference: Reference, path: bytes | None) -> LeafTable:
+        """Raises NotHere, also where no node of the file comes for as long as readers are patient; OSError."""
+        began = trio.current_time()
+        where = cid.to_text(reference.root)
+        failure: OriginError | None = None
+        patience = trio.CancelScope(deadline=began + (_ATTEMPT_S if self._is_offline else self.patience_s))
         while True:
             try:
-                table = await self.fetcher.table(reference.root, reference.size)
-            except FormatError as error:
-                self._failed(reference, error)
-                raise NotHere(f"{cid.to_text(reference.root)} is not what its link says: {error}") from error
-            except OriginError as error:
-                self._failed(reference, error)
-                is_for_good = isinstance(error, _FOR_GOOD)
-                if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > deadline:
-                    self._is_offline = not is_for_good
-                    where = cid.to_text(reference.root)
-                    raise NotHere(f"{where} is not here, and cannot be fetched: {error}") from error
-                await trio.sleep(_AGAIN_S)
-            else:
+                table = await self._asked_table(reference, path, began, patience)
                 self._is_offline = False
                 return table
+            except FormatError as error:
+                self._failed(reference, error)
+                raise NotHere(f"{where} is not what its link says: {error}") from error
+            except trio.TooSlowError:
+                pass
+            except OriginError as error:
+                self._failed(reference, error)
+                failure = error
+            is_for_good = isinstance(failure, _FOR_GOOD)
+            if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
+                self._is_offline = not is_for_good
+                raise NotHere(f"{where} is not here, and cannot be fetched: {failure or _NOTHING}") from failure
+            await trio.sleep(_AGAIN_S)
+            patience = trio.CancelScope(deadline=patience.deadline)
+
+    async def _asked_table(
+        self, reference: Reference, path: bytes | None, asked_since: float, patience: trio.CancelScope
+    ) -> LeafTable:
+        """From an origin, else from the Hub with all of the file. Raises FormatError, OriginError, OSError, and
+        TooSlowError where the origins' deadline is over, which each node that comes puts off."""
+
+        def progress() -> None:
+            patience.deadline = trio.current_time() + self.patience_s
+
+        try:
+            with patience:
+                return await self.fetcher.table(reference.root, reference.size, progress)
+            raise trio.TooSlowError
+        except OriginError as error:
+            waits_s = 0.0 if self._is_offline or not error.retry else min(_BACK_S, self.patience_s / 2)
+            if path is None or trio.current_time() < asked_since + waits_s:
+                raise
+            try:
+                return await self.recutting.table(reference, path)
+            except OriginError as from_hub:
+                raise OriginError(f"{error}; {from_hub}", hint=from_hub.hint or error.hint, said=error.said) from error
 
     def _work(self, load: Load) -> None:
         """See that what a load wants is being fetched."""
@@ -287,7 +325,7 @@ class Loads:
         if isinstance(failure, OriginError) and load.on_hub is None:
             load.on_hub = []
             for path in load.paths:
-                load.on_hub += (await self.on_hub.find(path, "", self.token))[0]
+                load.on_hub += await self.recutting.found(path)
             if load.on_hub and not load.is_quiet and not load.is_retired:
                 return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
         return failure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -11,7 +10,7 @@ import trio
 
 from ipfsfs.errors import FormatError, OriginError
 from ipfsfs.exchange.whereabouts import whereabouts
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_files import MAIN, HubFile
 from ipfsfs.workers.fetcher.client import Fetcher
 
 log = logging.getLogger(__name__)
@@ -36,15 +35,21 @@ class OnHub:
         listing says that, else -1. Nothing is asked of the Hub."""
         found = await trio.to_thread.run_sync(whereabouts, self.plain_fd, path)
         files, size = found.files, -1
-        name = os.fsdecode(path.rpartition(b"/")[2])
         for listing in found.listings:
-            try:
-                paths, said = await self.fetcher.listed(digest or name, listing.text)
-            except (FormatError, OriginError) as error:
-                log.info("the listing of %s is not read: %s", listing.file.repository, error)
-                continue
-            size = max(size, said)
-            files += [replace(listing.file, path=path) for path in paths]
+            for name in [digest] if digest else found.digests:
+                try:
+                    paths, said = await self.fetcher.listed(name, listing.text)
+                except (FormatError, OriginError) as error:
+                    log.info("the listing of %s is not read: %s", listing.file.repository, error)
+                    break
+                size = max(size, said)
+                files += [replace(listing.file, path=path) for path in paths]
         if token is Token.ANYONE:
             files = [replace(file, with_token=False) for file in files]
         return list(dict.fromkeys(files)), size
+
+    async def find_ever(self, path: bytes, token: Token) -> list[HubFile]:
+        """The same, and behind them what stands at their paths in the main branch: a repository whose history was
+        rewritten has lost its revisions, and not the content. What comes from there has to be compared with a CID."""
+        files, _ = await self.find(path, "", token)
+        return list(dict.fromkeys([*files, *(replace(file, revision=MAIN) for file in files)]))

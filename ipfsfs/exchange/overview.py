@@ -127,6 +127,15 @@ def overview(root_fd: int, root: bytes, known: Known) -> Overview:
     return _Counting(root, known).count(root_fd)
 
 
+def has_placeholders(root_fd: int, root: bytes) -> bool:
+    """Whether a link in the directory `root` stands for a file that is not wholly here. It may wait for the disk, and
+    takes a small part of the time of `overview`."""
+    return any(
+        links.may_be_placeholder(st) and reference.parse(text) is not None
+        for st, text in survey.links(root_fd, root_place(root))
+    )
+
+
 @dataclass(slots=True)
 class _Counting:
     root: bytes

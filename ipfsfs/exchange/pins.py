@@ -27,7 +27,8 @@ class Progress:
 @dataclass(slots=True, frozen=True)
 class Listed:
     """A pin. `path`: from the root, as it was pinned; None where it was pinned by its CID. `files` and `bytes` are what
-    it holds, `bytes_here` those that are kept by now. `complete`: all of it is. `when_ns`: since the epoch."""
+    it holds, `bytes_here` those that are kept by now. `complete`: all of it is. `damaged`: part of it was found to be
+    damaged, which pinning it again mends. `when_ns`: since the epoch."""
 
     cid: str
     path: str | None
@@ -35,6 +36,7 @@ class Listed:
     bytes: int
     bytes_here: int
     complete: bool
+    damaged: bool
     when_ns: int
 
 
@@ -72,5 +74,6 @@ def _listed(pins: Pins, kept: Kept, pin: Pin) -> Listed:
         bytes=sum(file.size for file in files),
         bytes_here=sum(file.size for file in here),
         complete=pin.state == "pinned" and len(here) == len(files),
+        damaged=pin.state == "damaged",
         when_ns=pin.when_ns,
     )

@@ -1,30 +1,38 @@
 """Publishing: the blocks of a tree that a node lacks are streamed to it, and the root is pinned there.
 
-The tree is read twice: for its CID, and for the blocks that are to be sent. Each leaf is compared with its CID as it is
-sent, so that a file that changes meanwhile ends the publishing, and never reaches the node under the old name.
+The tree is read for its CID, where no seal says that, and for the blocks that are to be sent. Each leaf is compared
+with its CID as it is sent, so that a file that changes meanwhile ends the publishing, and never reaches the node under
+the old name. Several CARs are on their way at once: the node writes one while it is asked about the next.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import trio
 
 from ipfsfs.errors import IpfsfsError, OriginError
+from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Publisher
 from ipfsfs.plain import quiet
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.unixfs import car, cid
 from ipfsfs.unixfs.reference import Reference
 
-_CAR_MOST: Final = 256 << 20
+_CAR_MOST: Final = 64 << 20
 """Bytes of blocks in one CAR: what has to be sent again where a node goes away in the middle of it."""
-_ASKED_AT_ONCE: Final = 4096
+_BLOCKS_MOST: Final = 4096
 """Blocks whose presence is asked for before the first of them is sent."""
+_SAMPLE: Final = 8
+"""Blocks of a part that are asked for first."""
+_LOOKED_FOR: Final = 2
+"""Blocks of a CAR that are asked for once it was sent."""
+_CARS: Final = 3
+"""CARs that are prepared or sent at the same time."""
 
 
 class _Where(NamedTuple):
@@ -90,10 +98,6 @@ class TreeBlocks:
         """Bytes of all blocks."""
         return sum(map(len, self.nodes.values())) + sum(where.length for where in self.leaves.values())
 
-    def cids(self) -> list[bytes]:
-        """All blocks, leaves first: a node that is there stands for what is below it."""
-        return [*self.leaves, *self.nodes]
-
 
 @dataclass(slots=True)
 class Publish:
@@ -109,29 +113,42 @@ class Publish:
         """Have every block of the tree at the node, and the root pinned. Raises OriginError, IpfsfsError, OSError."""
         self.progress.blocks = len(self.blocks.nodes) + len(self.blocks.leaves)
         self.progress.bytes = self.blocks.size
-        cids = self.blocks.cids()
-        for at in range(0, len(cids), _ASKED_AT_ONCE):
-            asked = cids[at : at + _ASKED_AT_ONCE]
-            lacking = await self.publisher.missing(asked)
-            for batch in self._batches([block_cid for block_cid in asked if block_cid in lacking]):
-                await self._send(root, batch)
-            self.progress.looked_at += len(asked)
-            self.report(self.progress)
+        leaves = self._parts(self.blocks.leaves)
+        await dag.side_by_side([(self._work, root, leaves)] * _CARS)
+        await self._work(root, self._parts(self.blocks.nodes))  # a node that is there stands for what is below it
         return self.progress
 
-    def _batches(self, cids: list[bytes]) -> Iterator[list[bytes]]:
+    async def _work(self, root: bytes, parts: Iterator[list[bytes]]) -> None:
+        """Have the node hold parts, one after the other; others may take from them too."""
+        for part in parts:
+            lacking = await self._lacking(part)
+            if lacking:
+                await self._send(root, [block_cid for block_cid in part if block_cid in lacking])
+            self.progress.looked_at += len(part)
+            self.report(self.progress)
+
+    async def _lacking(self, part: list[bytes]) -> set[bytes]:
+        """The blocks of a part that the node is to be sent: those it lacks, or all where it has none of a sample. To
+        ask about a block takes both sides as long as to send 200 KiB of it."""
+        sample = _some(part, _SAMPLE)
+        lacking = await self.publisher.missing(sample)
+        if len(lacking) == len(sample):
+            return set(part)
+        return lacking | await self.publisher.missing(set(part).difference(sample))
+
+    def _parts(self, cids: Iterable[bytes]) -> Iterator[list[bytes]]:
         """Cuts blocks so that each part fits a CAR."""
-        batch: list[bytes] = []
+        part: list[bytes] = []
         size = 0
         for block_cid in cids:
             length = self._length(block_cid)
-            if batch and size + length > _CAR_MOST:
-                yield batch
-                batch, size = [], 0
-            batch.append(block_cid)
+            if part and (size + length > _CAR_MOST or len(part) == _BLOCKS_MOST):
+                yield part
+                part, size = [], 0
+            part.append(block_cid)
             size += length
-        if batch:
-            yield batch
+        if part:
+            yield part
 
     def _length(self, block_cid: bytes) -> int:
         where = self.blocks.leaves.get(block_cid)
@@ -139,10 +156,11 @@ class Publish:
 
     async def _send(self, root: bytes, batch: list[bytes]) -> None:
         await self.publisher.put(self._car(root, batch))
-        if lost := await self.publisher.missing(batch):
+        # Whether it has them all is seen when the root is pinned, for which it reads every block.
+        if lost := await self.publisher.missing(_some(batch, _LOOKED_FOR)):
             shown = cid.to_text(next(iter(lost)))
             raise OriginError(
-                f"the node took {len(batch)} blocks without an error, and lacks {len(lost)} of them, such as {shown}",
+                f"the node took {len(batch)} blocks without an error, and lacks some of them, such as {shown}",
                 hint="Look at the node's log, and at the room on its disk.",
             )
 
@@ -152,7 +170,13 @@ class Publish:
             block = self.blocks.nodes.get(block_cid)
             if block is None:
                 block = await trio.to_thread.run_sync(self.blocks.leaf, self.plain, block_cid)
-            yield car.frame(block_cid, block)
+            yield car.before(block_cid, len(block))
+            yield block
             self.progress.sent_blocks += 1
             self.progress.sent_bytes += len(block)
             self.report(self.progress)
+
+
+def _some(cids: list[bytes], count: int) -> list[bytes]:
+    """About so many of them, from the first on, at equal distances."""
+    return cids[:: -(-len(cids) // count)]

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from ipfsfs.caches.place import Place, locate
+from ipfsfs.exchange.whereabouts import SharedPromises
 from ipfsfs.plain import reaching
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.plain.tree import Found
+from ipfsfs.plain.tree import Found, Unreadable
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.seal import boot_id
 from ipfsfs.store.tables.findings import Finding, FindingKind
 from ipfsfs.workers.sealer.client import Sealer
-from ipfsfs.workers.sealer.outcome import Digest, Verified
+from ipfsfs.workers.sealer.outcome import Digest, Failed, Gone, Verified
 
 _DETAILS: Final[dict[FindingKind, str]] = {
     "rot": "the disk returns other bytes than were written",
+    "unreadable": "the disk cannot read part of it",
     "broken_promise": "its content is not what its name promises",
 }
+_OF_DISK: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+"""What a filesystem answers where the disk, or what it has there, is damaged."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,8 +53,10 @@ class WrongFile:
 @dataclass(slots=True)
 class Verification:
     """How many files and bytes were read, and what was found. `unsealed` files had no seal to compare with; `changed`
-    of these had one that holds no longer, and `changed_inodes` names them."""
+    of these had one that holds no longer, and `changed_inodes` names them. `sound`: the roots of sealed files of which
+    nothing is wrong, by inode, as far as they were asked for."""
 
+    sound: dict[int, bytes] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
     unsealed: int = 0
@@ -66,15 +73,18 @@ async def verify(
     root_place: Place,
     paths: Sequence[bytes],
     report: Callable[[Progress], None],
+    asked_for: Container[int] = (),
 ) -> Verification:
     """Verify all files below `paths` (from the plain root). What is wrong is entered in the ledger, what proved right
-    again or is gone is taken out of it. Raises StoreError and SealerLost."""
+    again or is gone is taken out of it. `asked_for`: the inodes of which `sound` is to tell. Raises StoreError and
+    SealerLost."""
     result = Verification()
     known: set[tuple[bytes, FindingKind]] = {
         (finding.path, finding.kind)
         for finding in await trio.to_thread.run_sync(ledger.findings.all)
         if finding.kind != "withdrawn" or reaching.reach(plain.fd, finding.path) is None
     }
+    shared = SharedPromises(plain.fd)
     for path in paths:
         async with sealer.walk(path) as batches:
             async for batch in batches:
@@ -82,12 +92,25 @@ async def verify(
                     name = locate(found.path, root_place)[1]
                     if not name.is_sealed:
                         continue
-                    wrong = await _verify_one(sealer, index, plain, name.promise, found, result, report)
+                    promised = name.promise or await trio.to_thread.run_sync(shared.of, found.path)
+                    wrong = await _verify_one(sealer, index, plain, promised, found, result, report)
+                    if wrong is None and found.ino in asked_for:
+                        seal = index.get(found.ino)
+                        if seal is not None and seal.identity == found.identity:
+                            result.sound[found.ino] = seal.root
                     await _enter(ledger, known, found, wrong, result)
-                    known -= {(found.path, "rot"), (found.path, "broken_promise")}
+                    known -= {(found.path, kind) for kind in _DETAILS}
+            result.wrong += [_unlisted(one) for one in batches.unreadable if one.errno in _OF_DISK]
         for gone, _ in [item for item in known if _is_below(item[0], path)]:
             await trio.to_thread.run_sync(ledger.findings.clear, gone)
     return result
+
+
+def _unlisted(directory: Unreadable) -> WrongFile:
+    detail = (
+        f"the directory cannot be listed, so that nothing is known of what is in it: {os.strerror(directory.errno)}"
+    )
+    return WrongFile(os.fsdecode(directory.path), "unreadable", detail)
 
 
 def _is_below(path: bytes, prefix: bytes) -> bool:
@@ -115,7 +138,10 @@ async def _verify_one(
         if seal is not None:
             result.changed += 1
             result.changed_inodes.append(found.ino)
-        if promised is not None:
+        read = await sealer.read(found.path, found.ino, tell)
+        if _is_unreadable(read):
+            wrong = "unreadable"
+        elif promised is not None:
             digest = await sealer.digest(found.path, found.ino, promised)
             if isinstance(digest, Digest) and digest.sha256 != promised:
                 wrong = "broken_promise"
@@ -123,7 +149,9 @@ async def _verify_one(
         verified = await sealer.verify(
             found.path, seal.identity, sums=seal.sums, leaves=seal.leaves, sha256=promised or b"", progress=tell
         )
-        if isinstance(verified, Verified):
+        if _is_unreadable(verified):
+            wrong = "unreadable"
+        elif isinstance(verified, Verified):
             if not verified.unchanged:
                 result.changed += 1
                 result.changed_inodes.append(found.ino)
@@ -139,6 +167,13 @@ async def _verify_one(
     result.bytes += found.size
     tell(0)
     return wrong
+
+
+def _is_unreadable(outcome: Verified | Gone | Failed) -> bool:
+    """Whether the disk refuses part of a file, or all of it."""
+    if isinstance(outcome, Failed):
+        return outcome.errno in _OF_DISK
+    return isinstance(outcome, Verified) and outcome.unreadable
 
 
 async def _enter(

@@ -22,6 +22,7 @@ from ipfsfs.unixfs import reference
 
 _COMMIT: Final = re.compile(rb"[0-9a-f]{40}")
 _DIGEST: Final = re.compile(rb"[0-9a-f]{64}|[0-9a-f]{40}")
+_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SHARED: Final = re.compile(rb"(?:(.+)/)?blobs/[0-9a-f]{2}/([0-9a-f]{64})", re.DOTALL)
 _REPOSITORY: Final = re.compile(rb"(?:models|datasets|spaces|kernels)--[^/]+", re.DOTALL)
 _ENTRIES_MOST: Final = 200_000
@@ -53,10 +54,12 @@ class Listing:
 
 @dataclass(slots=True)
 class Whereabouts:
-    """What is known of where the Hub has a file. `listings` have yet to be read, where files in them are looked for."""
+    """What is known of where the Hub has a file. `listings` have yet to be read: files are looked for in them that have
+    one of the `digests` by which this one is named in its repositories."""
 
     files: list[HubFile] = field(default_factory=list)
     listings: list[Listing] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,22 +77,50 @@ def names_of(root_fd: int, path: bytes) -> list[bytes]:
     shared = _SHARED.fullmatch(path)
     if shared is None or repository_over(path) is not None:
         return [path]
-    hub = shared[1] or b""
-    found = []
+    return [link.path for link in _blob_links(root_fd, shared[1] or b"") if link.target == path]
+
+
+@dataclass(slots=True)
+class SharedPromises:
+    """What is promised of files in the client's shared stores of a directory, by the names of the blobs that lead to
+    them. The links of a store are read when it is asked for first."""
+
+    root_fd: int
+    _stores: dict[bytes, dict[bytes, set[bytes]]] = field(default_factory=dict)
+
+    def of(self, path: bytes) -> bytes | None:
+        """The sha256 that a file at a path from the plain root must have; None where no link says one, links disagree,
+        or it lies in no such store. Waits for the disk."""
+        shared = _SHARED.fullmatch(path)
+        if shared is None or repository_over(path) is not None:
+            return None
+        hub = shared[1] or b""
+        if hub not in self._stores:
+            promised = self._stores[hub] = {}
+            for link in _blob_links(self.root_fd, hub):
+                name = link.path.rpartition(b"/")[2]
+                if _SHA256.fullmatch(name):
+                    promised.setdefault(link.target, set()).add(name)
+        names = self._stores[hub].get(path, set())
+        return bytes.fromhex(next(iter(names)).decode()) if len(names) == 1 else None
+
+
+def _blob_links(root_fd: int, hub: bytes) -> Iterator[Link]:
+    """The blobs of all repositories in a directory that are links."""
     for name in _names(root_fd, hub):
         if _REPOSITORY.fullmatch(name):
-            blobs = _join(hub, name, b"blobs")
-            found += [link.path for link in _links(root_fd, blobs, depth=0) if link.target == path]
-    return found
+            yield from _links(root_fd, _join(hub, name, b"blobs"), depth=0)
 
 
 def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
     """Where the Hub has the blob at a path below the plain root. Waits for the disk; never raises."""
     found, room = Whereabouts(), _LISTING_MOST
     for blob in names_of(root_fd, path):
-        over = repository_over(blob)
-        if over is None or not _DIGEST.fullmatch(blob.rpartition(b"/")[2]):
+        over, name = repository_over(blob), blob.rpartition(b"/")[2]
+        if over is None or not _DIGEST.fullmatch(name):
             continue
+        if name.decode() not in found.digests:
+            found.digests.append(name.decode())
         directory, kind, repository = over
         for commit in _commits(root_fd, directory, b"snapshots", b""):
             prefix = _join(directory, b"snapshots", commit)

@@ -204,10 +204,13 @@ def _here(extents: Extents, root: bytes, size: int) -> int:
 
 
 def _provenance(known: Known, key: tuple[bytes, int], st: os.stat_result) -> Provenance | None:
-    """Where content came from, or a file that it became; None where that is never known."""
+    """Where content came from, or a file that it became; None where that is never known, or it came from no origin."""
     if known.provenance is None:
         return None
     found = known.provenance.find(*key) or known.provenance.find_file(st)
+    if found is None and stat_.S_ISREG(st.st_mode):
+        row = known.ledger.brought.get(st.st_ino)
+        return Provenance() if row is not None and row.size == st.st_size else None
     return found if found is not None else Provenance()
 
 

@@ -16,6 +16,8 @@ _EXAMPLES: Final = "Addresses look like http://127.0.0.1:5001, https://gateway.e
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/-]*")
+_NO_PORT: Final = re.compile(r"^((?:[^/]*//)?(?:\[[^\]]*\]|[^/:\[]*)):(?!//|[0-9]{1,5}(?:/|$))[^/]*")
+"""What stands where a port should, and is none."""
 _LONGEST_SOCKET: Final = 107
 """Bytes of a path that fit into a `sockaddr_un`."""
 _SHOWN: Final = 100
@@ -48,12 +50,15 @@ def parse(url: str) -> Address:
         raise _refused(url, "has characters that no URL has")
     try:
         parts = urlsplit(url)
+    except ValueError:
+        raise _refused(url, "is no URL") from None
+    try:
         port = parts.port
-    except ValueError as error:
-        raise _refused(url, f"is no URL ({error})" if "@" not in url else "is no URL") from None
+    except ValueError:
+        raise _refused(url, "has a port that is no number up to 65535") from None
     if "@" in parts.netloc:
         raise UsageError(
-            f"the address of an origin holds credentials: {parts.scheme}://...@{parts.hostname}",
+            f"the address of an origin holds credentials: {_without_secrets(url)[:_SHOWN]}",
             hint="Give them separately: an address is shown in status, logs and errors.",
         )
     if parts.query or parts.fragment or "?" in url or "#" in url:
@@ -89,5 +94,15 @@ def _host(url: str, parts: SplitResult, port: int | None) -> Address:
 
 
 def _refused(url: str, why: str) -> UsageError:
-    shown = url if "@" not in url else "..." + url[url.rindex("@") :]
-    return UsageError(f"the address of an origin {why}: {shown[:_SHOWN]!r}", hint=_EXAMPLES)
+    return UsageError(f"the address of an origin {why}: {_without_secrets(url)[:_SHOWN]!r}", hint=_EXAMPLES)
+
+
+def _without_secrets(url: str) -> str:
+    """As much of an address as may be shown, be it one or not. Users write passwords and keys before an `@`, behind a
+    `?` or `#`, and where a port should be."""
+    before, at, after = url.rpartition("@")
+    if at:
+        host = "" if re.search(r"[?#]", before) else re.match(r"[A-Za-z0-9.-]*", after)[0]  # type: ignore[index]
+        return f"...@{host}..."
+    shown = re.sub(r"[?#].*", "?...", url, count=1, flags=re.DOTALL)
+    return shown if shown.startswith(_SOCKETS) else _NO_PORT.sub(r"\1:...", shown)

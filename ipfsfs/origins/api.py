@@ -13,12 +13,12 @@ from ipfsfs.errors import OriginError
 from ipfsfs.origins.http import Client
 from ipfsfs.origins.message import Answer, Request
 from ipfsfs.origins.refusal import refusal
-from ipfsfs.printed import printable
+from ipfsfs.origins.said import shown
 
 _LISTED_MAX: Final = 8 << 20
 """Bytes of an answer: a page of 1,000 pins with their delegates has about 1 MiB."""
 _SHOWN: Final = 300
-_HIDDEN: Final = "[hidden]"
+_LOOKED_AT: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Api:
         """The object that an answer is. Raises OriginError, with what the server says of a failure."""
         (found,) = self.each(answer) or [None]
         if not isinstance(found, dict):
-            raise self.nonsense(repr(found)[:60])
+            raise self.nonsense(repr(found))
         return found
 
     def each(self, answer: Answer) -> list[Any]:
@@ -57,24 +57,29 @@ class Api:
         try:
             return [json.loads(line) for line in answer.body.splitlines() if line.strip()]
         except (ValueError, RecursionError):
-            raise self.nonsense(repr(answer.body[:60])) from None
+            raise self.nonsense(repr(answer.body[:_LOOKED_AT])) from None
 
     def failure(self, answer: Answer) -> OriginError:
         """The error for an answer that is no success."""
         why = _reason(answer.body)
-        error = refusal(self.client.name, replace(answer, body=why.encode() or answer.body))
-        return type(error)(self.shown(str(error)), hint=error.hint)
+        return refusal(
+            self.client.name, replace(answer, body=why.encode("utf-8", "replace") or answer.body), self._authorization
+        )
 
     def nonsense(self, what: str) -> OriginError:
         """The error for an answer that is not of its kind."""
         return OriginError(
-            self.shown(f"{self.client.name} does not answer as {self.kind} does: {what}"), hint="Is it the right URL?"
+            f"{self.client.name} does not answer as {self.kind} does: {shown(what, self._authorization, _SHOWN)}",
+            hint="Is it the right URL?",
         )
 
     def shown(self, text: str) -> str:
-        """What a server says, for people: short, and without the secret that it was asked with, if it repeats that."""
-        _, _, secret = self.client.authorization.rpartition(" ")
-        return printable((text.replace(secret, _HIDDEN) if secret else text)[:_SHOWN])
+        """What a server says, for people."""
+        return shown(text, self._authorization, _SHOWN)
+
+    @property
+    def _authorization(self) -> str:
+        return self.client.authorization
 
 
 async def _body(data: bytes) -> AsyncGenerator[bytes]:

@@ -5,6 +5,7 @@ The walks of `ipfsfs.unixfs` say which blocks they need, and refuse what is host
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -18,7 +19,7 @@ from ipfsfs.unixfs import cid, reading
 from ipfsfs.unixfs.file_walk import FileWalk
 from ipfsfs.unixfs.hamt import Place
 from ipfsfs.unixfs.reading import Directory, File, Shard
-from ipfsfs.unixfs.tree_walk import DEPTH_MAX, TreeEntry, TreeWalk
+from ipfsfs.unixfs.tree_walk import TreeEntry, TreeWalk
 
 _WIDTH: Final = 16
 """Blocks that are asked for at the same time."""
@@ -38,12 +39,24 @@ async def blocks(origin: Origin, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
     return found
 
 
-async def file(origin: Origin, root: bytes, size: int | None) -> FileWalk:
-    """A file, of `size` bytes if that is known, whose nodes were all read. Raises OriginError, FormatError."""
-    walk = FileWalk(root, size)
+async def _tells_nobody(nodes: int) -> None:
+    del nodes
+
+
+async def file(
+    origin: Origin, root: bytes, size: int | None, report: Callable[[int], Awaitable[None]] = _tells_nobody
+) -> FileWalk:
+    """A file, of `size` bytes if that is known, whose nodes were all read. `report` is told how many have come.
+
+    Raises OriginError, FormatError.
+    """
+    walk, nodes = FileWalk(root, size), 0
     while wanted := walk.wanted():
-        for block_cid, block in (await blocks(origin, wanted[:_WIDTH])).items():
+        found = await blocks(origin, wanted[:_WIDTH])
+        for block_cid, block in found.items():
             walk.give(block_cid, block)
+        nodes += len(found)
+        await report(nodes)
     return walk
 
 
@@ -94,7 +107,7 @@ async def _in_shards(origin: Origin, at: bytes, node: Shard, name: bytes) -> byt
         node = below_it
 
 
-async def tree(origin: Origin, root: bytes, levels: int = DEPTH_MAX) -> AsyncIterator[list[TreeEntry]]:
+async def tree(origin: Origin, root: bytes, levels: float = math.inf) -> AsyncIterator[list[TreeEntry]]:
     """The entries of a tree as they become known, the root first, under an empty path; it may be a file. `levels`: how
     many directories deep, as for `TreeWalk`.
 

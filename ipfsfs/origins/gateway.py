@@ -59,7 +59,38 @@ class Gateway:
         target = f"/ipfs/{cids.to_text(cid)}?format=raw"
         return await self.client.ask(Request(method, target, headers, redirects=_REDIRECTS), BLOCK_MAX)
 
+    async def block_at_hand(self, cid: bytes) -> bytes:
+        """The block, if the gateway has it itself. Raises as `block` does."""
+        answer = await self._ask("GET", cid, (_ACCEPT, _ONLY_HERE))
+        if answer.status == 200:
+            return answer.body
+        raise self._refusal(cid, answer)
+
     def _refusal(self, cid: bytes, answer: Answer) -> Exception:
-        if answer.status in _ABSENT:
+        if answer.status in _ABSENT or answer.status == _NOT_CACHED:
             return NotHeld(f"{self.name} does not have {cids.to_text(cid)}")
-        return refusal(self.name, answer)
+        return refusal(self.name, answer, self.client.authorization)
+
+
+@dataclass(slots=True, eq=False)
+class AtHand:
+    """A gateway as an origin of what it has itself: it is asked to search for nothing."""
+
+    gateway: Gateway
+
+    @property
+    def name(self) -> str:
+        """As `Origin`."""
+        return self.gateway.name
+
+    async def block(self, cid: bytes) -> bytes:
+        """As `Origin`."""
+        return await self.gateway.block_at_hand(cid)
+
+    async def has(self, cid: bytes) -> bool:
+        """As `Origin`."""
+        return await self.gateway.has(cid)
+
+    async def aclose(self) -> None:
+        """As `Origin`."""
+        await self.gateway.aclose()

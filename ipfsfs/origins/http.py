@@ -23,6 +23,7 @@ from ipfsfs.errors import OriginError, Unreachable
 from ipfsfs.origins.address import Address
 from ipfsfs.origins.connection import Closed, Connection
 from ipfsfs.origins.message import TEXT_MAX, Answer, Head, Limits, Pairs, Request
+from ipfsfs.origins.said import shown
 from ipfsfs.origins.upload import Upload
 from ipfsfs.printed import printable
 
@@ -42,6 +43,7 @@ class Response:
     head: Head
     _connection: Connection
     ended: bool = False
+    """Whether the body was read to its end, and that was seen."""
 
     @property
     def trailers(self) -> Pairs:
@@ -50,8 +52,6 @@ class Response:
 
     async def piece(self) -> bytes:
         """The next part of the body, empty at its end. Its whole length is the caller's to bound."""
-        if self.ended:
-            return b""
         piece = await self._connection.piece()
         self.ended = not piece
         return piece
@@ -68,12 +68,9 @@ class Response:
 
     async def beginning(self, most: int) -> bytes:
         """The body, or its first `most` bytes."""
-        pieces, size = [], 0
-        while size < most and (piece := await self.piece()):
-            pieces.append(piece)
-            size += len(piece)
-        body = b"".join(pieces)
-        return body if size <= most else body[:most]
+        body = await self._connection.beginning(most)
+        self.ended = len(body) < most
+        return body if len(body) <= most else body[:most]
 
     def _too_long(self, most: int) -> OriginError:
         return OriginError(f"{self._connection.name} sends more than the {most} bytes that the answer may have")
@@ -148,7 +145,7 @@ class Client:
         same_host = to.host == self.address.host or to.host.endswith("." + self.address.host)
         plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
         if not (plain and same_host and parts.scheme == self.address.scheme and to.port == self.address.port):
-            where = printable(f"{parts.scheme}://{parts.hostname or ''}"[:200])
+            where = shown(f"{parts.scheme}://{parts.hostname or ''}", self.authorization, 200)
             raise OriginError(f"{self.name} redirects to {where}, which is another server: not followed")
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), to.authority
 
@@ -214,7 +211,7 @@ class Client:
     async def _connect(self) -> Connection:
         with trio.move_on_after(self.limits.connect_s):
             try:
-                return Connection(self.name, await self._stream(), self.limits)
+                return Connection(self.name, await self._stream(), self.limits, self.authorization)
             except (OSError, UnicodeError, trio.BrokenResourceError) as error:
                 raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}", hint=_RUNNING) from None
         raise Unreachable(f"{self.name} cannot be reached within {self.limits.connect_s:g} s", hint=_RUNNING)

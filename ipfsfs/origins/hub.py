@@ -15,9 +15,12 @@ from ipfsfs.errors import OriginError
 from ipfsfs.origins import address
 from ipfsfs.origins.http import Client
 from ipfsfs.origins.message import Request
+from ipfsfs.printed import printable
 
-_ANSWER_MOST: Final = 64 << 20
-"""Bytes: a repository of 100,000 files answers with some 10 MB, which list them all."""
+_ANSWER_MOST: Final = 12 << 20
+"""Bytes: a repository of 100,000 files answers with some 10 MB, which list them all. What is made of JSON takes up to
+21 times its bytes of memory."""
+_SHOWN: Final = 200
 _NOT_PUBLIC: Final = (401, 403, 404)
 
 
@@ -44,8 +47,13 @@ class Hub:
             return False
         if answer.head.status != 200:
             raise OriginError(f"{at.shown} answers with status {answer.head.status}")
-        try:
-            said = json.loads(answer.body)
-            return said["private"] is False and said["gated"] is False
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise OriginError(f"{at.shown} answers with what makes no sense: {error}") from error
+        return says_public(at.shown, answer.body)
+
+
+def says_public(hub: str, answer: bytes) -> bool:
+    """Whether the answer of a Hub says that a repository is public. Raises OriginError where it says nothing of it."""
+    try:
+        said = json.loads(answer)
+        return said["private"] is False and said["gated"] is False
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OriginError(f"{hub} answers with what makes no sense: {printable(str(error)[:_SHOWN])}") from error

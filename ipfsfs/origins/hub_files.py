@@ -1,7 +1,8 @@
 """Files of repositories on a Hub, by ranges: `GET /{kind/}{name}/resolve/{revision}/{path}`.
 
 The Hub redirects what is large to another host, whose answer is taken as well; credentials go to the Hub and to no
-other. Nothing here is checked: who asks knows a CID or a sha256 to compare with.
+other. Nothing here is checked: who asks knows a CID or a sha256 to compare with. Of a large file the redirect says in
+`X-Linked-Etag` what its sha256 is, by which huggingface_hub 2.4 names the blob; of others `ETag` says git's name.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 import trio
@@ -22,10 +23,14 @@ from ipfsfs.origins.message import TEXT_MAX, Answer, Limits, Request
 from ipfsfs.origins.origin import gives
 from ipfsfs.origins.paused import Paused
 from ipfsfs.origins.refusal import refusal
+from ipfsfs.origins.said import shown
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
+from ipfsfs.unixfs import recut
 
 KINDS: Final = ("models", "datasets", "spaces", "kernels")
+MAIN: Final = "main"
+"""The revision that a repository is had at by those who name none."""
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HOPS: Final = 4
 _REMEMBERED_S: Final = 60.0
@@ -33,6 +38,7 @@ _REMEMBERED_S: Final = 60.0
 _LOCATIONS_MOST: Final = 1_000
 _CLIENTS_MOST: Final = 16
 _ABSENT: Final = (401, 403, 404, 410, 416)
+_ETAG: Final = re.compile(r'(?:W/)?"?([0-9a-f]{64}|[0-9a-f]{40})"?')
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _PRIVATE: Final = "For a private or gated repository: ipfsfs mount --hub-token-file FILE"
 _PORTS: Final = {"http": 80, "https": 443}
@@ -55,12 +61,29 @@ class HubFile:
         return f"/{kind}{quote(self.repository)}/resolve/{quote(self.revision, safe='')}/{quote(self.path)}"
 
 
+@dataclass(slots=True, frozen=True)
+class Said:
+    """What the Hub says of a file: its bytes, and a digest of its content in hex (`etag`), empty where it says none."""
+
+    size: int
+    etag: str
+
+
 @dataclass(slots=True)
 class Part:
-    """A part of a file that arrives. `total`: the size of the whole file, as the Hub says."""
+    """A part of a file that arrives. `total`: the size of the whole file, as the Hub says. `etag`: as in `Said`; empty
+    where the Hub itself was not asked, for it was known where it sends us."""
 
     total: int
+    etag: str
     response: Response
+
+
+class _Located(NamedTuple):
+    """An answer for a file, and the digest that was said on the way to it."""
+
+    response: Response
+    etag: str
 
 
 @dataclass(slots=True, eq=False)
@@ -97,9 +120,13 @@ class HubFiles:
         for client in self._clients.values():
             await client.aclose()
 
-    def ask_anew(self, file: HubFile) -> None:
-        """Forget where the Hub sent us for a file: what it signed then may be had for longer than the file itself."""
+    async def said(self, file: HubFile) -> Said:
+        """What the Hub itself says of a file at this moment; where it sent us before may be had for longer than the
+        file. Raises NotHeld, Unreachable, OriginError."""
         self._locations.pop(file, None)
+        async with self.pauses.asking(), self.open(file, 0, 1) as part:
+            await part.response.beginning(1)
+            return Said(part.total, part.etag)
 
     async def range(self, file: HubFile, start: int, length: int) -> bytes:
         """`length` bytes of a file, unchecked. Raises NotHeld, Unreachable (at once while the Hub does not answer),
@@ -117,25 +144,26 @@ class HubFiles:
         Raises NotHeld, Unreachable, OriginError.
         """
         asked = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
-        async with self._located(file, asked) as response:
-            yield Part(await self._total(response, file, start), response)
+        async with self._located(file, asked) as (response, etag):
+            yield Part(await self._total(response, file, start), etag, response)
 
     @asynccontextmanager
-    async def _located(self, file: HubFile, asked: str) -> AsyncGenerator[Response]:
+    async def _located(self, file: HubFile, asked: str) -> AsyncGenerator[_Located]:
         """The answer for a file, from where the Hub sends us, which is remembered for a while."""
         url, when = self._locations.get(file, ("", 0.0))
         if url and trio.current_time() < when + _REMEMBERED_S:
             async with self._ask(url, asked, file) as response:
                 if response.head.status in (200, 206):
-                    yield response
+                    yield _Located(response, "")
                     return
-            self.ask_anew(file)
-        url = self._url(file)
+            self._locations.pop(file, None)
+        url, etag = self._url(file), ""
         for _ in range(_HOPS):
             async with self._ask(url, asked, file) as response:
+                etag = etag or _etag(response)
                 if response.head.status not in _REDIRECTS:
                     self._remember(file, url)
-                    yield response
+                    yield _Located(response, etag)
                     return
                 location = response.head.header("location")
                 await response.beginning(TEXT_MAX)
@@ -174,8 +202,8 @@ class HubFiles:
             raise OriginError(f"{self.name} redirects to what is no URL") from None
         is_plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
         if not is_plain or not HOST.fullmatch(host) or (self.address.scheme, scheme) == ("https", "http"):
-            shown = printable(f"{scheme}://{host}"[:200])
-            raise OriginError(f"{self.name} redirects to {shown}: not followed")
+            where = shown(f"{scheme}://{host}", self.authorization, 200)
+            raise OriginError(f"{self.name} redirects to {where}: not followed")
         is_hub = (scheme, host, port) == (self.address.scheme, self.address.host, self.address.port)
         key = scheme, host, port, is_hub and with_token
         if key not in self._clients:
@@ -206,16 +234,16 @@ class HubFiles:
             raise OriginError(f"{self.name} knows no ranges")
         answer = Answer(response.head, await response.beginning(TEXT_MAX))
         if status in _ABSENT:
-            code = printable(response.head.header("x-error-code")[:60])
+            code = shown(response.head.header("x-error-code"), self.authorization, 60)
             hint = _PRIVATE if status in (401, 403, 404) else ""
             raise NotHeld(f"{self.name} does not give {_shown(file)} ({status}{' ' if code else ''}{code})", hint=hint)
-        raise refusal(self.name, answer)
+        raise refusal(self.name, answer, self.authorization)
 
 
 @dataclass(slots=True, eq=False)
 class HubBlocks:
     """The leaves of one file on a Hub, as an origin: those of which is known where they lie in it (`leaves`: by CID,
-    offset and length). Leaves in dag-pb blocks cannot be had so."""
+    offset and length). Of leaves in dag-pb blocks only those of unixfs-v0-2015 can be had so."""
 
     hub: HubFiles
     file: HubFile
@@ -228,9 +256,9 @@ class HubBlocks:
     async def block(self, cid: bytes) -> bytes:
         """As `Origin`."""
         at = self.leaves.get(cid)
-        if at is None or cids.codec(cid) != cids.RAW:
+        if at is None:
             raise NotHeld(f"{self.name} is not known to have {cids.to_text(cid)}")
-        return await self.hub.range(self.file, *at)
+        return recut.leaf_block(cid, await self.hub.range(self.file, *at))
 
     async def has(self, cid: bytes) -> bool:
         """Whether the Hub gives the block, at this moment: it is asked for the range."""
@@ -238,6 +266,13 @@ class HubBlocks:
 
     async def aclose(self) -> None:
         """As `Origin`; the Hub is shared, and goes on."""
+
+
+def _etag(response: Response) -> str:
+    """The digest of a file that an answer says, in hex; empty where it says none."""
+    said = response.head.header("x-linked-etag") or response.head.header("etag")
+    match = _ETAG.fullmatch(said)
+    return "" if match is None else match[1]
 
 
 def _shown(file: HubFile) -> str:

@@ -31,6 +31,7 @@ _PUBLISH_S: Final = 120.0
 """Kubo puts an IPNS record to the DHT for up to a minute before it answers."""
 _LISTED_MAX: Final = 1 << 20
 _NAME_MAX: Final = 255
+_SHOWN: Final = 200
 _SEARCHED: Final = "Is the CID right, and can the node reach one that has it (`ipfs swarm connect ADDRESS`)?"
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _IPNS: Final = re.compile(r"(?:/ipns/)?([A-Za-z0-9._-]{1,255})")
@@ -150,7 +151,10 @@ class Kubo:
         try:
             return cids.from_text(path.removeprefix("/ipfs/"))
         except FormatError:
-            raise OriginError(f"{self.name} says that {name} stands for {path[:100]!r}, which is no CID") from None
+            raise OriginError(f"{self.name} says that {name} stands for {self._shown(path)}, which is no CID") from None
+
+    def _shown(self, said: object) -> str:
+        return self._rpc.shown(repr(said), _SHOWN)
 
     async def _keys(self) -> set[str]:
         listed = (await self._rpc.ask("key/list", (), _LISTED_MAX)).get("Keys")
@@ -170,7 +174,7 @@ class Kubo:
         for line in self._rpc.objects(answer):
             root, stats = line.get("Root"), line.get("Stats")
             if isinstance(root, dict) and root.get("PinErrorMsg"):
-                raise OriginError(f"{self.name} could not keep a root: {str(root['PinErrorMsg'])[:200]!r}")
+                raise OriginError(f"{self.name} could not keep a root: {self._shown(root['PinErrorMsg'])}")
             if isinstance(stats, dict):
                 blocks, stored = self._rpc.number(stats, "BlockCount"), self._rpc.number(stats, "BlockBytesCount")
         if blocks is None or stored is None:

@@ -10,7 +10,7 @@ from typing import Final
 from ipfsfs.errors import OriginError, Unreachable
 from ipfsfs.origins.message import Answer, Head
 from ipfsfs.origins.origin import Busy
-from ipfsfs.printed import printable
+from ipfsfs.origins.said import shown
 
 AFTER_MAX_S: Final = 300.0
 """A server that asks to be left alone for longer is asked again after this."""
@@ -18,9 +18,9 @@ _BUSY: Final = (429, 503, 504)
 _SHOWN: Final = 200
 
 
-def refusal(name: str, answer: Answer) -> OriginError:
-    """The error for an answer that is no success."""
-    status, said = answer.status, shown(answer.body)
+def refusal(name: str, answer: Answer, authorization: str) -> OriginError:
+    """The error for an answer that is no success. `authorization`: the value of the header that was sent."""
+    status, said = answer.status, _first_line(answer.body, authorization)
     if status in _BUSY:
         after_s = retry_after_s(answer.head, time.time())
         return Busy(f"{name} is busy ({status}{said})", after_s=after_s)
@@ -35,10 +35,10 @@ def refusal(name: str, answer: Answer) -> OriginError:
     return OriginError(f"{name} answers {status}{said}")
 
 
-def shown(body: bytes) -> str:
+def _first_line(body: bytes, authorization: str) -> str:
     """What is shown of the text of a refusal: its first line, after a colon; empty where there is none."""
     lines = body.decode("utf-8", "replace").strip().splitlines()
-    return f": {printable(lines[0][:_SHOWN])}" if lines and not lines[0].startswith("<") else ""
+    return f": {shown(lines[0], authorization, _SHOWN)}" if lines and not lines[0].startswith("<") else ""
 
 
 def retry_after_s(head: Head, now: float) -> float:

@@ -10,7 +10,7 @@ from ipfsfs.errors import UsageError
 from ipfsfs.origins import address, kit
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.cluster import Cluster
-from ipfsfs.origins.gateway import Gateway
+from ipfsfs.origins.gateway import AtHand, Gateway
 from ipfsfs.origins.http import Client
 from ipfsfs.origins.hub_files import HubFiles
 from ipfsfs.origins.kubo import Kubo
@@ -67,8 +67,22 @@ def open_pin_keeper(settings: OriginSettings, limits: Limits | None = None) -> P
 
 
 def open_ordered(settings: Iterable[OriginSettings], limits: Limits | None = None) -> Ordered:
-    """All origins, in this order, each checked and with pauses: `Ordered.origins` are `Paused`, for `status`."""
-    return Ordered([Paused(Checked(open_origin(one, limits))) for one in settings])
+    """All origins, in this order, each checked and with pauses: `Ordered.origins` are `Paused`, for `status`.
+
+    A gateway on the machine of a node is asked first for what it has at hand: it gives a block for half the processor
+    time that the RPC takes, which sends 4 KiB at a time. To search is the node's business.
+    """
+    listed = list(settings)
+    nodes = {_machine(one) for one in listed if one.kind == "kubo"}
+    beside = [one for one in listed if one.kind == "gateway" and _machine(one) in nodes]
+    quick = [Paused(Checked(AtHand(Gateway(_client(one, limits or Limits()))))) for one in beside]
+    return Ordered([Paused(Checked(open_origin(one, limits))) for one in listed], quick)
+
+
+def _machine(settings: OriginSettings) -> str:
+    """What tells one machine from another, as far as addresses do; empty for this one."""
+    at = address.parse(settings.url)
+    return "" if at.socket or at.host == "localhost" or at.host.startswith("127.") or at.host == "::1" else at.host
 
 
 def _kind(settings: OriginSettings) -> str:

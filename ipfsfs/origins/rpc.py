@@ -15,7 +15,7 @@ from ipfsfs.errors import NotHeld, OriginError
 from ipfsfs.origins.http import Client, Response
 from ipfsfs.origins.message import TEXT_MAX, Answer, Pairs, Request
 from ipfsfs.origins.refusal import refusal
-from ipfsfs.printed import printable
+from ipfsfs.origins.said import shown
 
 _STREAM_ERROR: Final = "x-stream-error"
 _ABSENT: Final = re.compile(
@@ -23,6 +23,8 @@ _ABSENT: Final = re.compile(
 )
 _OUT_OF_TIME: Final = "context deadline exceeded"
 _SHOWN: Final = 400
+_NONSENSE: Final = 160
+_LOOKED_AT: Final = 4_096
 _LINE_MAX: Final = 256 << 10
 """Bytes of one event, and of those that come in one piece."""
 _CREDENTIALS: Final = "Name a file that holds the credentials, such as `Bearer TOKEN`: --kubo-authorization-file FILE"
@@ -82,9 +84,9 @@ class Rpc:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):
-                raise self.nonsense(f"{line[:60]!r}") from None
+                raise self.nonsense(repr(line[:_LOOKED_AT])) from None
             if not isinstance(value, dict):
-                raise self.nonsense(f"{line[:60]!r}")
+                raise self.nonsense(repr(line[:_LOOKED_AT]))
             if value.get("Type") == "error":
                 raise self.failure(str(value.get("Message", "")))
             found.append(value)
@@ -100,20 +102,20 @@ class Rpc:
         """A field of an answer that must be text."""
         found = value.get(key)
         if not isinstance(found, str):
-            raise self.nonsense(f"no {key} in {str(value)[:60]}")
+            raise self.nonsense(f"no {key} in {value}")
         return found
 
     def number(self, value: dict[str, Any], key: str) -> int:
         """A field of an answer that must be a natural number."""
         found = value.get(key)
         if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise self.nonsense(f"no {key} in {str(value)[:60]}")
+            raise self.nonsense(f"no {key} in {value}")
         return found
 
     def _refusal(self, answer: Answer) -> OriginError:
         if answer.status in (400, 500) and answer.body.lstrip().startswith(b"{"):
             self.objects(answer.body)  # raises the error that the body tells of
-        error = refusal(self.client.name, answer)
+        error = refusal(self.client.name, answer, self.client.authorization)
         if answer.status in (404, 405):
             error.hint = _NOT_KUBO
         elif answer.status in (401, 403):
@@ -122,14 +124,20 @@ class Rpc:
 
     def failure(self, message: str) -> OriginError:
         """The error for a message of Kubo's."""
-        text = f"{self.client.name} answers: {printable(message[:_SHOWN])}"
+        text = f"{self.client.name} answers: {self.shown(message, _SHOWN)}"
         if _ABSENT.search(message):
             return NotHeld(text)
         return OutOfTime(text) if _OUT_OF_TIME in message else OriginError(text)
 
     def nonsense(self, what: str) -> OriginError:
         """The error for an answer that is not of Kubo's kind."""
-        return OriginError(f"{self.client.name} does not answer as Kubo does: {printable(what)}", hint=_NOT_KUBO)
+        return OriginError(
+            f"{self.client.name} does not answer as Kubo does: {self.shown(what, _NONSENSE)}", hint=_NOT_KUBO
+        )
+
+    def shown(self, text: str, most: int) -> str:
+        """What Kubo says, for people: at most `most` characters."""
+        return shown(text, self.client.authorization, most)
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,8 @@ _FICLONE: Final = 0x40049409
 _COPIED: Final = 64 * 1024 * 1024
 """The largest file that is copied where blocks cannot be shared: about a tenth of a second."""
 _STEP: Final = 1 << 20
+_PART: Final = 128 << 10
+"""What is given up of a file where the disk refuses to read any of it."""
 _BLOCK: Final = 4096
 """What XFS and Btrfs share whole ones of. Where their blocks are larger, parts are copied."""
 _NOT_BY_KERNEL: Final = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -51,6 +53,22 @@ def copy(source: int, target: int) -> None:
         after.st_ctime_ns,
     ):
         raise OSError(errno.EBUSY, "it was changed while it was copied")
+
+
+def copy_what_can_be_read(source: int, target: int) -> None:
+    """Copy an open file into an empty one, with holes where the disk refuses to read. No block is shared: the refused
+    ones would be, too. Raises OSError, and never EIO of the source."""
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    os.posix_fadvise(source, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead of a refused part fails with it
+    for at in range(0, size, _PART):
+        try:
+            data = os.pread(source, min(_PART, size - at), at)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        else:
+            os.pwrite(target, data, at)
 
 
 def copy_at_once(source: int, target: int) -> None:

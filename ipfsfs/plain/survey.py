@@ -94,6 +94,32 @@ def survey(root_fd: int, place: Place) -> Iterator[list[Seen | Closed]]:
     yield batch
 
 
+def links(root_fd: int, place: Place) -> Iterator[tuple[os.stat_result, bytes]]:
+    """Yields attributes and texts of the links below a directory that may stand for files. Costs little where there are
+    few: of all else only the names are read. What cannot be read is passed over; as `survey` in all other ways."""
+    dev = os.fstat(root_fd).st_dev
+    pending = [Directory(b"", place, None)]
+    while pending:
+        directory = pending.pop()
+        try:
+            fd = syscalls.open_beneath(root_fd, directory.path, _LIST)
+        except OSError:
+            continue
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries if os.fstat(fd).st_dev == dev else ():
+                    name = os.fsencode(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(directory.below(name))
+                    elif entry.is_symlink() and (seen := _seen(fd, directory, name, entry)) is not None:
+                        assert seen.text is not None
+                        yield seen.st, seen.text
+        except OSError:
+            continue
+        finally:
+            os.close(fd)
+
+
 def _seen(fd: int, directory: Directory, name: bytes, entry: os.DirEntry[str]) -> Seen | None:
     """None for what is no file, no link that may stand for one, or gone."""
     try:

@@ -43,6 +43,12 @@ class Unreadable:
     errno: int
 
 
+def files(root_fd: int) -> Iterator[Found]:
+    """Yields all regular files below the root, as `regular_files` finds them."""
+    for batch in regular_files(root_fd):
+        yield from (item for item in batch if isinstance(item, Found))
+
+
 def regular_files(root_fd: int, prefix: bytes = b"") -> Iterator[list[Found | Unreadable]]:
     """Yields what is below `prefix`, or is `prefix`, in batches, some of them empty; every 256 entries at the latest.
 

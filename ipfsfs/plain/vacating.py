@@ -157,6 +157,7 @@ def why_impossible(store_fd: int, root_fd: int) -> str:
     """Why no file of a plain directory can be evicted, be it ever so well known elsewhere; empty where one can.
 
     `store_fd`: a directory of the store. Names are exchanged between both for a moment, which is the only way to know.
+    Raises OSError where that fails for what may pass.
     """
     if syscalls.filesystem_type(root_fd) == OVERLAY:
         return "it lies on an overlay, where that would first copy each file"
@@ -174,9 +175,9 @@ def why_impossible(store_fd: int, root_fd: int) -> str:
             with suppress(OSError):
                 os.utime(f"/proc/self/fd/{root_fd}", ns=(before.st_atime_ns, before.st_mtime_ns))
     except OSError as error:
-        if links.cannot_exchange(error):
-            return "names cannot be exchanged between it and its store, which lies on another filesystem or subvolume"
-        return f"names cannot be exchanged between it and its store: {error.strerror}"
+        if not links.cannot_exchange(error):
+            raise
+        return "names cannot be exchanged between it and its store, which lies on another filesystem or subvolume"
     return ""
 
 

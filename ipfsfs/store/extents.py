@@ -14,7 +14,8 @@ import secrets
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final, NamedTuple
 
 import xxhash
@@ -66,6 +67,8 @@ class Extents:
 
     fd: int
     below: str = ""
+    _writing: Lock = field(default_factory=Lock)
+    """Held while a table is written: several threads may keep that of one root."""
 
     def name(self, root: bytes, size: int) -> str:
         """The path of an extent from the directory."""
@@ -93,6 +96,14 @@ class Extents:
     def open_healing(self, key: str) -> int:
         """A descriptor of that, which holds what was had of it before. The caller closes it. Raises OSError."""
         return self._open(self.healing_name(key))
+
+    def whole_key(self, root: bytes, size: int) -> str:
+        """The key of what is to be the extent of a root once all of it is here and compared."""
+        return f"{extent_name(root, size)}.whole"
+
+    def adopt(self, key: str, root: bytes, size: int) -> None:
+        """What was had under a key is the extent of a root from now on. Raises OSError."""
+        os.rename(self.healing_name(key), self.name(root, size), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def drop_healing(self, key: str) -> None:
         """Remove that. Never raises."""
@@ -147,10 +158,14 @@ class Extents:
         return os.open(name, _FLAGS | os.O_CREAT, 0o600, dir_fd=self.fd)
 
     def discard(self, root: bytes, size: int) -> None:
-        """Remove the extent of a root and its table. Never raises."""
-        for name in (self.name(root, size), self.name(root, size) + _TABLE):
-            with suppress(OSError):
-                os.unlink(name, dir_fd=self.fd)
+        """Remove the extent of a root. The table of its leaves stays: other links may stand for it. Never raises."""
+        with suppress(OSError):
+            os.unlink(self.name(root, size), dir_fd=self.fd)
+
+    def discard_table(self, root: bytes, size: int) -> None:
+        """Remove the table of the leaves of a root. Never raises."""
+        with suppress(OSError):
+            os.unlink(self.name(root, size) + _TABLE, dir_fd=self.fd)
 
     def each(self) -> list[Kept]:
         """All extents and tables, and nothing else: not what is set aside, nor what is in use by other names.
@@ -173,12 +188,16 @@ class Extents:
             found.setdefault(kept.root, set()).add(kept.size)
         return found
 
+    def aside_name(self) -> str:
+        """A new name for what nobody needs from now on, or in a moment; what stays there goes with the next mount."""
+        return f"{secrets.token_hex(8)}{_REMOVED}"
+
     def set_aside(self, kept: Kept) -> str:
         """Rename a file that nobody needs, so that nothing opens it any more; returns the name, for `remove`.
 
         Raises OSError.
         """
-        aside = f"{secrets.token_hex(8)}{_REMOVED}"
+        aside = self.aside_name()
         os.rename(kept.name, aside, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return aside
 
@@ -202,9 +221,21 @@ class Extents:
         """Keep the table of the leaves of a root. Not durably: it can be fetched again. Raises OSError."""
         name = self.name(root, size) + _TABLE
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name + _NEW, flags, 0o600, dir_fd=self.fd), "wb") as file:
-            file.write(table + xxhash.xxh3_64_digest(table))
-        os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        with self._writing:
+            with open(os.open(name + _NEW, flags, 0o600, dir_fd=self.fd), "wb") as file:
+                file.write(table + xxhash.xxh3_64_digest(table))
+            os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def keep_table_durably(self, root: bytes, size: int, table: bytes) -> None:
+        """The same, on disk when this returns: it is dear to have again. Waits for the disk. Raises OSError."""
+        if self.read_table(root, size) != table:
+            self.keep_table(root, size, table)
+        fd = os.open(self.name(root, size) + _TABLE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.fsync(self.fd)
 
 
 def _is_running(pid: str) -> bool:

@@ -89,6 +89,12 @@ class Kept:
             if (file := file_of(one)) is not None and (st := self.stat(file)) is not None:
                 yield file, st
 
+    def tables_of(self) -> Iterator[PinnedFile]:
+        """The files whose tables are kept: those of several leaves. Raises OSError."""
+        for one in names_in(self.fd):
+            if one.endswith(_TABLE) and (file := file_of(one.removesuffix(_TABLE))) is not None:
+                yield file
+
     def holds(self, file: PinnedFile) -> bool:
         """Whether all bytes of a file are kept. An empty one needs no keeping."""
         return not file.size or self.stat(file) is not None
@@ -163,6 +169,18 @@ class Kept:
         """What was made or linked, and is on disk, is what is kept of a file from now on. Raises OSError."""
         os.rename(name(file) + NEW, name(file), src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self.drop_new(file)  # rename(2) does nothing where both are names of one file
+
+    def keep_table(self, file: PinnedFile, table: bytes) -> None:
+        """Keep the table of a file's leaves, without which it is read by no root; on disk, but for its name.
+
+        Raises OSError.
+        """
+        self.tables.keep_table(*file, table)
+        fd = os.open(name(file) + _TABLE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
 
     def has_nodes(self, root: bytes) -> bool:
         """Whether the blocks of a root that hold no bytes of files are kept; a raw block has none."""

@@ -39,7 +39,12 @@ def header(roots: Iterable[bytes]) -> bytes:
 
 def frame(cid: bytes, block: bytes) -> bytes:
     """A block as it stands in a CAR."""
-    return b"".join((dagpb.varint(len(cid) + len(block)), cid, block))
+    return before(cid, len(block)) + block
+
+
+def before(cid: bytes, size: int) -> bytes:
+    """What stands in a CAR before a block of `size` bytes."""
+    return dagpb.varint(len(cid) + size) + cid
 
 
 class Reader:

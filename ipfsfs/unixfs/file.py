@@ -59,6 +59,13 @@ def symlink(target: bytes, profile: Profile = V1_2025, metadata: Metadata = NO_M
     return node_cid(block, profile), block
 
 
+def leaf_blocks(data: bytes) -> Iterator[bytes]:
+    """The dag-pb blocks by which bytes of a file may be a leaf, as Kubo makes them without raw leaves, now and before:
+    which it is, its CID tells."""
+    for kind in (Type.FILE, Type.RAW):
+        yield dagpb.encode_node((), dagpb.encode_unixfs(Unixfs(kind, data, filesize=len(data))))
+
+
 def build(leaves: Iterable[tuple[bytes, int]], profile: Profile = V1_2025, metadata: Metadata = NO_METADATA) -> Dag:
     """The DAG over `leaves`: the (CID, bytes of the file) of each, in order; none for an empty file.
 

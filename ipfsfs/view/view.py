@@ -11,11 +11,15 @@ import trio
 
 from ipfsfs.caches.place import Place
 from ipfsfs.exchange.below import Below
+from ipfsfs.exchange.by_leaves import ByLeaves
+from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.heal import Healing
+from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -48,6 +52,7 @@ from ipfsfs.view.placeholder.open_links import OpenLinks
 from ipfsfs.view.placeholder.pinning import Pinning
 from ipfsfs.view.placeholder.placeholder import Placeholders
 from ipfsfs.view.placeholder.room import Room
+from ipfsfs.view.placeholder.ways_back import WaysBack
 from ipfsfs.view.records import Records
 from ipfsfs.view.renames import Renames
 from ipfsfs.view.resident.breaking import Breaker
@@ -86,8 +91,8 @@ class Dependencies:
     """How long a read waits for bytes that are not here."""
     cache_size: int | None
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
-    no_eviction: str
-    """Why no file can be evicted; empty where files can."""
+    eviction: Possible
+    """Whether files can be evicted."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
 
@@ -113,6 +118,7 @@ class View:
     bringing: Bringing
     fetcher: Fetcher
     healing: Healing
+    healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
     counts: Counts = field(default_factory=Counts)
@@ -138,13 +144,16 @@ class View:
         resident = Resident(nodes, seals, serving, Xattrs(nodes, files, seals, trees, upkeep), keeping)
         nodes.begin(resident)
         on_hub = OnHub(on.fetcher, on.plain.fd)
-        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, on_hub, on.token)
+        recutting = Recutting(on.fetcher, on.extents, on_hub, on.token)
+        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting)
         links = OpenLinks(nodes)
         arrivals = Arrivals(seals)
         hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses)
         elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links)
         placeholders = Placeholders(elsewhere)
-        evicting = Evicting(nodes, files, upkeep, elsewhere, on.sealer, arrivals, on.no_eviction)
+        possible = on.eviction
+        ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
+        evicting = Evicting(nodes, files, upkeep, elsewhere, arrivals, possible, ways_back)
         below = Below(on.plain.fd, on.place)
         names = Names(nodes, resident, placeholders, records, upkeep, on.ownership)
         return cls(
@@ -172,8 +181,9 @@ class View:
                 on.place,
                 on.quarantine.fd,
                 seals,
-                PlacingInView(promises.quarantining, upkeep, keeping, on.extents.fd),
+                PlacingInView(promises.quarantining, upkeep, keeping, on.extents),
             ),
+            healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
         )

@@ -16,6 +16,7 @@ from typing import Final
 
 MOST: Final = 400 << 20
 """Bytes that such a process may have in memory, files that it has mapped excepted."""
+_NOTE: Final = "what was read needs more memory than this process may have: it ends, and is started again\n"
 _LOOKED_S: Final = 0.02
 """A process that fills memory as fast as it can gets some 50 MB further meanwhile."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -27,7 +28,8 @@ def bound_memory(end: Callable[[], None], most: int = MOST) -> None:
 
 
 def end_by_signal() -> None:
-    """End this process as one that went wrong, for who started it to see."""
+    """End this process as one that went wrong, for who started it to see, with a line for the log."""
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ is not None else 2, _NOTE.encode())
     os.kill(os.getpid(), signal.SIGKILL)
 
 

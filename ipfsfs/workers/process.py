@@ -28,9 +28,10 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
 _STEADY_S: Final = 60.0
 """A process that lived so long has no standing trouble: the pauses begin from the shortest again."""
-_SILENT_S: Final = 300.0
-"""A process that has work and says nothing for so long hangs (a disk that no longer answers)."""
+_LOOKS: Final = 10
+"""How often a process is looked at before it counts as one that hangs."""
 _HANGS: Final = "hangs"
+_UNDYING: Final = "does not even die"
 _REAP_S: Final = 2.0
 _READ: Final = 1 << 18
 
@@ -48,8 +49,15 @@ class Talk(Protocol):
         """A frame came. Raises LookupError, TypeError or ValueError where it makes no sense."""
 
     @property
+    def silent_s(self) -> float:
+        """A process that has work and says nothing for so long hangs."""
+
+    @property
     def waits_for_us(self) -> bool:
-        """Whether the process has nothing to do before we take more of what it has sent."""
+        """Whether the process has nothing to do before we take more of what it has sent, or give it work."""
+
+    def ask_for_a_sign(self) -> None:
+        """The process has work and has said nothing of late: have it say something, if it can be asked."""
 
     def lose(self, why: str) -> None:
         """The process is gone, and all that it knew and did with it."""
@@ -66,9 +74,12 @@ class Process:
     talk: Talk
     state: str = ""
     pid: int | None = None
-    _heard: float = 0.0
+    _looks: int = 0
+    """How often it was looked at since it said something."""
     _is_ended: bool = False
     """Whether the process that runs was told to end."""
+    _undying: subprocess.Popen[bytes] | None = None
+    """One that was killed and is still there."""
 
     def end(self) -> None:
         """End the process that is running, if one is, with all that it does; it is started again for new work."""
@@ -85,6 +96,7 @@ class Process:
             await self.talk.wait_for_work()
             began = trio.current_time()
             how = await self._live()
+            await self._no_other(name)
             if trio.current_time() - began > _STEADY_S:
                 pause_s = _FIRST_PAUSE_S
             self.talk.lose(f"{name} {how}")
@@ -96,13 +108,28 @@ class Process:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    async def _no_other(self, name: str) -> None:
+        """Return when the process is gone, however long that takes: two would write to the same files."""
+        undying, self._undying = self._undying, None
+        if undying is None:
+            return
+        self.talk.lose(f"{name} {_UNDYING}")
+        self.state = f"{name} {_UNDYING}: it waits for a disk"
+        log.error("%s", self.state)
+        while undying.poll() is None:
+            pidfd = os.pidfd_open(undying.pid)
+            try:
+                await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+
     async def _live(self) -> str:
         """Start a process and stay until it is gone; returns how it went."""
         try:
             started = start(self.command)
         except OSError as error:
             return f"cannot be started: {error.strerror}"
-        self.pid, self._heard = started.process.pid, trio.current_time()
+        self.pid, self._looks = started.process.pid, 0
         trouble = _HANGS
         try:
             async with _streams(started) as (requests, results, complaints), trio.open_nursery() as nursery:
@@ -114,6 +141,8 @@ class Process:
         finally:
             self.pid = None
             how = await _reap(started.process, grace_s=0 if trouble else _REAP_S)
+            if how == _UNDYING:
+                self._undying = started.process
         return trouble or how
 
     async def _send(self, requests: FdStream) -> None:
@@ -125,7 +154,7 @@ class Process:
         """Take what comes until the pipe ends; returns why no more is taken, empty where it just ended."""
         decoder = wire.Decoder()
         while data := await results.receive_some(_READ):
-            self._heard = trio.current_time()
+            self._looks = 0
             try:
                 for header, blob in decoder.feed(data):
                     self.state = ""
@@ -140,12 +169,16 @@ class Process:
                 log.warning("from the %s: %s", self.command.name, line)
 
     async def _watch(self, scope: trio.CancelScope) -> None:
-        """End a process that hangs."""
+        """End a process that hangs. Looks are counted and not seconds: where this process was stopped as well, or
+        could not run, no time has passed for that one either."""
         while True:
-            await trio.sleep(_SILENT_S / 10)
+            await trio.sleep(self.talk.silent_s / _LOOKS)
             if self.talk.waits_for_us:
-                self._heard = trio.current_time()
-            elif trio.current_time() - self._heard > _SILENT_S:
+                self._looks = 0
+                continue
+            self._looks += 1
+            self.talk.ask_for_a_sign()
+            if self._looks > _LOOKS:
                 scope.cancel()
 
 
@@ -173,5 +206,5 @@ async def _reap(process: subprocess.Popen[bytes], grace_s: float) -> str:
             process.kill()
     code = process.returncode
     if code is None:
-        return "does not even die"
+        return _UNDYING
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

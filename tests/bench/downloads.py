@@ -27,16 +27,17 @@ def download(repo_id: str, size: int) -> Done:
 
 
 def over_http(at: At) -> None:
-    _download(at, "download-http", material.HTTP)
+    over(at, "download-http", material.HTTP, at.scale.download)
 
 
 def over_xet(at: At) -> None:
-    _download(at, "download-xet", material.XET)
+    over(at, "download-xet", material.XET, at.scale.download)
 
 
-def _download(at: At, line: str, repo_id: str) -> None:
+def over(at: At, line: str, repo_id: str, size: int) -> None:
+    """Download a repository with `size` bytes of weights, and remove it again."""
     at.written_back()
-    at.timed(line, download, repo_id, at.scale.download, ready=ready_download)
+    at.timed(line, download, repo_id, size, ready=ready_download)
     for directory in (material.folder(at.root, repo_id), at.root / "hub" / "blobs", at.root / "xet"):
         shutil.rmtree(directory, ignore_errors=True)
     shutil.rmtree(at.root / "hub" / ".locks", ignore_errors=True)

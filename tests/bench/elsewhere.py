@@ -16,18 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.bench import caches, material, processes
+from tests.bench import caches, downloads, material, processes
 from tests.bench.bench import At
 from tests.bench.row import PLAIN, VIEW, Aim, Done, Line, Row, Unit
-from tests.support.elsewhere import eventually_resident
+from tests.support.elsewhere import eventually_resident, plain_link
 from tests.support.kubo_node import CANARY, KuboNode
 from tests.support.mounted import Mounted, clear
 
 _AGAINST: Final = (PLAIN, VIEW)
 _PUBLISHED: Final = 2 << 30
-_MODEL: Final = 500 << 20
+_MODEL: Final = material.WEIGHTS_SIZE
 _TENSOR: Final = 8 << 20
 _LEAF: Final = 1 << 20
+_KEPT_OUT: Final = 16 << 20
+"""Bytes at the end of a file that are not read: more than twice what the kernel reads ahead."""
 _FILES: Final = 10_000
 _MANY: Final = 1_000_000
 _IN_EACH: Final = 1000
@@ -103,19 +105,49 @@ def _read_whole(path: str) -> Done:
 
 def cold_load(at: At) -> None:
     """From the first read to the last byte, of a file of which nothing is here."""
-    with _node(at) as node:
-        with _view(at, node) as there:
-            root = _publish(there, material.write(there.path / "model.safetensors", _MODEL))
+    with _published(at) as (node, root):
         if at.place.name == PLAIN:
             began = time.perf_counter()
             node.ask("get", "-o", str(at.bench.scratch / "got"), root)
             at.record("cold-load", (time.perf_counter() - began, _MODEL))
             (at.bench.scratch / "got").unlink()
-            return
-        with _view(at, node) as view:
-            file = view.path / "model.safetensors"
-            view.run("attach", root, file)
-            at.record("cold-load", _read_whole(str(file)))
+        else:
+            at.record("cold-load", _loaded(at, node, root))
+
+
+def cold_load_hub(at: At) -> None:
+    """The same, against a download by the real client from a Hub on this machine."""
+    _against_hub(at, "cold-load-hub", material.WEIGHTS)
+
+
+def cold_load_xet(at: At) -> None:
+    """The same over Xet."""
+    _against_hub(at, "cold-load-xet", material.WEIGHTS_XET)
+
+
+def _against_hub(at: At, line: str, repo_id: str) -> None:
+    if at.place.name == PLAIN:
+        downloads.over(at, line, repo_id, _MODEL)
+    else:
+        with _published(at) as (node, root):
+            at.record(line, _loaded(at, node, root))
+
+
+@contextmanager
+def _published(at: At) -> Iterator[tuple[KuboNode, str]]:
+    """A node that has a model, and the model's CID."""
+    with _node(at) as node:
+        with _view(at, node) as there:
+            root = _publish(there, material.write(there.path / "model.safetensors", _MODEL))
+        yield node, root
+
+
+def _loaded(at: At, node: KuboNode, root: str) -> Done:
+    with _view(at, node) as view:
+        file = view.path / "model.safetensors"
+        view.run("attach", root, file)
+        at.written_back()
+        return _read_whole(str(file))
 
 
 def first_tensor(at: At) -> None:
@@ -153,7 +185,8 @@ def attach(at: At) -> None:
 
 
 def placeholder_warm(at: At) -> None:
-    """Read all but the last leaf of a file, which a node has lost in one place: there it stays a placeholder."""
+    """Read a file but for its end, of which a node has lost the last leaf: so it stays a placeholder. The kernel reads
+    ahead, and must not come to that leaf: each pass would wait until the node was asked for it again."""
     with _node(at) as node, _view(at, node) as view:
         with _view(at, node) as there:
             file = material.write(there.path / "model.safetensors", _MODEL)
@@ -164,14 +197,15 @@ def placeholder_warm(at: At) -> None:
             node.ask("block", "rm", node.ask("refs", last).split()[-1] if node.ask("refs", last) else last)
         path = view.path / "model.safetensors"
         view.run("attach", root, path)
-        _read_part(path, _MODEL - _LEAF)
+        _read_part(path, _MODEL - _KEPT_OUT)
         if at.place.name == PLAIN:
             _read_part(path, _MODEL)
             eventually_resident(view, path)
-        _read_part(path, _MODEL - _LEAF)
+        _read_part(path, _MODEL - _KEPT_OUT)
         began = time.perf_counter()
-        done = sum(_read_part(path, _MODEL - _LEAF) for _ in range(at.scale.passes))
+        done = sum(_read_part(path, _MODEL - _KEPT_OUT) for _ in range(at.scale.passes))
         at.record("placeholder-warm", (time.perf_counter() - began, done))
+        assert (plain_link(view, path) is not None) is (at.place.name == VIEW)
 
 
 def _read_part(path: Path, size: int) -> int:
@@ -244,6 +278,32 @@ LARGE: Final = (
                 Aim(PLAIN, at_least=4),
             ),
         ),
+        places=_AGAINST,
+    ),
+    Row(
+        cold_load_hub,
+        (
+            Line(
+                "cold-load-hub",
+                "the same (plain: snapshot_download over HTTP from a local Hub)",
+                Unit.MB_PER_S,
+                Aim(PLAIN, at_least=0.8),
+            ),
+        ),
+        ("weights",),
+        places=_AGAINST,
+    ),
+    Row(
+        cold_load_xet,
+        (
+            Line(
+                "cold-load-xet",
+                "the same (plain: snapshot_download over Xet)",
+                Unit.MB_PER_S,
+                Aim(PLAIN, at_least=0.8),
+            ),
+        ),
+        ("weights",),
         places=_AGAINST,
     ),
     Row(

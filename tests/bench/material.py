@@ -25,6 +25,9 @@ FILES_EACH: Final = 12
 """Files of each repository: eleven small ones, and one that stands for weights."""
 HTTP: Final = "bench/over-http"
 XET: Final = "bench/over-xet"
+WEIGHTS: Final = "bench/weights-over-http"
+WEIGHTS_XET: Final = "bench/weights-over-xet"
+WEIGHTS_SIZE: Final = 500 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,14 @@ def make_hub(bench: Bench) -> None:
         weights.unlink()
 
 
+def make_weights(bench: Bench) -> None:
+    """Two repositories of one file of weights."""
+    weights = write(bench.scratch / "model.safetensors", WEIGHTS_SIZE)
+    bench.hub.add(WEIGHTS, {weights.name: weights})
+    bench.hub.add(WEIGHTS_XET, {weights.name: weights}, xet=True)
+    weights.unlink()
+
+
 def make_tar(bench: Bench) -> None:
     """An archive of small files in a hundred directories."""
     tree = bench.scratch / "tree"
@@ -237,6 +248,7 @@ MAKERS: Final[dict[str, Callable[[Bench], None]]] = {
     "repositories": make_repositories,
     "rows": make_rows,
     "hub": make_hub,
+    "weights": make_weights,
     "tar": make_tar,
     "copied": make_copied,
 }

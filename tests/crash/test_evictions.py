@@ -12,24 +12,31 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import evict, prefetch, seal
 from ipfsfs.exchange.eviction import put_right
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store import recovery
+from ipfsfs.store.extents import Extents
 from ipfsfs.store.layout import Store
 from ipfsfs.unixfs import reference
-from tests.crash.eviction_step import BLOB, CONTENT
+from ipfsfs.view.placeholder.ways_back import Stays
+from ipfsfs.workers.fetcher.table import LeafTable
+from tests.crash.eviction_step import BLOB, CONTENT, evicting
 from tests.support.elsewhere import Content, Elsewhere
 from tests.support.filesystems import new_ext4_image
+from tests.support.hub import LocalHub
 from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
 from tests.support.processes import wait_until_unused
-from tests.support.recording_disk import recording_disk
+from tests.support.recording_disk import RecordingDisk, recording_disk
+from tests.support.repositories import downloaded
 
 CUTS = int(os.environ.get("IPFSFS_EVICTION_CUTS", "1000"))
 
@@ -53,6 +60,7 @@ def _must_be_right(directory: Path) -> bool:
     store, plain = Store.open(directory / "store"), PlainDirectory.open(directory / "cache")
     ledger = recovery.open_ledger(store)
     try:
+        assert _is_known(path, Extents(store.extents_fd)), "what the link needs was there before it"
         put_right(plain.fd, ledger)
         assert ledger.leaving.all() == []
     finally:
@@ -71,6 +79,16 @@ def _file_or_link(path: Path) -> bool:
     assert found is not None
     assert found.size == len(CONTENT)
     return False
+
+
+def _is_known(path: Path, extents: Extents) -> bool:
+    """Whether a file is there, or its leaves are known: from the Hub alone they cannot be had."""
+    if not path.is_symlink():
+        return True
+    found = reference.parse(os.fsencode(os.readlink(path)))
+    assert found is not None
+    table = LeafTable(extents.read_table(found.root, found.size) or b"")
+    return table.size == len(CONTENT)
 
 
 def _kill_at(directory: Path, lines: list[int]) -> None:
@@ -110,6 +128,23 @@ def test_the_next_mount_has_the_file_that_a_killed_eviction_left_beside_its_link
     assert path.read_bytes() == CONTENT
 
 
+def test_a_store_that_cannot_note_it_costs_that_file_alone(tmp_path: Path) -> None:
+    """The ledger fails between the question and the eviction: that is said of the file, and ends nothing."""
+    path = tmp_path / "cache" / BLOB
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+
+    async def main() -> None:
+        async with evicting(tmp_path) as (view, one, back):
+            view.seals.ledger.close()
+            with pytest.raises(Stays, match="the store cannot note that it goes"):
+                await view.room.evicting.evict(one, back)
+
+    trio.run(main)
+    assert path.read_bytes() == CONTENT
+    assert os.listdir(path.parent) == [path.name]
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(7_200)
 def test_a_kill_at_each_line_of_an_eviction(tmp_path: Path) -> None:
@@ -121,27 +156,53 @@ def test_a_kill_at_each_line_of_an_eviction(tmp_path: Path) -> None:
 TREE_CONTENT: Content = {f"file{number}": random.Random(number).randbytes(1_200_000) for number in range(4)}
 
 
-def _record(elsewhere: Elsewhere, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
-    """Evict and bring files over and over in a view on a disk that is recorded."""
-    root = elsewhere.publish(TREE_CONTENT)
+@contextmanager
+def _recorded(directory: Path) -> Iterator[RecordingDisk]:
+    """A small disk that is recorded, with a directory for a cache."""
     with recording_disk(new_ext4_image(directory / "disk.img", 48), directory) as disk:
         (disk.at / "cache").mkdir()
-        mount = mounted(disk.at / "cache", *elsewhere.options)
-        try:
-            ipfsfs("attach", root, mount.path / "tree")
-            ask(mount.store, prefetch.Question((b"tree",)))
-            os.sync()
-            (directory / "first").write_text(str(disk.position()))
-            for _ in range(rounds):
-                assert ask(mount.store, seal.Question()).failed == 0
-                assert ask(mount.store, evict.Question((b"tree",))).files == len(TREE_CONTENT)
-                assert ask(mount.store, prefetch.Question((b"tree",))).failed == 0
-        finally:
-            clear(mount.path)
-            wait_until_unused(disk.at)
-        mount.finish()
-    names = {name: hashlib.sha256(data).hexdigest() for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
-    (directory / "names").write_text(json.dumps(names))
+        yield disk
+
+
+def _evict_over_and_over(
+    mount: Mounted, disk: RecordingDisk, directory: Path, names: dict[str, bytes], rounds: int
+) -> None:
+    """Evict and bring files, by their paths, and unmount."""
+    try:
+        os.sync()
+        (directory / "first").write_text(str(disk.position()))
+        for _ in range(rounds):
+            assert ask(mount.store, seal.Question()).failed == 0
+            assert ask(mount.store, evict.Question((b"",))).files == len(names)
+            assert ask(mount.store, prefetch.Question((b"",))).failed == 0
+    finally:
+        clear(mount.path)
+        wait_until_unused(disk.at)
+    mount.finish()
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in names.items()}
+    (directory / "names").write_text(json.dumps(digests))
+
+
+def _record(elsewhere: Elsewhere, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
+    """Of files that a node has."""
+    root = elsewhere.publish(TREE_CONTENT)
+    with _recorded(directory) as disk:
+        mount = mounted(disk.at / "cache", *elsewhere.options, "--hub", "none")
+        ipfsfs("attach", root, mount.path / "tree")
+        ask(mount.store, prefetch.Question((b"tree",)))
+        names = {f"tree/{name}": data for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
+        _evict_over_and_over(mount, disk, directory, names, rounds)
+
+
+def _record_hub(hub: LocalHub, mounted: Callable[..., Mounted], directory: Path, rounds: int) -> None:
+    """Of files that only the Hub has."""
+    (directory / "needs-tables").touch()
+    with _recorded(directory) as disk:
+        mount = mounted(disk.at / "cache", "--hub", hub.url)
+        files = {f"{name}.bin": data for name, data in TREE_CONTENT.items() if isinstance(data, bytes)}
+        repository = downloaded(mount, hub, "org/name", files)
+        names = {str(repository.blob(name).relative_to(mount.path)): data for name, data in files.items()}
+        _evict_over_and_over(mount, disk, directory, names, rounds)
 
 
 def _cut(directory: Path, cuts: int, seed: int) -> None:
@@ -167,12 +228,26 @@ def test_a_power_cut_in_an_eviction_leaves_file_or_link(
 
 
 @pytest.mark.root
+def test_a_power_cut_in_an_eviction_leaves_what_a_link_to_the_hub_needs(
+    mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    with LocalHub(tmp_path / "the-hub") as hub:
+        _record_hub(hub, mounted, tmp_path, 1)
+    _cut(tmp_path, 8, seed=2)
+
+
+@pytest.mark.root
 @pytest.mark.kubo
 @pytest.mark.campaign
 @pytest.mark.timeout(36_000)
+@pytest.mark.parametrize("origin", ["a node", "the Hub"])
 def test_power_is_cut_many_times_in_evictions(
-    elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
+    origin: str, elsewhere: Elsewhere, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
     """IPFSFS_EVICTION_CUTS says how often."""
-    _record(elsewhere, mounted, tmp_path, 6)
+    if origin == "a node":
+        _record(elsewhere, mounted, tmp_path, 6)
+    else:
+        with LocalHub(tmp_path / "the-hub") as hub:
+            _record_hub(hub, mounted, tmp_path, 6)
     _cut(tmp_path, CUTS, seed=random.randrange(1 << 30))

@@ -147,6 +147,30 @@ def in_pinning(mount: Mounted, chance: random.Random, files: dict[str, bytes]) -
     mount.umount()
 
 
+def in_pinning_by_cid(mount: Mounted, chance: random.Random, files: dict[str, bytes]) -> None:
+    """While a tree that was imported is being pinned by its CID, or unpinned, and the store is collected and emptied
+    meanwhile; what counts as pinned can be had with no origin."""
+    mount.mount()
+    again, car = mount.path / "again", mount.path.with_name("tree.car")
+    if not car.exists():
+        ipfsfs("export", mount.path / "file0", car)
+    root = ipfsfs("import", car, "--view", mount.path).stdout.split()[-1]
+    listed = {pin["cid"]: pin["complete"] for pin in mount.pins()}
+    command = _command("pin", "rm" if listed.get(root) else "add", root, "--view", mount.path)
+    others = [_command("collect", "--view", mount.path), _command("evict", "--to", "0", mount.path)]
+    time.sleep(chance.uniform(0.1, 0.9))
+    _kill(mount.path)
+    for one in (command, *others):
+        one.wait(60)
+    _intact(mount.path, files)
+    mount.mount()
+    if any(pin["complete"] and pin["cid"] == root for pin in mount.pins()):
+        again.unlink(missing_ok=True)
+        ipfsfs("attach", root, again)
+        assert again.read_bytes() == files["file0"]
+    mount.umount()
+
+
 # By a descriptor of the view's directory: a rename that comes too late must not succeed on plain disk.
 _RENAME = """
 import os, sys
@@ -208,7 +232,16 @@ def in_a_healing(mount: Mounted, chance: random.Random, files: dict[str, bytes])
     assert BAD in (blob.read_bytes(), *kept)
 
 
-STEPS = [in_mounting, in_unmounting, in_sealing, in_pinning, in_a_promise_check, in_a_quarantine, in_a_healing]
+STEPS = [
+    in_mounting,
+    in_unmounting,
+    in_sealing,
+    in_pinning,
+    in_pinning_by_cid,
+    in_a_promise_check,
+    in_a_quarantine,
+    in_a_healing,
+]
 
 
 def _repeat(step: Callable[..., None], mount: Mounted, times: int, seed: int) -> None:

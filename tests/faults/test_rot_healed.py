@@ -112,3 +112,55 @@ def test_a_pin_has_the_healed_bytes_of_a_file_that_it_shares(
         mount.run("attach", root, mount.path / "again")
         assert (mount.path / "again").read_bytes() == DATA
         mount.umount()
+
+
+@pytest.mark.parametrize("how", ["one of them", "all"])
+def test_all_names_of_a_file_that_rotted_have_the_healed_one(
+    how: str, disk: Disk, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """As `dedup` leaves it: blobs of two repositories are one inode; and a user has linked it as well."""
+    with LocalHub(tmp_path / "hub") as hub:
+        mount = mounted(disk.cache, "--hub", hub.url)
+        first = downloaded(mount, hub, "org/name", {"model.bin": DATA})
+        second = downloaded(mount, hub, "org/other", {"same.bin": DATA})
+        mount.seal()
+        mount.run("dedup", mount.path)
+        blobs = [first.blob("model.bin"), second.blob("same.bin")]
+        own = mount.path / "my own name"
+        own.hardlink_to(blobs[0])
+        assert {path.stat().st_ino for path in (*blobs, own)} == {own.stat().st_ino}
+        mount.seal()
+        mount.run("pin", "add", own)
+        mount.expect_logged += [": rot: "]
+        disk.rot(str(blobs[0].relative_to(mount.path)), 2 * LEAF + 5)
+        for path in (*blobs, own):
+            with pytest.raises(OSError, match="Input/output error"):
+                path.read_bytes()
+        done = mount.run("restore", blobs[0] if how == "one of them" else mount.path, "--json")
+        (healed,) = json.loads(done.stdout)["healed"]
+        assert {healed["path"], *healed["also"]} == {str(path) for path in (*blobs, own)}
+        for path in (*blobs, own):
+            assert path.read_bytes() == DATA
+        assert len({path.stat().st_ino for path in (*blobs, own)}) == 1, "it is one file still"
+        assert own.stat().st_nlink == 3
+        assert mount.status()["rot"] == []
+        assert mount.run("verify", mount.path).returncode == 0
+        assert [pin["complete"] for pin in mount.pins()] == [True]
+
+
+def test_what_a_user_linked_and_wrote_over_stays_when_the_blob_is_put_back(
+    disk: Disk, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    with LocalHub(tmp_path / "hub") as hub:
+        mount = mounted(disk.cache, "--hub", hub.url)
+        repository = downloaded(mount, hub, "org/name", {"model.bin": DATA})
+        own = mount.path / "my own name"
+        own.hardlink_to(repository.blob("model.bin"))
+        mount.seal()
+        mount.expect_logged += ["broken promise"]
+        with own.open("r+b") as file:
+            file.write(b"mine")
+        mount.seal()
+        mount.run("restore", repository.blob("model.bin"))
+        assert repository.file("model.bin").read_bytes() == DATA
+        assert own.read_bytes() == b"mine" + DATA[4:]

@@ -1,4 +1,4 @@
-"""Places to mount over. A test names them before `mounted`, so that they outlive the view."""
+"""Places to mount over, which a test names before `mounted`, so that they outlive the view; a node and a cluster."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cluster import ClusterPeer
+from tests.support.kubo_node import KuboNode
 from tests.support.mounted import Mounted, clear
 from tests.support.twins import Twins
 
@@ -36,3 +38,25 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
         mount.finish()
     finally:
         clear(mount.path)
+
+
+@pytest.fixture(scope="session")
+def open_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
+    """A node whose RPC asks for no credentials: Cluster has none to give."""
+    node = KuboNode(tmp_path_factory.mktemp("open-kubo"), {"API.Authorizations": {}})
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(open_node: KuboNode) -> Iterator[ClusterPeer]:
+    """A real cluster of one peer, over that node."""
+    peer = ClusterPeer(open_node)
+    try:
+        peer.start()
+        yield peer
+    finally:
+        peer.close()

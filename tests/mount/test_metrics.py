@@ -43,7 +43,7 @@ def _values(view: Mounted) -> Values:
     return _parsed(ipfsfs("metrics", view.path).stdout)
 
 
-def _asked(address: str, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") -> tuple[int, str, str]:
+def _asked(address: str, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") -> tuple[int, str, str]:
     """The status, header and body that a server answers with."""
     with _connected(address) as asking:
         asking.sendall(request)
@@ -164,6 +164,19 @@ def test_s46_metrics_are_served_where_mount_was_told(
         _asked(address)
     view.mount()
     assert _asked(address)[0] == 200
+
+
+def test_s46_a_page_whose_name_leads_to_the_port_reads_nothing(mounted: Callable[..., Mounted], port: str) -> None:
+    """DNS rebinding: a browser of this machine connects to loopback, for the name of somebody's page."""
+    mounted(None, "--metrics", port)
+    number = port.rpartition(":")[2]
+    for host in ("localhost", "LocalHost:9", f"127.0.0.1:{number}", "127.1.2.3", f"[::1]:{number}"):
+        assert _asked(port, f"GET /metrics HTTP/1.1\r\nhOst:{host}\r\n\r\n".encode())[0] == 200, host
+    for host in (f"page.example:{number}", "127.0.0.1.page.example", "localhost.page.example", "x", "", "127.0.0.1@x"):
+        status, _, body = _asked(port, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert (status, "ipfsfs_" in body) == (421, False), host
+    both = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: page.example\r\n\r\n"
+    assert _asked(port, both)[0] == 421
 
 
 def test_s46_hostile_clients_stall_nothing_but_themselves(mounted: Callable[..., Mounted], port: str) -> None:

@@ -18,6 +18,7 @@ from ipfsfs.daemon import mounts
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.lifecycle import Running
 from ipfsfs.daemon.questions import why
+from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.why import Why
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -155,7 +156,7 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             extents=Extents(store.extents_fd),
             patience_s=1.0,
             cache_size=None,
-            no_eviction="none",
+            eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="there is no index here",
         )
         mount = mounts.Mount(1, plain.dev, cache, "fuse.ipfsfs", str(store.directory), ())

@@ -10,6 +10,7 @@ from tests.mutants import (
     calls,
     coming_and_going,
     healing,
+    hostile,
     kept_once,
     making_room,
     not_here,
@@ -31,6 +32,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *told.MUTANTS,
     *healing.MUTANTS,
     *watching.MUTANTS,
+    *hostile.MUTANTS,
 )
 
 WITHOUT: Final = {

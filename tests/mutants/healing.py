@@ -20,9 +20,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S42",
         "what the Hub gives is put in place as it is",
-        "ipfsfs/workers/fetcher/hub_jobs.py",
-        'return sha256.hexdigest() if self.name in found else ""',
-        'return sha256.hexdigest() if self.name or found else ""',
+        "ipfsfs/workers/fetcher/sought.py",
+        "if self.digest in found else None",
+        "if self.digest or found else None",
         (f"{HEALING}test_what_the_hub_gives_is_compared_before_it_is_put_in_place",),
     ),
     Mutant(
@@ -32,6 +32,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "return lease.writers_of(own) is not Writers.SOME",
         "return lease.writers_of(own) is not None",
         (f"{HEALING}test_h18_what_a_program_writes_is_not_replaced",),
+    ),
+    Mutant(
+        "S43",
+        "other names of a file that rotted keep it",
+        "ipfsfs/view/upkeep/healing.py",
+        "if others > 0 else []",
+        "if others > 99 else []",
+        ("tests/faults/test_rot_healed.py::test_all_names_of_a_file_that_rotted_have_the_healed_one",),
+    ),
+    Mutant(
+        "S61",
+        "what the disk cannot read is passed over",
+        "ipfsfs/exchange/verify.py",
+        "    return isinstance(outcome, Verified) and outcome.unreadable\n",
+        "    return isinstance(outcome, Failed)\n",
+        ("tests/faults/test_unreadable.py",),
     ),
     Mutant(
         "S44",

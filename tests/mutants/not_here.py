@@ -11,6 +11,7 @@ SKELETON: Final = f"{_TESTS}test_skeleton.py::"
 BAD_DAYS: Final = f"{_TESTS}test_bad_days.py::"
 EXTENTS: Final = f"{_TESTS}test_extents.py::"
 PUBLISH: Final = f"{_TESTS}test_publish.py"
+BESIDE: Final = "tests/origins/test_beside.py"
 HYDRATING: Final = "ipfsfs/view/placeholder/hydrating.py"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -74,8 +75,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S26",
         "that nothing answers is found out by each reader",
         "ipfsfs/exchange/loads.py",
-        "                    self._is_offline = not is_for_good\n",
-        "                    self._is_offline = False\n",
+        "                self._is_offline = not is_for_good\n",
+        "                self._is_offline = False\n",
         (f"{BAD_DAYS}test_h44_a_read_ends_in_eio_after_patience_and_the_log_says_why",),
     ),
     Mutant(
@@ -133,5 +134,37 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "_NO_EXCHANGE: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS",
         "_NO_EXCHANGE: Final = (errno.ENOSYS",
         (f"{_TESTS}test_no_exchange.py",),
+    ),
+    Mutant(
+        "S53",
+        "a seal counts for a file that was changed since",
+        "ipfsfs/cli/sealed_leaves.py",
+        "        return found if is_same and sum(",
+        "        return found if sum(",
+        (f"{PUBLISH}::test_what_is_sealed_is_not_hashed_again_while_it_is_the_same",),
+    ),
+    Mutant(
+        "S53",
+        "what a node has is sent again",
+        "ipfsfs/exchange/publish.py",
+        "        if len(lacking) == len(sample):\n",
+        "        if lacking:\n",
+        (f"{PUBLISH}::test_of_what_a_node_has_nothing_is_sent_again",),
+    ),
+    Mutant(
+        "S54",
+        "a gateway beside a node is asked to search",
+        "ipfsfs/origins/gateway.py",
+        "        return await self.gateway.block_at_hand(cid)\n",
+        "        return await self.gateway.block(cid)\n",
+        (BESIDE,),
+    ),
+    Mutant(
+        "S54",
+        "what a gateway beside a node gives is not compared",
+        "ipfsfs/origins/registry.py",
+        "    quick = [Paused(Checked(AtHand(",
+        "    quick = [Paused((AtHand(",
+        (BESIDE,),
     ),
 )

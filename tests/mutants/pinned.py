@@ -33,8 +33,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S35",
         "a pin goes on with a file that rotted and was replaced",
         "ipfsfs/view/upkeep/healing.py",
-        '            if damaged.damage == "rot":  # else',
-        '            if damaged.damage == "missing":  # else',
+        "            if damaged.seal is not None:  # else",
+        "            if damaged.seal is None:  # else",
         ("tests/faults/test_rot_healed.py::test_a_pin_has_the_healed_bytes_of_a_file_that_it_shares",),
     ),
     Mutant(
@@ -63,6 +63,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (f"{_PINS}::test_what_cannot_be_had_fails_names_the_block_and_goes_on_later",),
     ),
     Mutant(
+        "S36",
+        "what is kept already is not read again",
+        "ipfsfs/view/placeholder/pinning.py",
+        "            return not file.size\n        why = await fault",
+        '            return not file.size\n        why = "" and await fault',
+        ("tests/faults/test_rot_of_the_store.py::test_a_pin_that_rotted_is_had_again_when_it_is_pinned_again",),
+    ),
+    Mutant(
+        "S60",
+        "what pins hold is not read",
+        "ipfsfs/exchange/kept_files.py",
+        "    found: set[PinnedFile] = set()\n    for pin in pins.all():\n",
+        "    found: set[PinnedFile] = set()\n    for pin in pins.all()[:0]:\n",
+        ("tests/faults/test_rot_of_the_store.py",),
+    ),
+    Mutant(
         "S37",
         "a pin that failed is waited for no longer, and called made",
         "ipfsfs/cli/pin_elsewhere.py",
@@ -73,9 +89,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S37",
         "what a server says is shown with the secret in it",
-        "ipfsfs/origins/api.py",
-        "text.replace(secret, _HIDDEN)",
-        "text.replace(secret, secret)",
+        "ipfsfs/origins/said.py",
+        "        parts[number] = _HIDDEN + part[sum(",
+        "        parts[number] = begin + part[0 * sum(",
         (_HOSTILE,),
     ),
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from ipfsfs.errors import OriginError, Unreachable
 from ipfsfs.origins.address import parse

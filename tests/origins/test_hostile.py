@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -346,3 +347,39 @@ def test_a_busy_server_says_when_to_come_again(ask: Ask, status: str, said: str,
         assert caught.value.after_s == after_s
 
     ask.run(answering(saying(b"try later\nmore", status, f"Retry-After: {said}")), check)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        saying(b"SECRET is wrong", "401 U"),
+        saying(b"x" * 180 + b" SECRET", "500 Broken"),
+        saying(b"no", "302 Found", "Location: http://SECRET/x"),
+        saying(b'{"Message": "no SECRET", "Code": 0, "Type": "error"}\n', "500 Broken"),
+        saying(b'{"Message": "SECRET", "Type": "error"}', "503 Busy"),
+        b"HTTP/1.1 200 OK\r\nno header: SECRET \x00\r\n\r\n",
+        b"HTTP/1.1 SECRET\r\n\r\n",
+        b"SECRET\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("authorization", [_CANARY, "Basic " + base64.b64encode(b"user:canary-of-hostile").decode()])
+def test_a_server_that_repeats_what_it_was_asked_with_does_not_have_it_shown(
+    ask: Ask, answer: bytes, authorization: str
+) -> None:
+    said = [authorization, authorization.split()[1], "user:canary-of-hostile", "canary-of-hostile"]
+
+    async def behave(stream: Stream, number: int) -> None:
+        await stream.send_all(answer.replace(b"SECRET", said[number % len(said)].encode()))
+        await stream.aclose()
+
+    async def main() -> None:
+        async with hostile_server(behave) as server:
+            settings = OriginSettings(ask.kind, server.url, authorization)
+            async with opened(open_origin(settings, _PATIENT)) as origin:
+                for secret in said:
+                    with pytest.raises(OriginError) as caught:
+                        await origin.block(_CID)
+                    assert secret not in f"{caught.value} {caught.value.hint}"
+                    assert authorization.split()[1][:8] not in str(caught.value), "nor the beginning of it"
+
+    trio.run(main)

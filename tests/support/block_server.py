@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ipfsfs.unixfs.reference import Reference
 class BlockServer:
     """`blocks`: what it has, by the text of the CID. `answers`: cleared while requests are to wait for an answer.
     `is_dead`: whether connections end without an answer. `is_empty`: whether it says that it has nothing. `asked`: the
-    CID of each request, in order."""
+    CID of each request, in order. `held`: the CIDs whose requests wait for as long as they are in it."""
 
     url: str = ""
     blocks: dict[str, bytes] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class BlockServer:
     is_dead: bool = False
     is_empty: bool = False
     asked: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
     def add(self, data: bytes, mode: int = reference.MODE) -> str:
         """Serve the blocks of a file. Returns the text of a placeholder for it."""
@@ -62,6 +64,8 @@ def block_server() -> Iterator[BlockServer]:
             wanted = self.path.removeprefix("/ipfs/").partition("?")[0]
             found.asked.append(wanted)
             found.answers.wait()
+            while wanted in found.held:
+                time.sleep(0.02)
             if found.is_dead:
                 self.close_connection = True
                 return
@@ -85,6 +89,7 @@ def block_server() -> Iterator[BlockServer]:
             yield found
         finally:
             found.is_dead = True
+            found.held.clear()
             found.answers.set()
             server.shutdown()
             serving.join()

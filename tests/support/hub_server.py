@@ -172,6 +172,9 @@ class ContentHandler(Handler):
     def do_GET(self) -> None:
         kind, namespace, name, commit, path = unquote(urlsplit(self.path).path)[1:].split("/", 4)
         key = RepoKey(kind, f"{namespace}/{name}")
+        if self.server.hub.storage.resolve(key, commit) is None:
+            self.refuse("RevisionNotFound")  # what a redirect said is over
+            return
         file = self.server.hub.storage.files(key, commit)[path]
         self.send_content(
             self.server.hub.storage.object_path(file), file, f"{key.kind}/{key.name}/{path}", {"ETag": f'"{file.etag}"'}

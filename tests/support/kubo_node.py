@@ -101,6 +101,11 @@ class KuboNode:
             paths[-1].write_bytes(block)
         self.ask("block", "put", "--cid-codec=raw", "--allow-big-block", *map(str, paths))
 
+    def holds(self, data: bytes) -> bool:
+        """Whether some bytes are in a file of its repository, in which blocks lie as they are."""
+        files = (path for path in self._repository.rglob("*") if path.is_file() and path.name != "config")
+        return any(data in path.read_bytes() for path in files)
+
     def lose(self, root: str, data: bytes) -> None:
         """Unpin a root, and remove the raw block with these bytes."""
         self.ask("pin", "rm", root)

@@ -30,8 +30,13 @@ def guardians_of(daemon: int) -> list[int]:
 
 def sealers_of(daemon: int, manners: str = "") -> list[int]:
     """The sealing processes of a daemon that is alive; only the "polite" or the "prompt" one if asked."""
-    found = [pid for pid in beside("workers.sealer.worker") if _parent(pid) == daemon]
+    found = [pid for pid in beside("workers.sealer.worker") if parent(pid) == daemon]
     return [pid for pid in found if not manners or manners in _arguments(pid)]
+
+
+def fetchers_of(daemon: int) -> list[int]:
+    """The fetching process of a daemon that is alive, if one was started."""
+    return [pid for pid in beside("workers.fetcher.program") if parent(pid) == daemon]
 
 
 @contextmanager
@@ -105,7 +110,8 @@ def _holds(pid: int, directory: Path) -> bool:
         return Path(f"/proc/{pid}").exists()
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
+    """The parent of a process; 0 where there is none."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
     except (OSError, IndexError):

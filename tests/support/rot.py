@@ -54,18 +54,31 @@ class Disk:
             finally:
                 os.close(fd)
 
-    def rot(self, name: str, offset: int, length: int = 1, opened: int = -1) -> None:
-        """Turn bits of a file over on the disk, and forget what is cached of it; `opened` as for `forget`."""
-        fd = self.beneath(name)
+    def rot_in_store(self, path: Path, offset: int, length: int = 1) -> None:
+        """Turn bits over of a file of the store, and forget what is cached of it."""
+        fd = os.open(path, os.O_RDONLY)
         try:
-            at = _physical(fd, offset, length)
+            os.fsync(fd)
+            self._turn_over(physical(fd, offset, length), length)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
+
+    def _turn_over(self, at: int, length: int) -> None:
         image = os.open(self.image, os.O_RDWR)
         try:
             os.pwrite(image, bytes(byte ^ 0x40 for byte in os.pread(image, length, at)), at)
         finally:
             os.close(image)
+
+    def rot(self, name: str, offset: int, length: int = 1, opened: int = -1) -> None:
+        """Turn bits of a file over on the disk, and forget what is cached of it; `opened` as for `forget`."""
+        fd = self.beneath(name)
+        try:
+            at = physical(fd, offset, length)
+        finally:
+            os.close(fd)
+        self._turn_over(at, length)
         self.forget(name, opened)
 
 
@@ -82,7 +95,7 @@ def spoilable_disk(directory: Path, size_mib: int = 128) -> Iterator[Disk]:
             wait_until_unused(at)
 
 
-def _physical(fd: int, offset: int, length: int) -> int:
+def physical(fd: int, offset: int, length: int) -> int:
     """Where on the device the bytes lie, which must be in one extent."""
     request = bytearray(_HEADER.size + _ROOM * _EXTENT.size)
     _HEADER.pack_into(request, 0, offset, length, _FIEMAP_SYNC, 0, _ROOM, 0)

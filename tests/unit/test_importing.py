@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipfsfs.errors import FormatError, NotHeld
-from ipfsfs.exchange.here import Here, Sealed
+from ipfsfs.errors import FormatError, NotHeld, StoreError
+from ipfsfs.exchange.here import Here, Residents, Sealed
 from ipfsfs.exchange.importing import Import
 from ipfsfs.exchange.kept_blocks import KeptBlocks
 from ipfsfs.store.blocks import Blocks
@@ -43,13 +45,18 @@ class NoFiles:
 
 def take(store: Path, car: bytes) -> set[str]:
     """Import a CAR; returns the names of the blocks that are there then. Raises as `Import.run`."""
+    return take_from(store, io.BytesIO(car), NoFiles())
+
+
+def take_from(store: Path, car: BinaryIO, residents: Residents) -> set[str]:
+    """The same, of a CAR in a file, for a view with these files."""
     extents = store / "extents"
     extents.mkdir(exist_ok=True)
     fd = os.open(extents, os.O_RDONLY)
     try:
         with Blocks.of(store) as blocks, Kept.of(store) as kept:
-            here = Here(blocks, Extents(fd), NoFiles(), KeptBlocks(kept))
-            trio.run(Import(blocks, here, lambda _: None).run, io.BytesIO(car))
+            here = Here(blocks, Extents(fd), residents, KeptBlocks(kept))
+            trio.run(Import(blocks, here, lambda _: None).run, car)
     finally:
         os.close(fd)
     return set(os.listdir(store / "blocks"))
@@ -91,6 +98,32 @@ def test_h37_a_car_that_is_damaged_anywhere_is_taken_whole_or_not_at_all(
         assert os.listdir(store / "blocks") == []
     else:
         assert len(left) == len(BLOCKS_OF_FILE) + len(TREE.nodes)
+
+
+class _FailingResidents(NoFiles):
+    """A view whose daemon does not answer."""
+
+    def find(self, roots: Sequence[bytes]) -> list[Sealed]:
+        raise StoreError("the daemon does not answer")
+
+
+class _FailingFile(io.BytesIO):
+    """A CAR on a disk that cannot read the end of it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(500)
+        if not data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
+
+
+@pytest.mark.parametrize("fails", ["the daemon", "the disk"])
+def test_an_import_that_fails_leaves_nothing(fails: str, tmp_path: Path) -> None:
+    residents = _FailingResidents() if fails == "the daemon" else NoFiles()
+    car = io.BytesIO(WHOLE) if fails == "the daemon" else _FailingFile(WHOLE)
+    with pytest.raises((StoreError, OSError)):
+        take_from(tmp_path, car, residents)
+    assert os.listdir(tmp_path / "blocks") == []
 
 
 def test_h37_a_car_that_lacks_any_one_block_is_refused_and_the_block_named(tmp_path: Path) -> None:

@@ -111,6 +111,20 @@ def test_a_listing_enters_no_directory_below() -> None:
     assert set(walk_tree(root, made)) == {b"inner", b"inner/a", b"inner/b", b"leaf"}, "as without a limit"
 
 
+def test_h37_a_tree_that_is_too_deep_is_refused_and_not_cut_short() -> None:
+    """To be pinned or attached in part, as if that were all, would be worse than not at all."""
+    made: dict[bytes, bytes] = {}
+    root = directory_node(made)
+    for _ in range(1_000):
+        root = directory_node(made, Link(root, b"d", 1))
+
+    async def walk() -> int:
+        return sum([len(entries) async for entries in dag.tree(InMemory(made), root)])
+
+    with pytest.raises(FormatError, match="a path of 101 names"):
+        trio.run(walk)
+
+
 async def _listed(origin: InMemory, root: bytes) -> dict[bytes, str]:
     return {entry.path: entry.kind async for batch in dag.tree(origin, root, 1) for entry in batch}
 

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from ipfsfs.caches.registry import root_place
+from ipfsfs.exchange.eviction import Possible
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.identities import identity_of
 from ipfsfs.plain.ownership import Ownership
@@ -86,7 +87,7 @@ async def _sealed(tmp_path: Path) -> AsyncIterator[_Sealed]:
             extents=Extents(store.extents_fd),
             patience_s=1.0,
             cache_size=None,
-            no_eviction="none",
+            eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="",
         )
         view = View.build(dependencies, behind)

@@ -113,7 +113,7 @@ def test_h49_a_blob_behind_a_link_into_the_shared_store(root: int) -> None:
         {"repository": "../../api/whoami-v2"},
         {"repository": "org/.."},
         {"repository": "a/b/c"},
-        {"revision": "main"},
+        {"revision": "mains"},
         {"revision": "../" + "a" * 37},
         {"path": "../../../../api/whoami-v2"},
         {"path": "a//b"},
@@ -127,3 +127,17 @@ def test_h37_names_that_no_repository_has_are_not_asked_for(fields: dict[str, st
     right = {"kind": "models", "repository": "org/name", "revision": COMMIT, "path": "sub/model.bin"}
     assert hub_files({"hub": [right]}) != []
     assert hub_files({"hub": [right | fields]}) == []
+    assert len(hub_files({"hub": [right, right | {"revision": "main"}]})) == 2
+
+
+def test_what_is_promised_of_a_shared_file_by_the_blobs_that_lead_to_it(root: int) -> None:
+    shared = f"hub/blobs/ee/{XET}".encode()
+    Path(REPOSITORY, "blobs", DIGEST).symlink_to(f"../../blobs/ee/{XET}")
+    Path(REPOSITORY, "blobs", GIT).symlink_to(f"../../blobs/ee/{XET}")
+    promised = whereabouts.SharedPromises(root)
+    assert promised.of(shared) == bytes.fromhex(DIGEST)
+    assert promised.of(BLOB.encode()) is None, "no file of a shared store"
+    assert promised.of(b"hub/blobs/ee/" + b"f" * 64) is None
+    Path("hub/models--org--other/blobs").mkdir(parents=True)
+    Path("hub/models--org--other/blobs", "9" * 64).symlink_to(f"../../blobs/ee/{XET}")
+    assert whereabouts.SharedPromises(root).of(shared) is None, "they disagree"

@@ -71,14 +71,19 @@ async def _whole(fetcher: Fetcher) -> None:
 
 
 async def _given(fetcher: Fetcher) -> None:
-    await fetcher.given(_TABLE.part([0]), ())
+    await fetcher.given(_TABLE, bytes(32), ())
+
+
+async def _cut(fetcher: Fetcher) -> None:
+    table = await fetcher.cut("extent", _LEAF, 8, ())
+    assert len(table) >= 0
 
 
 async def _listed(fetcher: Fetcher) -> None:
     await fetcher.listed("00" * 32, b"")
 
 
-@pytest.mark.parametrize("ask", [_table, _leaves, _finish, _pinned, _whole, _given, _listed])
+@pytest.mark.parametrize("ask", [_table, _leaves, _finish, _pinned, _whole, _cut, _given, _listed])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frames=st.lists(st.tuples(_headers, st.binary(max_size=100)), max_size=5))
 def test_whatever_it_says_is_an_answer_or_an_error_of_ours(

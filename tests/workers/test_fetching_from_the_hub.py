@@ -7,23 +7,28 @@ import json
 import os
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import trio
 
-from ipfsfs.errors import FormatError, IpfsfsError, OriginError
+from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, OtherContent
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.registry import OriginSettings
 from ipfsfs.unixfs import cid
+from ipfsfs.unixfs.file import build
 from ipfsfs.workers.fetcher.client import Fetcher, open_fetcher
-from ipfsfs.workers.fetcher.table import pack
+from ipfsfs.workers.fetcher.table import table_of
 from tests.support.hub import LocalHub
 
 DATA = random.Random(3).randbytes(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
-LEAF = pack(1 << 20, 1 << 20, cid.raw_cid(hashlib.sha256(DATA[1 << 20 : 2 << 20]).digest()))
+PARTS = [DATA[at : at + (1 << 20)] for at in range(0, len(DATA), 1 << 20)]
+LEAVES = [(len(part), hashlib.sha256(part).digest()) for part in PARTS]
+TABLE = table_of(LEAVES)
+ROOT = build((cid.raw_cid(digest), length) for length, digest in LEAVES).cid
 
 T = TypeVar("T")
 
@@ -67,27 +72,59 @@ def test_what_is_there_is_gone_on_with(tmp_path: Path) -> None:
         with_fetcher(tmp_path, hub, use)
 
 
-def test_h33_the_hub_counts_as_an_origin_once_it_gave_a_leaf(tmp_path: Path) -> None:
+def test_h33_the_hub_counts_as_an_origin_once_it_said_so_and_gave_leaves(tmp_path: Path) -> None:
+    other = table_of([(length, digest[::-1]) for length, digest in LEAVES])
     with LocalHub(tmp_path / "hub") as hub:
-        file = HubFile("models", "org/name", hub.add("org/name", {"model.bin": DATA}), "model.bin")
+        commit = hub.add("org/name", {"model.bin": DATA, "small.txt": b"in git"})
+        file = HubFile("models", "org/name", commit, "model.bin")
 
         async def use(fetcher: Fetcher) -> None:
-            assert await fetcher.given(LEAF, [file]) == f"hub {hub.url}"
-            assert await fetcher.given(LEAF, []) == ""
-            hub.spoil("org/name", "model.bin", flip=(1 << 20) + 5)
+            sha256 = bytes.fromhex(SHA256)
+            assert await fetcher.given(TABLE, sha256, [file]) == f"hub {hub.url}"
+            assert sum(one.sent for one in hub.requests("org/name")) < 2 * len(DATA)
+            with pytest.raises(NotHeld, match="no link or listing"):
+                await fetcher.given(TABLE, sha256, [])
+            with pytest.raises(OriginError, match=f"has the content {SHA256}"):
+                await fetcher.given(TABLE, sha256[::-1], [file])
+            with pytest.raises(OriginError, match="has 6 bytes of org/name/small"):
+                await fetcher.given(TABLE, sha256, [replace(file, path="small.txt")])
+            assert await fetcher.given(TABLE, sha256, [replace(file, path="small.txt"), file])
             with pytest.raises(OriginError, match="are not"):
-                await fetcher.given(LEAF, [file])
+                await fetcher.given(other, sha256, [file])
             hub.restrict("org/name", "gated", "hf_token")
             with pytest.raises(IpfsfsError, match="GatedRepo") as caught:
-                await fetcher.given(LEAF, [file])
+                await fetcher.given(TABLE, sha256, [file])
             assert "--hub-token-file" in caught.value.hint
 
         with_fetcher(tmp_path, hub, use)
 
     async def none(fetcher: Fetcher) -> None:
-        assert await fetcher.given(LEAF, [file]) == ""
+        with pytest.raises(NotHeld, match="no Hub"):
+            await fetcher.given(TABLE, bytes(32), [file])
 
     with_fetcher(tmp_path, None, none)
+
+
+def test_a_file_of_which_the_cid_is_known_is_cut_until_that_comes_out(tmp_path: Path) -> None:
+    extent = tmp_path / "extent"
+    with LocalHub(tmp_path / "hub") as hub:
+        commit = hub.add("org/name", {"model.bin": DATA, "other.bin": DATA[::-1]})
+        file = HubFile("models", "org/name", commit, "model.bin")
+
+        async def use(fetcher: Fetcher) -> None:
+            for beginning in (b"", DATA[:1_000_000], b"wrong" * 1_000, DATA, DATA[::-1]):
+                extent.write_bytes(beginning)
+                table = await fetcher.cut("extent", ROOT, len(DATA), [file])
+                assert table.records == TABLE.records
+                assert extent.read_bytes() == DATA
+            extent.write_bytes(b"")
+            with pytest.raises(OtherContent, match="is not baf"):
+                await fetcher.cut("extent", ROOT, len(DATA), [replace(file, path="other.bin")])
+            assert extent.read_bytes() == b""
+            with pytest.raises(OriginError, match="does not give"):
+                await fetcher.cut("extent", ROOT, len(DATA), [replace(file, path="none.bin")])
+
+        with_fetcher(tmp_path, hub, use)
 
 
 def test_h48_listings_may_be_anyones(tmp_path: Path) -> None:

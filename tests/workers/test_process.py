@@ -16,7 +16,7 @@ import trio
 
 from ipfsfs.errors import SealerLost
 from ipfsfs.identity import Identity
-from ipfsfs.workers import process
+from ipfsfs.workers.sealer import talk
 from ipfsfs.workers.sealer.client import Sealer, Urgency
 from ipfsfs.workers.sealer.outcome import Failed, Gone, Sealed
 from tests.support.processes import descriptors
@@ -214,7 +214,7 @@ def test_one_that_cannot_be_started_fails_jobs_and_hangs_none(
 
 
 def test_one_that_hangs_is_ended_and_its_jobs_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_SILENT_S", 2.0)
+    monkeypatch.setattr(talk, "SILENT_S", 2.0)
     write(tmp_path / "file", b"content")
 
     async def use(sealer: Sealer) -> None:
@@ -232,7 +232,7 @@ def test_one_that_hangs_is_ended_and_its_jobs_fail(tmp_path: Path, monkeypatch: 
 def test_a_walk_that_nobody_takes_from_does_not_count_as_hanging(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_SILENT_S", 0.3)
+    monkeypatch.setattr(talk, "SILENT_S", 0.3)
     for number in range(3_000):
         (tmp_path / str(number)).touch()
 

@@ -63,7 +63,11 @@ def read() -> File:
     path = _found()
     if path is None:
         return File()
-    text = _read(path)
+    return parse(path, _read(path))
+
+
+def parse(path: Path, text: str) -> File:
+    """What the text of a file says, whose path errors name. Raises UsageError."""
     try:
         written = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from ipfsfs.caches.secret import looks_secret
 from ipfsfs.cli import sizes
 from ipfsfs.daemon.metrics import listening
 from ipfsfs.errors import UsageError
@@ -19,6 +20,8 @@ from ipfsfs.origins import address
 
 _SIZE_MOST: Final = 1 << 62
 _SHOWN: Final = 100
+_CREDENTIALS: Final = re.compile(r"\s*(?:bearer|basic|token)\s+\S", re.IGNORECASE)
+"""How the value of an Authorization header begins."""
 _SWITCHES: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -199,6 +202,34 @@ class File(_Text):
         if not isinstance(value, str) or not value.startswith(("/", "~/")) or "\0" in value:
             raise refused(self, value)
         return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+@dataclass(slots=True, frozen=True)
+class SecretFile(File):
+    """The path of a file that holds a secret. What is no path may be the secret itself: it is not repeated."""
+
+    def from_text(self, text: str) -> Path:
+        """As `Kind`."""
+        refuse_a_secret(text)
+        return File.from_text(self, text)
+
+    def from_toml(self, value: object) -> Path:
+        """As `Kind`."""
+        if isinstance(value, str):
+            refuse_a_secret(value)
+        try:
+            return File.from_toml(self, value)
+        except UsageError:
+            raise UsageError(f"what stands there is not {self.must_be}") from None
+
+
+def refuse_a_secret(text: str) -> None:
+    """Raises UsageError for what is not the path of a file that holds a secret, but one."""
+    if _CREDENTIALS.match(text) or looks_secret(text.encode("utf-8", "surrogateescape")):
+        raise UsageError(
+            "that is a secret, where the path of a file must be that holds it",
+            hint="Write it to a file that only you can read (mode 0600), and name that file.",
+        )
 
 
 @dataclass(slots=True, frozen=True)

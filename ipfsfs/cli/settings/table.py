@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ipfsfs.cli.settings.kinds import HUB, LISTENING, URL, Choice, File, Kind, Several, Size, Switch, Whole
+from ipfsfs.cli.settings.kinds import HUB, LISTENING, URL, Choice, File, Kind, SecretFile, Several, Size, Switch, Whole
 from ipfsfs.daemon.config import PATIENCE_S
 from ipfsfs.exchange.publicity import Publicity
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
@@ -94,7 +94,7 @@ class Settings:
     )
     kubo_authorization_file: Path | None = _setting(
         None,
-        File(),
+        SecretFile(),
         "A file that holds what the node wants to be asked with, such as: Bearer TOKEN",
         unless_set="none",
     )
@@ -119,7 +119,7 @@ class Settings:
     )
     hub_token_file: Path | None = _setting(
         None,
-        File(),
+        SecretFile(),
         "A file that holds a token of the Hub, for private and gated repositories",
         unless_set="none",
     )

@@ -4,12 +4,14 @@ Started as `python -m ipfsfs.daemon.metrics.exporter LISTENING REQUESTS RESULTS 
 two pipes of every worker process, of which the first tells when to end. It asks the daemon by its control socket as any
 command does, once a second at most, however often and by whomever it is asked itself. So what its clients do reaches
 neither the daemon nor a file: the worst is that this process is busy. It takes one request from a connection, of a
-limited size, in a limited time; of too many connections the oldest is closed.
+limited size, in a limited time; of too many connections the oldest is closed. By a port it answers only to names of
+this machine: a page in a browser here could have its own name lead to the port, and read what is answered.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -39,11 +41,14 @@ _AGAIN_S: Final = 0.1
 _MEMORY: Final = 200 << 20
 """Bytes of private memory beyond which the process ends."""
 _DESCRIPTORS: Final = 256
+_LOOPBACK: Final = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]{1,5})?", re.IGNORECASE)
+"""A `Host` header that names this machine, whatever DNS says."""
 _STATUS: Final = {
     200: "OK",
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    421: "Misdirected Request",
     503: "Service Unavailable",
 }
 
@@ -101,6 +106,8 @@ class Exporter:
     """Serves connections until cancelled."""
 
     latest: Latest
+    answers_to_any_name: bool
+    """Whether no name is asked after: no browser reaches a Unix socket."""
     _talks: deque[trio.CancelScope] = field(default_factory=deque)
 
     async def serve(self, listening: trio.socket.SocketType) -> None:
@@ -137,11 +144,22 @@ class Exporter:
         if len(line) != 3 or not line[2].startswith(b"HTTP/1.") or not request.endswith(b"\r\n\r\n"):
             return Page(400, "not a request\n")
         method, target, _ = line
+        if not self.answers_to_any_name and not _is_for_this_machine(request):
+            return Page(421, "metrics are served to this machine alone: ask for localhost or 127.0.0.1\n")
         if target.partition(b"?")[0] not in (b"/metrics", b"/"):
             return Page(404, "metrics are at /metrics\n")
         if method not in (b"GET", b"HEAD"):
             return Page(405, "metrics can be read only\n")
         return await self.latest.page()
+
+
+def _is_for_this_machine(request: bytes) -> bool:
+    """Whether a request names loopback in each `Host` header that it has; HTTP/1.0 needs none, and browsers send it."""
+    for line in request.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"host" and _LOOPBACK.fullmatch(value.strip()) is None:
+            return False
+    return True
 
 
 async def _request(stream: trio.SocketStream) -> bytes:
@@ -157,10 +175,10 @@ async def _request(stream: trio.SocketStream) -> bytes:
 
 
 async def _main(listening: int, requests: int, store: Path) -> None:
+    bound = socket.socket(fileno=listening)
+    exporter = Exporter(Latest(store), answers_to_any_name=bound.family == socket.AF_UNIX)
     async with FdStream(requests) as ending, trio.open_nursery() as nursery:
-        nursery.start_soon(
-            Exporter(Latest(store)).serve, trio.socket.from_stdlib_socket(socket.socket(fileno=listening))
-        )
+        nursery.start_soon(exporter.serve, trio.socket.from_stdlib_socket(bound))
         while await ending.receive_some(4096):
             pass
         nursery.cancel_scope.cancel()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipfsfs.workers.fetcher.client import Fetcher
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_KINDS: Final = ("rot", "broken_promise", "withdrawn")
+_KINDS: Final = ("rot", "unreadable", "broken_promise", "withdrawn")
 
 
 @dataclass(slots=True, frozen=True)

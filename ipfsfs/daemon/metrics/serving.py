@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from contextlib import suppress
@@ -37,9 +38,17 @@ class _ExporterTalk:
         raise FormatError("the exporter has nothing to say")
 
     @property
+    def silent_s(self) -> float:
+        """As `Talk`."""
+        return math.inf
+
+    @property
     def waits_for_us(self) -> bool:
         """As `Talk`."""
         return True
+
+    def ask_for_a_sign(self) -> None:
+        """As `Talk`."""
 
     def lose(self, why: str) -> None:
         """As `Talk`."""

@@ -51,6 +51,10 @@ class Question(Asked[Answer, NoProgress]):
 
     async def answer(self, running: Running, report: Callable[[NoProgress], None]) -> Answer:
         """See `Asked`. Raises IpfsfsError where the plain directory or the store cannot be read."""
+        async with running.view.room.nothing_goes():
+            return await self._collected(running)
+
+    async def _collected(self, running: Running) -> Answer:
         view = running.view
         pins = view.seals.ledger.pins
         placeholders = await roots_of_placeholders(view.plain, view.nodes)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from ipfsfs.daemon.questions.question import Asked
-from ipfsfs.daemon.questions.verify import verify_in
+from ipfsfs.daemon.questions.verify import verify_in, verify_pinned_in
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange.heal import Damaged, Healed, NotHealed
-from ipfsfs.exchange.verify import Progress
+from ipfsfs.exchange.heal_kept import PinnedOutcome
+from ipfsfs.exchange.verify import Progress, Verification
 from ipfsfs.plain import syscalls
 from ipfsfs.view.names import SHORT_S
 
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 @dataclass(slots=True, frozen=True)
 class Answer:
     """How many files and bytes were read; how many of the files had no seal to compare with; and what became of what
-    was wrong or missing."""
+    was wrong or missing, of files (`healed`, `not_healed`) and of what pins hold."""
 
     files: int
     bytes: int
     unsealed: int
     healed: tuple[Healed, ...]
     not_healed: tuple[NotHealed, ...]
+    pinned: tuple[PinnedOutcome, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,7 +54,7 @@ class Question(Asked[Answer, Progress]):
     async def answer(self, running: Running, report: Callable[[Progress], None]) -> Answer:
         """See `Asked`. Raises UsageError for a path at which nothing is or can be again; StoreError and SealerLost."""
         view = running.view
-        files = size = unsealed = 0
+        verifications: list[Verification] = []
         damaged: list[Damaged] = []
         for asked in self.paths:
             path = _led_to(running, asked)
@@ -65,17 +67,42 @@ class Question(Asked[Answer, Progress]):
                 found = await view.healing.look(os.fsencode(wrong.path), wrong.kind)
                 damaged += [found] if found is not None else []
             damaged += missing
-            files, size, unsealed = files + verified.files, size + verified.bytes, unsealed + verified.unsealed
-        outcomes = [
-            await view.healing.heal(one, lambda path, done: report(Progress(0, done, os.fsdecode(path))))
-            for one in dict.fromkeys(damaged)
-        ]
+            verifications.append(verified)
+        outcomes: list[Healed | NotHealed] = []
+        also: set[str] = set()
+        for one in dict.fromkeys(damaged):
+            if os.fsdecode(one.path) in also:
+                continue  # another name of a file that was healed
+            done = await view.healing.heal(one, lambda path, done: report(Progress(0, done, os.fsdecode(path))))
+            outcomes.append(done)
+            also.update(done.also if isinstance(done, Healed) else ())
         healed = tuple(one for one in outcomes if isinstance(one, Healed))
-        for one in healed:
-            await view.upkeep.sealing.seal_tree(os.fsencode(one.path), background=False, report=lambda at: None)
-        if any(one.damage == "missing" for one in healed):
+        for each in healed:
+            await view.upkeep.sealing.seal_tree(os.fsencode(each.path), background=False, report=lambda at: None)
+        if any(each.damage == "missing" for each in healed):
             await trio.sleep(SHORT_S)  # the kernel may remember for so long that nothing was there (H8)
-        return Answer(files, size, unsealed, healed, tuple(one for one in outcomes if isinstance(one, NotHealed)))
+        left = tuple(one for one in outcomes if isinstance(one, NotHealed) and one.path not in also)
+        pinned = await _heal_pinned(running, verifications, report) if b"" in self.paths else []
+        files = sum(one.files for one in verifications)
+        size, unsealed = sum(one.bytes for one in verifications), sum(one.unsealed for one in verifications)
+        return Answer(files, size, unsealed, healed, left, tuple(pinned))
+
+
+async def _heal_pinned(
+    running: Running, verifications: Sequence[Verification], report: Callable[[Progress], None]
+) -> list[PinnedOutcome]:
+    """Verify what pins hold, now that files of the view are healed which it may share, and heal what is wrong."""
+    view = running.view
+    outcomes: list[PinnedOutcome] = []
+    for wrong in await verify_pinned_in(running, [b""], verifications[0], report):
+
+        def tell(done: int, name: str = wrong.cid) -> None:
+            report(Progress(0, done, name))
+
+        outcomes.append(await view.healing_kept.heal(wrong, tell))
+    left = [one.wrong.file for one in outcomes if one.why]
+    await trio.to_thread.run_sync(view.pinning.keeping.pins.found, left)
+    return outcomes
 
 
 def _led_to(running: Running, path: bytes) -> bytes:

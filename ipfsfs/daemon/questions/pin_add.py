@@ -43,15 +43,15 @@ class Question(Asked[Answer, Progress]):
         return Answer, Progress
 
     async def answer(self, running: Running, report: Callable[[Progress], None]) -> Answer:
-        """See `Asked`. Raises as `Pinning` does, and StoreBusy while blocks are removed."""
+        """See `Asked`. Raises as `Pinning` does, and StoreBusy while blocks are imported or removed."""
         to = running.view.pinning
-        if self.root is not None:
-            root = cid.from_text(self.root)
-            with Blocks(running.store.blocks_fd).needing():  # what names in the view need is kept for them anyway
-                done = await to.add_cid(root, report)
-        else:
-            try:
-                root, done = await to.add_path(self.path, report)
-            except OSError as error:
-                raise unreachable(running.config.mountpoint / os.fsdecode(self.path), error) from error
-        return Answer(cid.to_text(root), done.files, done.bytes, done.bytes_copied)
+        try:
+            if self.root is None:
+                begun = await to.begin_path(self.path)  # what names in the view need is kept for them anyway
+            else:
+                with Blocks(running.store.blocks_fd).needing():
+                    begun = await to.begin_cid(cid.from_text(self.root), report)
+            done = await to.have(begun, report)
+        except OSError as error:
+            raise unreachable(running.config.mountpoint / os.fsdecode(self.path), error) from error
+        return Answer(cid.to_text(begun.root), done.files, done.bytes, done.bytes_copied)

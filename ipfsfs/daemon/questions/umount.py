@@ -58,5 +58,5 @@ class Question(Asked[Answer, NoProgress]):
             open_files=used.open_files,
             users=users,
             places=tuple(used.places),
-            origins=running.config.origins,
+            origins=running.config.asked,
         )

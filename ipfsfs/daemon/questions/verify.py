@@ -12,6 +12,7 @@ import trio
 from ipfsfs.daemon.questions.question import Asked
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.below import Below
+from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
 from ipfsfs.exchange.verify import Progress, Verification, WrongFile, verify
 
@@ -22,23 +23,26 @@ if TYPE_CHECKING:
 @dataclass(slots=True, frozen=True)
 class Answer:
     """How many files and bytes were read; how many of the files had no seal to compare with, or were changed since they
-    were sealed; and which are not as they should be."""
+    were sealed; which are not as they should be, and what pins hold that is not."""
 
     files: int
     bytes: int
     unsealed: int
     changed: int
     wrong: tuple[WrongFile, ...]
+    wrong_pinned: tuple[WrongPinned, ...] = ()
 
     @classmethod
-    def of(cls, result: Verification) -> Answer:
+    def of(cls, result: Verification, wrong_pinned: Sequence[WrongPinned]) -> Answer:
         """What a verification found."""
-        return cls(result.files, result.bytes, result.unsealed, result.changed, tuple(result.wrong))
+        wrong = tuple(result.wrong)
+        return cls(result.files, result.bytes, result.unsealed, result.changed, wrong, tuple(wrong_pinned))
 
 
 @dataclass(slots=True, frozen=True)
 class Question(Asked[Answer, Progress]):
-    """Verify all below each of `paths`, which are paths from the root and cross no symlink."""
+    """Verify all below each of `paths`, which are paths from the root and cross no symlink. What pins hold is part of
+    the root."""
 
     command: ClassVar[str] = "verify"
 
@@ -53,7 +57,8 @@ class Question(Asked[Answer, Progress]):
         """See `Asked`. Raises as `see` does, StoreError and SealerLost."""
         for path in self.paths:
             os.close(see(running.view.plain, running.config.mountpoint, path))
-        return Answer.of(await verify_in(running, self.paths, report))
+        result = await verify_in(running, self.paths, report)
+        return Answer.of(result, await verify_pinned_in(running, self.paths, result, report))
 
 
 async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[Progress], None]) -> Verification:
@@ -69,10 +74,23 @@ async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[
     for path in dict.fromkeys(paths):
         paths = [*paths, *await trio.to_thread.run_sync(below.led_to, path)]
     paths = list(dict.fromkeys(paths))
-    result = await verify(running.sealer, seals.index, seals.ledger, view.plain, view.nodes.root_place, paths, report)
+    asked_for = inodes_with_names(view.pinning.keeping.kept, view.plain.dev)
+    result = await verify(
+        running.sealer, seals.index, seals.ledger, view.plain, view.nodes.root_place, paths, report, asked_for
+    )
     for ino in result.changed_inodes:
         seals.lapse(ino)
         node = view.nodes.find(seals.dev, ino)
         if node is not None:
             view.upkeep.sealing.changed(node)
     return result
+
+
+async def verify_pinned_in(
+    running: Running, paths: Sequence[bytes], result: Verification, report: Callable[[Progress], None]
+) -> list[WrongPinned]:
+    """Verify what pins of a running view hold, if the root is among the paths. Raises StoreError and SealerLost."""
+    if b"" not in paths:
+        return []
+    keeping = running.view.pinning.keeping
+    return await verify_pinned(keeping.kept, keeping.pins, result, report)

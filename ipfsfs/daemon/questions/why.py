@@ -35,7 +35,7 @@ class Question(Asked[Why, NoProgress]):
         await seals.flush()
         root = running.config.mountpoint
         loads = view.hydrating.loads
-        origins = tuple(origin.name for origin in running.config.origins)
+        origins = tuple(one.name for one in running.config.asked)
         known = Known(
             view.plain,
             root,

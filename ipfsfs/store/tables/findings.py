@@ -7,9 +7,10 @@ from typing import Final, Literal, get_args
 
 from ipfsfs.store.database import Database, signed, unsigned
 
-FindingKind = Literal["rot", "broken_promise", "withdrawn"]
-"""What can be wrong with a file: its bytes are not those that were sealed, or not those that its name promises.
-Withdrawn: a file that broke a promise lies under a hidden name, since the quarantine did not take it."""
+FindingKind = Literal["rot", "unreadable", "broken_promise", "withdrawn"]
+"""What can be wrong with a file: its bytes are not those that were sealed, the disk refuses to read some of them, or
+they are not those that its name promises. Withdrawn: a file that broke a promise lies under a hidden name, since the
+quarantine did not take it."""
 
 FINDINGS_MAX: Final = 10_000
 """Findings that are kept: beyond that the oldest go. A dying disk makes one for each file on it."""
@@ -18,7 +19,7 @@ SCHEMA: Final = """
 -- What is wrong with files, for `status` and `verify`: the last of each kind for each path.
 CREATE TABLE findings (
     path BLOB NOT NULL,         -- from the plain root
-    kind TEXT NOT NULL,         -- "rot", "broken_promise" or "withdrawn"
+    kind TEXT NOT NULL,         -- one of `FindingKind`
     ino INTEGER NOT NULL,       -- as signed
     detail TEXT NOT NULL,       -- in words
     who TEXT NOT NULL,          -- the program that did it, as far as known; empty for rot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -11,8 +11,9 @@ from ipfsfs.store.database import Database
 FILES_MAX: Final = 100_000
 """Files that one pin may hold. Each has a row here, and a name in the store."""
 
-PinState = Literal["pinning", "pinned"]
-"""Pinning: its content is still being brought here. Pinned: all of it is, in the store's own hands."""
+PinState = Literal["pinning", "pinned", "damaged"]
+"""Pinning: its content is still being brought here. Pinned: all of it is, in the store's own hands. Damaged: all of it
+was, and part of that was found to be damaged, which pinning it again mends."""
 
 SCHEMA: Final = """
 -- Roots whose content stays here, whatever becomes of their names. A row is written before their content is gathered,
@@ -20,7 +21,7 @@ SCHEMA: Final = """
 CREATE TABLE pins (
     root BLOB PRIMARY KEY,      -- CID, raw bytes: of a file, or of a directory
     name BLOB NOT NULL,         -- what it was pinned by: a path from the plain root; empty where that was the CID
-    state TEXT NOT NULL,        -- "pinning" or "pinned"
+    state TEXT NOT NULL,        -- one of `PinState`
     when_ns INTEGER NOT NULL    -- since the epoch
 ) WITHOUT ROWID;
 CREATE TABLE pinned_files (
@@ -92,18 +93,40 @@ class Pins:
             *(("INSERT OR IGNORE INTO pinned_files VALUES (?, ?, ?)", (pin.root, *file)) for file in files),
         )
 
-    def complete(self, root: bytes) -> None:
-        """All content of a pin is here."""
+    def holders(self, file: PinnedFile) -> list[Pin]:
+        """The pins that hold a file, the oldest first."""
+        roots = {
+            pin for (pin,) in self._database.rows("SELECT pin FROM pinned_files WHERE root = ? AND size = ?", file)
+        }
+        return [pin for pin in self.all() if pin.root in roots]
+
+    def found(self, damaged: Collection[PinnedFile]) -> None:
+        """All that pins hold was looked at: which of these files are damaged. Pins that are still being had stay so."""
+        roots = {pin.root for file in damaged for pin in self.holders(file)}
+        for pin in self.all():
+            state = "damaged" if pin.root in roots else "pinned"
+            if pin.state not in ("pinning", state):
+                self._database.write(
+                    ("UPDATE pins SET state = ? WHERE root = ? AND state != 'pinning'", (state, pin.root))
+                )
+
+    def complete(self, root: bytes) -> bool:
+        """All content of a pin is here. Returns whether there is such a pin."""
+        is_there = self._is_there(root)
         self._database.write(("UPDATE pins SET state = 'pinned' WHERE root = ?", (root,)))
+        return is_there
 
     def remove(self, root: bytes) -> bool:
         """Forget a pin; what no other pin holds is held no longer. Returns whether there was one."""
-        was_there = bool(self._database.rows("SELECT 1 FROM pins WHERE root = ?", (root,)))
+        was_there = self._is_there(root)
         self._database.write(
             ("DELETE FROM pins WHERE root = ?", (root,)), ("DELETE FROM pinned_files WHERE pin = ?", (root,))
         )
         self._held = self._read_held()
         return was_there
+
+    def _is_there(self, root: bytes) -> bool:
+        return bool(self._database.rows("SELECT 1 FROM pins WHERE root = ?", (root,)))
 
     def _read_held(self) -> set[bytes]:
         return {root for (root,) in self._database.rows("SELECT root FROM pins UNION SELECT root FROM pinned_files")}

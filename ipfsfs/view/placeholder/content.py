@@ -60,9 +60,14 @@ class PlaceholderContent:
         size = min(size, self.reference.size - offset)
         if size <= 0:
             return _NOTHING
-        data = bytearray(size)
-        at = offset
         with self.serving.failures_logged(self.node):
+            begin, leaf = await self._leaf_at(offset, offset + size)
+            part = leaf[offset - begin : offset + size - begin]
+            if len(part) == size:
+                return part
+            data = bytearray(size)  # not before: a thousand reads may wait
+            data[: len(part)] = part
+            at = offset + len(part)
             while at < offset + size:
                 begin, leaf = await self._leaf_at(at, offset + size)
                 part = leaf[at - begin : offset + size - begin]
@@ -91,7 +96,7 @@ class PlaceholderContent:
             if self._load is not None and self._load.is_retired:
                 self._forget_load()
             if self._load is None:
-                self._load = await self.serving.loads.open(self.reference)
+                self._load = await self.serving.loads.open(self.reference, self.serving.nodes.path(self.node))
                 self.serving.hydrating.is_for(self._load, self.node)
             return self._load
 

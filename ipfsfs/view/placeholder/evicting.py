@@ -1,7 +1,7 @@
 """Evicting: a file that an origin has gives its place to a link, and its node goes on as a placeholder's (H28, H33).
 
-Whether a file may go is asked in two parts: what can be told here, at once (`why_it_stays`), and whether the origins
-have all of it at this moment (`reference_elsewhere`). Both are asked again, or are moments old, when it goes.
+Whether a file may go is asked in two parts: what can be told here, at once (`why_it_stays`), and whether others have
+all of it at this moment (`way_back`). Both are asked again, or are moments old, when it goes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import trio
 
 from ipfsfs.caches.place import locate
 from ipfsfs.caches.registry import is_loaded_dataset
-from ipfsfs.errors import FetcherLost, IpfsfsError
+from ipfsfs.errors import StoreError
 from ipfsfs.exchange.below import Item
+from ipfsfs.exchange.eviction import Possible
 from ipfsfs.plain import syscalls, vacating
 from ipfsfs.plain.links import sync_directory
 from ipfsfs.plain.vacating import FileInUse, Vacating
@@ -26,16 +27,15 @@ from ipfsfs.store.arrivals import Arrivals
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.seal import Seal
 from ipfsfs.store.tables.brought import BroughtFile, LeavingFile
-from ipfsfs.unixfs import cid, file, reference
+from ipfsfs.unixfs import reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.backing import Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder.placeholder import Placeholder
 from ipfsfs.view.placeholder.serving import Serving
+from ipfsfs.view.placeholder.ways_back import Stays, WayBack, WaysBack
 from ipfsfs.view.upkeep.upkeep import Upkeep
-from ipfsfs.workers.sealer.client import Sealer
-from ipfsfs.workers.sealer.outcome import Digest
 
 log = logging.getLogger(__name__)
 
@@ -64,21 +64,17 @@ class Candidate:
         return row if same else None
 
 
-class Stays(IpfsfsError):
-    """A file is not evicted; the text says why, in words that go on from its path."""
-
-
 @dataclass(slots=True)
 class Evicting:
-    """Turns resident files into placeholders. `impossible`: why none can be; empty where files can."""
+    """Turns resident files into placeholders."""
 
     nodes: NodeTable
     files: OpenFiles
     upkeep: Upkeep
     serving: Serving
-    sealer: Sealer
     arrivals: Arrivals
-    impossible: str
+    possible: Possible
+    ways_back: WaysBack
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
 
     @property
@@ -92,8 +88,6 @@ class Evicting:
 
     def why_it_stays(self, one: Candidate) -> str:
         """Why a file may not go, as far as can be told here; empty where it may. Asks no origin."""
-        if self.impossible:
-            return f"nothing can be evicted here: {self.impossible}"
         return self.by_its_place(one.item) or self._by_its_attributes(one) or self._by_its_content(one)
 
     def by_its_place(self, item: Item) -> str:
@@ -107,6 +101,13 @@ class Evicting:
         ):
             return "it belongs to a dataset that load_dataset made, which takes its files for granted"
         return ""
+
+    def is_named_by_git(self, item: Item) -> bool:
+        """Whether a file is one of those of a repository whose names promise nothing: the Hub keeps them in git, since
+        they are small, and its client names them as git does."""
+        directory, _, name = item.path.rpartition(b"/")
+        place = locate(directory + b"/" if directory else b"", self.nodes.root_place)[0]
+        return item.promise is None and place.receives_downloads and place.is_immutable(name, is_link=False)
 
     def _is_with_dataset(self, directory: bytes) -> bool:
         while True:
@@ -158,53 +159,18 @@ class Evicting:
         seal = self.upkeep.seals.agreeing(item.st)
         return seal if seal is not None and seal.leased else None
 
-    async def reference_elsewhere(self, one: Candidate) -> Reference:
-        """By what a link can name a file's content so that the origins have all of it, at this moment.
-
-        Raises Stays.
-        """
+    async def way_back(self, one: Candidate) -> WayBack:
+        """How a file can be had again, as those say who have all of it at this moment. Raises Stays."""
+        why = await self.impossible()
+        if why:
+            raise Stays(why)
         seal = self._must_be_sealed(one)
-        came = one.came(seal)
-        await self._prove(one.item, seal, came)
-        mode = stat_.S_IMODE(one.item.st.st_mode)
-        named: list[Reference] = []
-        if came is not None and came.root != seal.root:
-            named.append(Reference(came.root, seal.size, mode, came.tsize))
-        named.append(Reference(seal.root, seal.size, mode, await self._tsize(seal)))
-        said = ""
-        for wanted in named:
-            try:
-                reference.text(wanted)
-                await self._held(wanted)
-            except IpfsfsError as error:
-                said = said or str(error)
-            else:
-                return wanted
-        raise Stays(f"no origin has all of it now: {said}")
+        return await self.ways_back.find(one.item, seal, one.came(seal))
 
-    async def _held(self, wanted: Reference) -> None:
-        try:
-            await self.serving.loads.fetcher.held(wanted.root, wanted.size)
-        except FetcherLost:  # with the question of another file: once more
-            await self.serving.loads.fetcher.held(wanted.root, wanted.size)
-
-    async def _prove(self, item: Item, seal: Seal, came: BroughtFile | None) -> None:
-        """Compare all of it with what came, or with what its name promises, where its seal does not tell. Raises
-        Stays."""
-        if came is not None and came.root == seal.root:
-            return
-        wanted = item.promise if came is None else came.sha256
-        if wanted in (None, seal.sha256):
-            return
-        assert wanted is not None
-        found = await self.sealer.digest(item.path, seal.ino, wanted)
-        self.sealer.unfollow(seal.ino)
-        if not isinstance(found, Digest) or found.identity != seal.identity or found.sha256 != wanted:
-            raise Stays("it was changed since it came")
-
-    async def _tsize(self, seal: Seal) -> int:
-        leaves = ((cid.raw_cid(digest), length) for length, digest in seal.iter_leaves())
-        return (await trio.to_thread.run_sync(file.build, leaves, limiter=self._limiter)).tsize
+    async def impossible(self) -> str:
+        """Why no file at all can be evicted; empty where files can."""
+        why = await self._in_thread(self.possible.why_not)
+        return f"nothing can be evicted here: {why}" if why else ""
 
     def _must_be_sealed(self, one: Candidate) -> Seal:
         why = self.why_it_stays(one)
@@ -214,26 +180,37 @@ class Evicting:
         assert seal is not None
         return seal
 
-    async def evict(self, one: Candidate, wanted: Reference) -> None:
-        """Put a link in the place of a file that the origins were just said to have as `wanted`. Raises Stays; the file
-        is at its name then."""
+    async def evict(self, one: Candidate, back: WayBack) -> None:
+        """Put a link in the place of a file of which a way back was just found. Raises Stays; the file is at its name
+        then."""
         with trio.CancelScope(shield=True):  # the last step is to be made once the first was
-            for tries in range(_TRIES):
-                try:
-                    await self._evict(one, wanted)
-                    return
-                except FileInUse as error:
-                    if tries + 1 == _TRIES:
-                        raise Stays(str(error.strerror)) from error
-                except OSError as error:
-                    raise Stays(f"a link cannot take its place: {error.strerror}") from error
-                await trio.sleep(_AGAIN_S)
+            try:
+                await self._keep_table(back)
+                for tries in range(_TRIES):
+                    try:
+                        await self._evict(one, back.reference)
+                        return
+                    except FileInUse as error:
+                        if tries + 1 == _TRIES:
+                            raise Stays(str(error.strerror)) from error
+                    await trio.sleep(_AGAIN_S)
+            except OSError as error:
+                raise Stays(f"a link cannot take its place: {error.strerror}") from error
+
+    async def _keep_table(self, back: WayBack) -> None:
+        """What the link needs besides its text is on disk before there is a link."""
+        if back.table:
+            extents, wanted = self.serving.loads.extents, back.reference
+            await self._in_thread(extents.keep_table_durably, wanted.root, wanted.size, back.table)
 
     async def _evict(self, one: Candidate, wanted: Reference) -> None:
         path = one.item.path
         directory, _, name = path.rpartition(b"/")
         beside = vacating.beside_name(name)
-        await self._in_thread(self._ledger.leaving.add, LeavingFile(path, beside))
+        try:
+            await self._in_thread(self._ledger.leaving.add, LeavingFile(path, beside))
+        except StoreError as error:
+            raise Stays(f"the store cannot note that it goes: {error}") from error
         try:
             dir_fd = syscalls.open_beneath(self.nodes.plain.fd, directory, os.O_PATH | os.O_DIRECTORY)
             try:
@@ -243,7 +220,15 @@ class Evicting:
             finally:
                 os.close(dir_fd)
         finally:
-            await self._in_thread(self._ledger.leaving.remove, beside)
+            await self._forget(path, self._ledger.leaving.remove, beside)
+
+    async def _forget(self, path: bytes, function: Callable[[*Ts], object], *arguments: *Ts) -> None:
+        """Remove a row of the ledger that a file has no use for any more. One that stays does no harm: the next mount
+        finds nothing to be put right, and the next file with that inode number has another birth time."""
+        try:
+            await self._in_thread(function, *arguments)
+        except StoreError as error:
+            log.warning("%s: the store still has a note of it: %s", os.fsdecode(path), error)
 
     def _must_be_it(self, one: Candidate, file: Vacating) -> None:
         """Raises Stays unless what was opened is the sealed file, and may still go."""
@@ -271,7 +256,7 @@ class Evicting:
         self.upkeep.seals.forget(file.st.st_ino)
         self.serving.loads.provenance.gave_way(wanted.root, wanted.size)
         await self._in_thread(file.remove)
-        await self._in_thread(self._ledger.brought.remove, file.st.st_ino, syscalls.birth_time_ns(file.fd))
+        await self._forget(path, self._ledger.brought.remove, file.st.st_ino, syscalls.birth_time_ns(file.fd))
         log.info("%s was evicted", os.fsdecode(path))
 
     def _turn(self, node: Node | None, before: os.stat_result, link: os.stat_result, wanted: Reference) -> None:

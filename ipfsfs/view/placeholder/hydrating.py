@@ -56,7 +56,6 @@ class Hydrating:
     def is_for(self, load: Load, node: Node) -> None:
         """A load was opened to read a node's file: once all of it is here, that file is to be resident."""
         self._nodes_of.setdefault(load, {})[node] = None
-        load.paths.add(self.nodes.path(node))
         load.is_unwanted = False
         if load.whole.is_set() and load.done.is_set():  # it could not be put in place before, or this node is new
             self.loads.complete(load)
@@ -116,7 +115,7 @@ class Hydrating:
         while tries < _TRIES:
             if self._is_over:
                 raise NotHere(f"{self._shown(node)} is not here, and its view was unmounted")
-            load = await self.loads.open(wanted)
+            load = await self.loads.open(wanted, self.nodes.path(node))
             try:
                 self.is_for(load, node)
                 await self.loads.have_all(load)

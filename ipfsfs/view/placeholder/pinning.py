@@ -2,11 +2,13 @@
 
 What a pin is to hold is written to the ledger first. Then each file is taken into the store: from the plain directory
 where it is sealed there, else by way of an extent, from origins. Only when all of it is on disk the pin counts as
-complete; pinning again goes on with what is missing.
+complete; pinning again goes on with what is missing. While files are fetched, which may take hours, no lock is held
+but those of these files: pins are made, listed and removed meanwhile, and the store is collected.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -21,7 +23,9 @@ from ipfsfs.caches.place import Place
 from ipfsfs.errors import IpfsfsError, StoreError
 from ipfsfs.exchange.collect import Removed, collect_kept
 from ipfsfs.exchange.keeping import Keeping
+from ipfsfs.exchange.kept_files import comparing, fault
 from ipfsfs.exchange.loads import Loads
+from ipfsfs.exchange.locks import Locks
 from ipfsfs.exchange.pins import Progress, remove_pin
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.origins.dag import side_by_side
@@ -32,10 +36,14 @@ from ipfsfs.store.seal import Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.store.tables.pins import FILES_MAX, Pin, PinnedFile
 from ipfsfs.unixfs import car, cid
+from ipfsfs.unixfs.file import build
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.placeholder.hydrating import Hydrating
 from ipfsfs.view.upkeep.sealing import Sealing
-from ipfsfs.workers.fetcher.table import pack
+from ipfsfs.workers.fetcher.table import table_of
+from ipfsfs.workers.sealer.client import Sealer
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 4
 """Files that are taken into the store side by side."""
@@ -50,7 +58,8 @@ class _Tree:
 
     nodes: dict[bytes, bytes] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
-    placeholders: list[Reference] = field(default_factory=list)
+    placeholders: dict[PinnedFile, bytes] = field(default_factory=dict)
+    """Files that are not here, and where they are to be."""
 
     def name(self, path: bytes) -> None:
         """As `Blocks`."""
@@ -66,12 +75,23 @@ class _Tree:
 
     def placeholder(self, path: bytes, stands_for: Reference) -> None:
         """As `Blocks`."""
-        self.placeholders.append(stands_for)
+        self.placeholders[PinnedFile(stands_for.root, stands_for.size)] = path
+
+
+@dataclass(slots=True, frozen=True)
+class Begun:
+    """A pin that was noted, and is to be had: its root, the files it holds, and the paths, from the plain root, of
+    those that are sealed in the view (`paths`), and of those that are not here and have one (`elsewhere`)."""
+
+    root: bytes
+    files: list[PinnedFile]
+    paths: dict[PinnedFile, bytes] = field(default_factory=dict)
+    elsewhere: dict[PinnedFile, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Pinning:
-    """Adds and removes pins, one at a time."""
+    """Adds and removes pins."""
 
     plain: PlainDirectory
     place: Place
@@ -81,10 +101,15 @@ class Pinning:
     hydrating: Hydrating
     keeping: Keeping
     _turn: trio.Lock = field(default_factory=trio.Lock)
+    """Held while it is decided what is kept: a pin is noted, called complete, removed, or strays are collected."""
+    _roots: Locks[bytes] = field(default_factory=Locks)
+    """Held while the nodes of a root are gathered."""
+    _gathering: set[bytes] = field(default_factory=set)
+    """Roots whose nodes are gathered before it is noted that they are pinned."""
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
-    async def add_path(self, path: bytes, report: Callable[[Progress], None]) -> tuple[bytes, Progress]:
-        """Pin what is at a path from the plain root. Returns its CID.
+    async def begin_path(self, path: bytes) -> Begun:
+        """Note that what is at a path from the plain root is pinned.
 
         Raises OSError, UsageError for what never has a CID, and IpfsfsError where something of it cannot be had or is
         being written.
@@ -100,43 +125,46 @@ class Pinning:
         for one in tree.files:
             paths[self._sealed(one)[0]] = one
             await trio.lowlevel.checkpoint()
-        fetched = {PinnedFile(one.root, one.size): one for one in tree.placeholders}
-        files = [*paths, *(file for file in fetched if file not in paths)]
+        elsewhere = tree.placeholders
+        files = [*paths, *(file for file in elsewhere if file not in paths)]
         if len(files) > FILES_MAX:
             raise IpfsfsError(f"that is more than {FILES_MAX:,} files", hint="Pin parts of it.")
-        async with self._turn:
-            await self._record(Pin(found.root, path, "pinning", time.time_ns()), files)
-            if tree.nodes:
-                pieces = [car.header([found.root]), *(car.frame(*node) for node in tree.nodes.items())]
+        await self._record(Pin(found.root, path, "pinning", time.time_ns()), files)
+        if tree.nodes:
+            pieces = [car.header([found.root]), *(car.frame(*node) for node in tree.nodes.items())]
+            async with self._roots.held(found.root):
                 await trio.to_thread.run_sync(self.keeping.kept.keep_nodes, found.root, pieces, limiter=self._limiter)
-            for file in fetched:
+        for file, at in elsewhere.items():
+            async with self._roots.held(file.root):
                 if not self.keeping.kept.has_nodes(file.root):
-                    await self.loads.fetcher.pinned(file.root, _not_told)
-            return found.root, await self._keep(found.root, files, paths, report)
+                    await self._have_nodes(file, at)
+        return Begun(found.root, files, paths, elsewhere)
 
-    async def add_cid(self, root: bytes, report: Callable[[Progress], None]) -> Progress:
-        """Pin what a CID names, wherever it is. Raises IpfsfsError where something of it cannot be had, with the CID of
-        the block."""
-        progress = Progress()
+    async def begin_cid(self, root: bytes, report: Callable[[Progress], None]) -> Begun:
+        """Note that what a CID names is pinned, wherever it is; its nodes are read. Until this returns it is not known
+        which blocks of the store it needs: none must be removed meanwhile.
 
-        def known(count: int) -> None:
-            progress.files = count
-            report(progress)
-
-        async with self._turn:
-            files = await self.loads.fetcher.pinned(root, known)
-            await self._record(Pin(root, b"", "pinning", time.time_ns()), files)
-            return await self._keep(root, files, {}, report)
+        Raises IpfsfsError where a node of it cannot be had, with its CID.
+        """
+        async with self._roots.held(root):
+            self._gathering.add(root)
+            try:
+                files = await self.loads.fetcher.pinned(root, lambda count: report(Progress(files=count)))
+                await self._record(Pin(root, b"", "pinning", time.time_ns()), files)
+            finally:
+                self._gathering.discard(root)
+        return Begun(root, files)
 
     async def remove(self, root: bytes) -> int | None:
-        """Remove a pin. Returns how many bytes the disk gets back at once; None where there was no such pin."""
+        """Remove a pin; a command that is having it is told so. Returns how many bytes the disk gets back at once; None
+        where there was no such pin."""
         async with self._turn:
             return await remove_pin(self.keeping, root)
 
     async def collect(self, *, dry_run: bool) -> Removed:
         """Remove what no pin holds of what is kept; with `dry_run`, say what would be. Raises StoreError, OSError."""
         async with self._turn:
-            return await collect_kept(self.keeping, dry_run=dry_run)
+            return await collect_kept(self.keeping, self._gathering, dry_run=dry_run)
 
     def close(self) -> None:
         """Close the directory of what is kept."""
@@ -153,44 +181,78 @@ class Pinning:
         return PinnedFile(seal.root, seal.size), seal
 
     async def _record(self, pin: Pin, files: list[PinnedFile]) -> None:
-        await trio.to_thread.run_sync(
-            self.keeping.pins.add, pin, [file for file in files if file.size], limiter=self._limiter
-        )
+        async with self._turn:
+            await trio.to_thread.run_sync(
+                self.keeping.pins.add, pin, [file for file in files if file.size], limiter=self._limiter
+            )
 
-    async def _keep(
-        self, root: bytes, files: list[PinnedFile], paths: dict[PinnedFile, bytes], report: Callable[[Progress], None]
-    ) -> Progress:
-        progress = Progress(len(files), 0, sum(file.size for file in files))
-        waiting = deque(files)
+    async def _have_nodes(self, file: PinnedFile, path: bytes) -> None:
+        """Keep the nodes of a file that is not here: made again from its leaves, where that gives its root, for the Hub
+        has no nodes; else from the origins."""
+        load = await self.loads.open(Reference(*file), path)
+        try:
+            leaves = [(leaf.cid, leaf.length) for leaf in load.table]
+            dag = await trio.to_thread.run_sync(build, leaves, limiter=self._limiter)
+            if dag.cid != file.root:
+                await self.loads.fetcher.pinned(file.root, _not_told)
+            elif dag.nodes:
+                pieces = [car.header([file.root]), *(car.frame(*node) for node in dag.nodes)]
+                await trio.to_thread.run_sync(self.keeping.kept.keep_nodes, file.root, pieces, limiter=self._limiter)
+        finally:
+            self.loads.close(load)
 
-        async def work() -> None:
+    async def have(self, begun: Begun, report: Callable[[Progress], None]) -> Progress:
+        """Have all that a pin holds in the store. Raises IpfsfsError where something of it cannot be had, with the CID
+        of the block, and where the pin is removed meanwhile."""
+        progress = Progress(len(begun.files), 0, sum(file.size for file in begun.files))
+        waiting = deque(begun.files)
+
+        async def work(sealer: Sealer) -> None:
             while waiting:
                 file = waiting.popleft()
-                if not self._is_kept(file):
-                    path = paths.get(file)
-                    copied = await (self._fetch(file) if path is None else self._take(file, path))
-                    progress.bytes_copied += file.size if copied else 0
+                async with self.keeping.files.held(file):
+                    copied = await self._keep(begun, file, sealer)
+                progress.bytes_copied += file.size if copied else 0
                 progress.files_done += 1
                 progress.bytes_done += file.size
                 report(progress)
                 await trio.lowlevel.checkpoint()
 
-        await side_by_side([(work,)] * _AT_ONCE)
-        await trio.to_thread.run_sync(self.keeping.kept.sync, limiter=self._limiter)
-        await trio.to_thread.run_sync(self.keeping.pins.complete, root, limiter=self._limiter)
+        async with comparing(self.keeping.kept) as sealer:
+            await side_by_side([(work, sealer)] * _AT_ONCE)
+        await self.keeping.sync()
+        async with self._turn:
+            if not await trio.to_thread.run_sync(self.keeping.pins.complete, begun.root, limiter=self._limiter):
+                raise _unpinned(begun.root)
         return progress
 
-    def _is_kept(self, file: PinnedFile) -> bool:
-        """Whether all of a file is kept, and is what it was: one with a name elsewhere may have been changed there."""
-        if not file.size:
-            return True
-        st = self.keeping.kept.stat(file)
-        if st is None:
+    async def _keep(self, begun: Begun, file: PinnedFile, sealer: Sealer) -> bool:
+        """Keep a file, if it is not kept already; returns whether that took a copy."""
+        if file.size and not self.keeping.pins.holds(file.root):
+            raise _unpinned(begun.root)
+        if await self._is_kept(file, sealer):
             return False
-        if st.st_nlink == 1 or st.st_dev != self.seals.dev:
-            return True
-        seal = self.seals.agreeing(st)
-        return seal is not None and seal.root == file.root
+        path = begun.paths.get(file)
+        if path is not None:
+            return await self._take(file, path)
+        return await self._fetch(file, begun.elsewhere.get(file))
+
+    async def _commit(self, file: PinnedFile, table: bytes) -> None:
+        """What was taken is what is kept, if a pin holds the file still: one may have been removed meanwhile."""
+        await self.keeping.keep_table(file, table)
+        if not self.keeping.pins.holds(file.root):
+            self.keeping.drop_new(file)
+            raise _unpinned(file.root)
+        self.keeping.commit(file)
+
+    async def _is_kept(self, file: PinnedFile, sealer: Sealer) -> bool:
+        """Whether all of a file is kept, by the bytes that are on the disk."""
+        if not file.size or self.keeping.kept.stat(file) is None:
+            return not file.size
+        why = await fault(sealer, self.keeping.kept, file)
+        if why:
+            log.warning("%s is pinned, and is had again: %s", cid.to_text(file.root), why)
+        return not why
 
     async def _take(self, file: PinnedFile, path: bytes) -> bool:
         """Keep a sealed file of the plain directory; returns whether that took a copy."""
@@ -201,18 +263,18 @@ class Pinning:
             if seal is None or seal.root != file.root:
                 self.keeping.drop_new(file)
                 raise _changed(path)
-            self.keeping.commit(file, _table(seal))
+            await self._commit(file, table_of(seal.iter_leaves()).records)
         except OSError as error:
             raise StoreError(f"{os.fsdecode(path)} cannot be kept: {error.strerror}") from error
         finally:
             os.close(fd)
         return how == "copied"
 
-    async def _fetch(self, file: PinnedFile) -> bool:
-        """Keep what is not (wholly) here; returns whether that took a copy."""
+    async def _fetch(self, file: PinnedFile, path: bytes | None) -> bool:
+        """Keep what is not (wholly) here, and is at a path if at any; returns whether that took a copy."""
         loads = self.loads
         for _ in range(_TRIES):
-            load = await loads.open(Reference(*file))
+            load = await loads.open(Reference(*file), path)
             try:
                 await loads.have_all(load)
                 if load.missing(0, len(load.table) - 1):
@@ -220,7 +282,7 @@ class Pinning:
                 how = await self.keeping.take(file, load.fd)
                 finished = await loads.fetcher.finish(kept.new_path(file), load.table, load.checksums)
                 if not finished.lost:
-                    self.keeping.commit(file, load.table.records)
+                    await self._commit(file, load.table.records)
                     return how == "copied"
                 self.keeping.drop_new(file)
                 for offset in finished.lost:
@@ -234,17 +296,12 @@ class Pinning:
         raise StoreError(f"{cid.to_text(file.root)} rots in the store as soon as it is here", hint="Look at its disk.")
 
 
-def _table(seal: Seal) -> bytes:
-    """The table of a sealed file's leaves."""
-    records, offset = [], 0
-    for length, digest in seal.iter_leaves():
-        records.append(pack(offset, length, cid.raw_cid(digest)))
-        offset += length
-    return b"".join(records)
-
-
 def _changed(path: bytes) -> IpfsfsError:
     return IpfsfsError(f"{os.fsdecode(path)} was changed while it was pinned", hint="Pin it again once it rests.")
+
+
+def _unpinned(root: bytes) -> IpfsfsError:
+    return IpfsfsError(f"{cid.to_text(root)} was unpinned while it was pinned", hint="Pin it again to keep it.")
 
 
 def _not_told(count: int) -> None:

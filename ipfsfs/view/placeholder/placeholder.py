@@ -205,6 +205,7 @@ class Placeholders:
             return None
         if node is not None and isinstance(node.backing, Placeholder) and node.backing.reference == found:
             return node.backing
+        self.serving.loads.fetcher.expect()
         return Placeholder(found, self.serving)
 
     def may_be_one(self, st: os.stat_result) -> bool:

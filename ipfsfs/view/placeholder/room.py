@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from ipfsfs.caches.registry import repository_over
-from ipfsfs.errors import IpfsfsError, StoreError
+from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.below import Below, Item
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.store.extents import Kept
@@ -24,7 +25,8 @@ from ipfsfs.store.seals import Seals
 from ipfsfs.store.uses import Uses
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.outcomes import File, Given
-from ipfsfs.view.placeholder.evicting import Candidate, Evicting, Stays
+from ipfsfs.view.placeholder.evicting import Candidate, Evicting
+from ipfsfs.view.placeholder.ways_back import Stays, WayBack
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,12 @@ class Room:
                 report(given)
             given.size = kept
         return given
+
+    @asynccontextmanager
+    async def nothing_goes(self) -> AsyncIterator[None]:
+        """While the block runs no file gives its place to a link, which might need what nobody needed before."""
+        async with self._one:
+            yield
 
     async def run(self) -> None:
         """Keep within the limit, until cancelled."""
@@ -194,8 +202,11 @@ class Room:
         return _merged(item for path in paths for item in self.below.items(path))
 
     def _is_meant(self, item: Item, paths: Sequence[bytes]) -> bool:
-        """Whether a file is asked for: what clients must find, and what has no bytes, only by its own name."""
-        return item.named in paths or (item.size > 0 and not self.evicting.by_its_place(item))
+        """Whether a file is asked for: what clients must find, what has no bytes, and the small files of a repository
+        that git names, only by their own names."""
+        return item.named in paths or (
+            item.size > 0 and not self.evicting.by_its_place(item) and not self.evicting.is_named_by_git(item)
+        )
 
     async def _evict(self, files: list[Item], given: Given, *, is_trial: bool, together: bool = False) -> None:
         """Evict what may go of some files; all or none of them where they go `together`."""
@@ -212,11 +223,11 @@ class Room:
             ]
             return
         given.stays += refused
-        for one, wanted in asked.may_go:
+        for one, back in asked.may_go:
             item = one.item
             try:
                 if not is_trial:
-                    await self.evicting.evict(one, wanted)
+                    await self.evicting.evict(one, back)
                 given.went.append(File(item.path, item.size))
             except Stays as error:
                 given.stays.append(File(item.path, item.size, str(error)))
@@ -249,7 +260,7 @@ class _Asked:
 
     evicting: Evicting
     refused: list[File] = field(default_factory=list)
-    may_go: list[tuple[Candidate, Reference]] = field(default_factory=list)
+    may_go: list[tuple[Candidate, WayBack]] = field(default_factory=list)
     _at_once: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
 
     async def ask(self, item: Item) -> None:
@@ -257,8 +268,8 @@ class _Asked:
         async with self._at_once:
             try:
                 one = await self.evicting.candidate(item)
-                self.may_go.append((one, await self.evicting.reference_elsewhere(one)))
-            except (Stays, StoreError) as error:
+                self.may_go.append((one, await self.evicting.way_back(one)))
+            except IpfsfsError as error:  # of this file, be it the store or a process that fails: others go on
                 self.refused.append(File(item.path, item.size, str(error)))
 
 

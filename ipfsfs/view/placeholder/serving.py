@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -51,24 +52,34 @@ class RecentLeaves:
         found = self.get(load, index)
         if found is None:
             leaf = load.table[index]
-            data = _read_nowait(load.fd, leaf.offset, leaf.length)
+            data: bytearray | bytes | None = _read_nowait(load.fd, leaf.offset, leaf.length)
             if data is None:
-                data = await trio.to_thread.run_sync(os.pread, load.fd, leaf.length, leaf.offset, limiter=self._limiter)
+                data = await trio.to_thread.run_sync(_read, load.fd, leaf.offset, leaf.length, limiter=self._limiter)
             load.check(index, data)
-            found = self._leaves[load, index] = memoryview(data)
+            found = self._leaves[load, index] = memoryview(data).toreadonly()
             if len(self._leaves) > _LEAVES:
                 self._leaves.popitem(last=False)
         return found
 
 
-def _read_nowait(fd: int, offset: int, length: int) -> bytes | None:
+def _read_nowait(fd: int, offset: int, length: int) -> bytearray | None:
     """Bytes that are in the page cache; None where some are not, or the filesystem does not tell."""
     data = bytearray(length)
     try:
         count = os.preadv(fd, [data], offset, os.RWF_NOWAIT)
     except OSError:
         return None
-    return bytes(data) if count == length else None
+    return data if count == length else None
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    """Bytes of an extent; none where the disk refuses to read them, so that the leaf counts as one that is not here."""
+    try:
+        return os.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 @dataclass(slots=True)

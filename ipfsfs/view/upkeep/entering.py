@@ -96,6 +96,7 @@ class Entering:
             file.attach(seal)
         self.sharing.sealed(seal, path)
         await self.seals.mended(path, "rot")
+        await self.seals.mended(path, "unreadable")
         await self.settling.sealed(seal, path)
 
     def _seal_of(self, sealed: Sealed) -> Seal:

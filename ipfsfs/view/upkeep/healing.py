@@ -19,11 +19,12 @@ import trio
 from ipfsfs.caches.beside import unfinished_marks
 from ipfsfs.caches.place import locate
 from ipfsfs.errors import InUse
-from ipfsfs.exchange.heal import Content, Damaged
+from ipfsfs.exchange.heal import Content, Damaged, Placed
 from ipfsfs.exchange.keeping import Keeping
-from ipfsfs.plain import entries, held, moving, replacing
-from ipfsfs.plain.links import Replaced, cannot_exchange, sync_directory
+from ipfsfs.plain import entries, held, moving, replacing, tree
+from ipfsfs.plain.links import Replaced, beside_name, cannot_exchange, sync_directory
 from ipfsfs.store import quarantine
+from ipfsfs.store.extents import Extents
 from ipfsfs.store.tables.quarantined import Quarantined
 from ipfsfs.view.upkeep.quarantining import Name, Quarantining, name_at
 from ipfsfs.view.upkeep.upkeep import Upkeep
@@ -43,19 +44,19 @@ class PlacingInView:
     quarantining: Quarantining
     upkeep: Upkeep
     keeping: Keeping
-    extents_fd: int
+    extents: Extents
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
-    async def put(self, damaged: Damaged, content: Content, fd: int) -> str:
+    async def put(self, damaged: Damaged, content: Content, fd: int) -> Placed:
         """As `Placing`."""
         with name_at(self.quarantining.nodes.plain.fd, damaged.path) as name:
             if damaged.identity is None:
                 await self._put_new(name, content, fd)
-                kept = ""
+                placed = Placed()
             else:
-                kept = await self._replace(name, damaged, content, fd)
+                placed = await self._replace(name, damaged, content, fd)
             await trio.to_thread.run_sync(sync_directory, name.dir_fd, limiter=self._limiter)
-        return kept
+        return placed
 
     async def _put_new(self, name: Name, content: Content, fd: int) -> None:
         """Where nothing stands. Raises OSError: EEXIST where something does by now."""
@@ -65,7 +66,7 @@ class PlacingInView:
         _own(fd, directory.st_uid, directory.st_gid, mode)
         await trio.to_thread.run_sync(os.fsync, fd, limiter=self._limiter)
         try:
-            moving.move(self.extents_fd, os.fsencode(content.extent), name.dir_fd, name.last)
+            moving.move(self.extents.fd, os.fsencode(content.extent), name.dir_fd, name.last)
         except OSError as error:
             if not cannot_exchange(error):
                 raise
@@ -81,24 +82,28 @@ class PlacingInView:
             finally:
                 os.close(copy)
 
-    async def _replace(self, name: Name, damaged: Damaged, content: Content, fd: int) -> str:
+    async def _replace(self, name: Name, damaged: Damaged, content: Content, fd: int) -> Placed:
         assert damaged.identity is not None
         _require_finished(name)
         old = entries.look(name.dir_fd, name.last)
         try:
             _require_untouched(old, damaged)
-            replacing.give_attributes(fd, old, times=damaged.damage == "rot")
+            replacing.give_attributes(fd, old, times=damaged.is_of_disk)
             await trio.to_thread.run_sync(os.fsync, fd, limiter=self._limiter)
             item = self._item(damaged)
+            others = (
+                os.fstat(old).st_nlink - 1 - self.keeping.has_second_name(damaged.identity.dev, damaged.identity.ino)
+            )
             try:
                 kept = await self._exchange(name, damaged, content, old, item)
             except OSError as error:
                 if isinstance(error, Replaced) or not cannot_exchange(error):
                     raise
                 kept = await self._copy(name, damaged, fd, old, item)
-            if damaged.damage == "rot":  # else it is not known that a pin holds what it is now
+            also = await self._replace_other_names(name, damaged, content, old) if others > 0 else []
+            if damaged.seal is not None:  # else it is not known that a pin holds what it is now
                 await self.keeping.replaced(os.fstat(old), fd)
-            return kept
+            return Placed(kept, tuple(also))
         finally:
             os.close(old)
 
@@ -109,13 +114,13 @@ class PlacingInView:
         kept = await self._make_room(damaged, before)
         stored_as = os.fsencode(item.stored_as)
         try:
-            os.rename(content.extent, stored_as, src_dir_fd=self.extents_fd, dst_dir_fd=directory.fd)
+            os.rename(content.extent, stored_as, src_dir_fd=self.extents.fd, dst_dir_fd=directory.fd)
             quarantine.write_note(directory.fd, item)
             _require_untouched(old, damaged)
             replacing.exchange(directory.fd, stored_as, name.dir_fd, name.last, damaged.identity)
         except BaseException:
             with suppress(OSError):  # so that it can be copied, or another try begins with it
-                os.rename(stored_as, content.extent, src_dir_fd=directory.fd, dst_dir_fd=self.extents_fd)
+                os.rename(stored_as, content.extent, src_dir_fd=directory.fd, dst_dir_fd=self.extents.fd)
             quarantine.clear_away(directory.fd, item.stored_as)
             raise
         self._replaced(name, old, before)
@@ -133,15 +138,15 @@ class PlacingInView:
             try:
                 await self.quarantining.copy_in(old, item)
             except OSError as error:
-                if damaged.damage != "rot":
+                if not damaged.is_of_disk:
                     raise
-                log.warning("what rotted of %s is not kept: %s", os.fsdecode(damaged.path), error.strerror)
+                log.warning("what was damaged of %s is not kept: %s", os.fsdecode(damaged.path), error.strerror)
                 kept = False
         try:
             copied = replacing.copy_beside
             beside, copy = await trio.to_thread.run_sync(copied, fd, name.dir_fd, name.last, limiter=self._limiter)
             try:
-                replacing.give_attributes(copy, old, times=damaged.damage == "rot")
+                replacing.give_attributes(copy, old, times=damaged.is_of_disk)
                 _require_untouched(old, damaged)
                 replacing.replace_from_beside(beside, name.dir_fd, name.last, damaged.identity)
             finally:
@@ -154,6 +159,56 @@ class PlacingInView:
         self._replaced(name, old, before)
         return item.stored_as if kept else ""
 
+    async def _replace_other_names(self, name: Name, damaged: Damaged, content: Content, old: int) -> list[bytes]:
+        """Have other names of the damaged file, which `old` holds, stand for the healed one too: hard links, such as
+        `dedup` makes. Returns their paths. One that cannot be replaced keeps the damaged file, and is logged."""
+        done: list[bytes] = []
+        new = entries.look(name.dir_fd, name.last)
+        try:
+            for path in await trio.to_thread.run_sync(self._other_names, old, limiter=self._limiter):
+                promise = locate(path, self.quarantining.nodes.root_place)[1].promise
+                if promise != content.sha256 and (promise is not None or not damaged.is_of_disk):
+                    continue
+                try:
+                    with name_at(self.quarantining.nodes.plain.fd, path) as other:
+                        _require_finished(other)
+                        await self._have_it_too(other, damaged, new, old)
+                except (OSError, InUse) as error:
+                    log.warning("%s is another name of it, and stays damaged: %s", os.fsdecode(path), error)
+                else:
+                    done.append(path)
+        finally:
+            os.close(new)
+        return done
+
+    def _other_names(self, old: int) -> list[bytes]:
+        """The names that a file has in the plain directory, in all of which they are looked for. Raises OSError."""
+        ino = os.fstat(old).st_ino
+        return [found.path for found in tree.files(self.quarantining.nodes.plain.fd) if found.ino == ino]
+
+    async def _have_it_too(self, other: Name, damaged: Damaged, new: int, old: int) -> None:
+        """Have a name of the damaged file stand for the healed one, which `new` holds. Raises OSError."""
+        assert damaged.identity is not None
+        before = os.fstat(old)
+        # In the store, where what a kill leaves is removed by the next mount; beside the name, where that is elsewhere.
+        beside = os.fsencode(self.extents.aside_name())
+        directory = self.extents.fd
+        source = f"/proc/self/fd/{new}"
+        try:
+            os.link(source, beside, dst_dir_fd=directory, follow_symlinks=True)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            directory, beside = other.dir_fd, beside_name(other.last)
+            os.link(source, beside, dst_dir_fd=directory, follow_symlinks=True)
+        try:
+            replacing.exchange(directory, beside, other.dir_fd, other.last, damaged.identity)
+            self._replaced(other, old, before)
+        finally:
+            with suppress(OSError):
+                os.unlink(beside, dir_fd=directory)
+        await trio.to_thread.run_sync(sync_directory, other.dir_fd, limiter=self._limiter)
+
     async def _make_room(self, damaged: Damaged, st: os.stat_result) -> bool:
         """Whether the quarantine takes the damaged file. What a user may have written is not replaced otherwise; what
         rotted was written by nobody. Raises OSError."""
@@ -161,7 +216,7 @@ class PlacingInView:
         try:
             await trio.to_thread.run_sync(room, st.st_blocks * _BLOCK, st.st_uid)
         except OSError as error:
-            if damaged.damage != "rot":
+            if not damaged.is_of_disk:
                 why = "it would be lost: the quarantine has no room for it"
                 raise OSError(errno.EFBIG, f"{why} (mount --quarantine-size)") from error
             return False
@@ -171,7 +226,7 @@ class PlacingInView:
     def _item(damaged: Damaged) -> Quarantined:
         now = time.time_ns()
         promised = bytes.fromhex(damaged.digest) if len(damaged.digest) == 64 else b""
-        why = "rotten" if damaged.damage == "rot" else "not what its name promises"
+        why = {"rot": "rotten", "unreadable": "unreadable in part"}.get(damaged.damage, "not what its name promises")
         stored_as = quarantine.name_for(damaged.path, now)
         return Quarantined(damaged.path, promised, b"", stored_as, now, f"{why}; replaced by the right content")
 

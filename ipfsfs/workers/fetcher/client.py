@@ -29,6 +29,9 @@ from ipfsfs.workers.wire import Header
 
 _MODULE: Final = "ipfsfs.workers.fetcher.program"
 _SHA256_SIZE: Final = 32
+_SILENT_S: Final = 20.0
+"""A fetcher that says nothing for so long, though it is asked to, hangs. Its loop waits for nothing but short work on a
+disk; one that stalls for 10 seconds is no reason to fetch anew what is under way."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,16 +41,25 @@ class FetcherTalk:
     awaited: Awaited = field(default_factory=lambda: Awaited(FetcherLost))
     origins: tuple[OriginState, ...] = ()
     """How the origins fare, as the process told last."""
+    _is_expected: bool = False
+    """Whether there will soon be work."""
 
     async def wait_for_work(self) -> None:
-        """As `Talk`."""
-        while not self.awaited.outbox:
+        """As `Talk`: also where work is expected."""
+        while not self.awaited.outbox and not self._is_expected:
             await self._woken()
+        self._is_expected = False
 
     async def next_frame(self) -> bytes:
         """As `Talk`."""
-        await self.wait_for_work()
+        while not self.awaited.outbox:
+            await self._woken()
         return self.awaited.outbox.popleft()
+
+    def expect(self) -> None:
+        """Have a process started for work that there will soon be."""
+        self._is_expected = True
+        self.awaited.wake.set()
 
     def take(self, header: Header, blob: bytes) -> None:
         """As `Talk`."""
@@ -56,9 +68,18 @@ class FetcherTalk:
         self.awaited.take(header, blob)
 
     @property
+    def silent_s(self) -> float:
+        """As `Talk`. The silence of origins it watches itself: it answers while it waits for them."""
+        return _SILENT_S
+
+    @property
     def waits_for_us(self) -> bool:
-        """As `Talk`: true also where it waits for origins, whose silence it watches itself."""
-        return True
+        """As `Talk`."""
+        return not self.awaited.any
+
+    def ask_for_a_sign(self) -> None:
+        """As `Talk`."""
+        self.awaited.post(wire.encode({"do": "sign", "id": 0}))
 
     def lose(self, why: str) -> None:
         """As `Talk`."""
@@ -115,6 +136,11 @@ class _Parts:
     waiting: Waiting
 
     @property
+    def header(self) -> Header:
+        """Of the answer, once all parts have come."""
+        return {} if self.waiting.answer is None else self.waiting.answer[0]
+
+    @property
     def blob(self) -> bytes:
         """The bytes of the answer, once all parts have come."""
         return b"" if self.waiting.answer is None else self.waiting.answer[1]
@@ -147,6 +173,12 @@ class Fetcher:
     served: dict[str, Served] = field(default_factory=dict)
     """By the name of an origin, what it has given since the daemon began."""
 
+    def expect(self) -> None:
+        """A file is known that is not here, and may be read: begin to start the process, which takes a third of a
+        second. Never waits."""
+        if self._process.pid is None:
+            self._talk.expect()
+
     @property
     def origins(self) -> tuple[OriginState, ...]:
         """How the origins fare, as the process told with its last answer; empty before that."""
@@ -166,10 +198,12 @@ class Fetcher:
         """End the process with all that it does: nothing of that writes to an extent any more once its jobs fail."""
         self._process.end()
 
-    async def table(self, root: bytes, size: int) -> LeafTable:
-        """The leaves of a file of `size` bytes."""
-        _, blob = await self._answer({"do": "table", "root": root.hex(), "size": size})
-        return LeafTable(blob)
+    async def table(self, root: bytes, size: int, progress: Callable[[], None] = lambda: None) -> LeafTable:
+        """The leaves of a file of `size` bytes. `progress` is called as nodes of it come."""
+        async with self._parts({"do": "table", "root": root.hex(), "size": size}, b"") as parts:
+            async for _ in parts:
+                progress()
+            return LeafTable(parts.blob)
 
     async def held(self, root: bytes, size: int) -> None:
         """Return when the origins have said that they hold a file of `size` bytes now, and given parts of it."""
@@ -191,7 +225,7 @@ class Fetcher:
         """Have leaves written into an extent: `async with ... as arriving: async for arrived in arriving`. `sources`:
         for each of them, where it may be had on this machine. `on_hub`: files on the Hub that have them at these
         offsets, asked where no other origin has a leaf."""
-        told = [None if source is None else [wire.text(source.path), source.ino, source.offset] for source in sources]
+        told = [None if source is None else [wire.text(source.path), *source[1:]] for source in sources]
         hub = [asdict(file) for file in on_hub]
         async with self._parts({"do": "leaves", "extent": extent, "sources": told, "hub": hub}, records) as parts:
             yield self._arrivals(parts, {leaf.offset: leaf.length for leaf in unpack(records)})
@@ -203,23 +237,28 @@ class Fetcher:
         a plain sha1) and perhaps its size (else -1); what the extent holds is its beginning, or all of it. It is on
         disk then. `progress` is told how many bytes are there."""
         header = {"do": "whole", "extent": extent, "name": name, "size": size, "hub": [asdict(file) for file in on_hub]}
-        waiting = self._talk.awaited.begin(header)
-        try:
-            async for told in _Parts(self._talk, waiting):
+        async with self._parts(header, b"") as parts:
+            async for told in parts:
                 with _sensible():
                     progress(_number(told[0]))
-            assert waiting.answer is not None
-            said = waiting.answer[0]
             with _sensible():
-                return WholeFile(bytes.fromhex(said["sha256"]), str(said["served_by"]))
-        finally:
-            self._talk.awaited.forget(waiting)
+                return WholeFile(bytes.fromhex(parts.header["sha256"]), str(parts.header["served_by"]))
 
-    async def given(self, leaf: bytes, on_hub: Sequence[HubFile]) -> str:
-        """The name of the Hub, if it gives a leaf (a record) of one of these files at this moment; else empty. Only
-        then does it count as an origin of the file. Raises OriginError with why it does not."""
-        header = {"do": "given", "hub": [asdict(file) for file in on_hub]}
-        answer, _ = await self._answer(header, leaf)
+    async def cut(self, extent: str, root: bytes, size: int, on_hub: Sequence[HubFile]) -> LeafTable:
+        """Have a file in an extent of which the root and the size are known, and no leaves; returns those. It is on
+        disk then, and each leaf what the root says. What the extent holds is its beginning, or all of it. Raises
+        OtherContent where none of the files on the Hub is the one."""
+        header = {"do": "cut", "extent": extent, "root": root.hex(), "size": size}
+        async with self._parts({**header, "hub": [asdict(file) for file in on_hub]}, b"") as parts:
+            async for _ in parts:
+                pass
+            return LeafTable(parts.blob)
+
+    async def given(self, table: LeafTable, sha256: bytes, on_hub: Sequence[HubFile]) -> str:
+        """The name of the Hub, if it has all of a file at this moment as one of these, by its own word, and gives some
+        leaves of it. Only then does it count as an origin of the file. Raises OriginError with why it does not."""
+        header = {"do": "given", "sha256": sha256.hex(), "hub": [asdict(file) for file in on_hub]}
+        answer, _ = await self._answer(header, table.records)
         with _sensible():
             return str(answer["given_by"])
 

@@ -1,32 +1,32 @@
-"""What the fetching process has from the Hub: whole files that are known by their digest only, and what a listing of a
+"""What the fetching process has from the Hub: whole files of which no leaves are known, and what a listing of a
 repository says. Listings were written by other programs: they are read here, not in the daemon.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
 
-from ipfsfs.errors import FormatError, OriginError
-from ipfsfs.origins.hub_files import KINDS, HubFile, HubFiles
+from ipfsfs.errors import FormatError, OriginError, OtherContent
+from ipfsfs.origins.hub_files import KINDS, MAIN, HubFile, HubFiles
 from ipfsfs.workers.fetcher.job import Answer, SendPart
+from ipfsfs.workers.fetcher.sought import Sought
 from ipfsfs.workers.wire import Header
 
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
-_REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_REVISION: Final = re.compile(rf"[0-9a-f]{{40}}|{MAIN}")
 _PATH_MAX: Final = 4_096
-_STEP: Final = 4 << 20
+_SIZE_MAX: Final = (1 << 63) - 1
+_LISTED_MOST: Final = 8
 _TOLD: Final = 8 << 20
 """Bytes after which progress is told again."""
-_SHA256_DIGITS: Final = 64
 _LISTING_FORMAT: Final = 1
 _TRIES: Final = 5
 """How often a file goes on from where it broke off, without having come any further."""
@@ -51,50 +51,56 @@ def _can_be(file: HubFile) -> bool:
 
 @dataclass(slots=True)
 class Whole:
-    """A file into an extent, which may hold its beginning: all of it has the digest `name`, of 64 digits the sha2-256,
-    of 40 git's own of a blob or the plain sha1. Of what comes, the size so far is told."""
+    """A file into an extent, which may hold its beginning. Of what comes, the size so far is told."""
 
     extents: int
     extent: str
     hub: HubFiles | None
     files: Sequence[HubFile]
-    name: str
+    sought: Sought
     size: int
     """Bytes, where that is known; else -1."""
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
         fd = os.open(self.extent, _OPEN, dir_fd=self.extents)
         try:
-            if os.fstat(fd).st_size and (sha256 := await trio.to_thread.run_sync(self._digest, fd)):
-                return Answer({"sha256": sha256, "served_by": ""})
+            if os.fstat(fd).st_size and (found := await trio.to_thread.run_sync(self.sought.found, fd)) is not None:
+                return _served(found, "")
             return await self._from_hub(fd, send_part)
         finally:
             os.close(fd)
 
     async def _from_hub(self, fd: int, send_part: SendPart) -> Answer:
-        failures: list[str] = []
-        hint = ""
+        failures: list[OriginError] = []
         for file in self.files if self.hub is not None else ():
-            for start in (os.fstat(fd).st_size, 0):
-                try:
-                    await self._fill(fd, file, start, send_part)
-                except OriginError as error:
-                    failures.append(str(error))
-                    hint = hint or error.hint
-                    break
-                if sha256 := await trio.to_thread.run_sync(self._digest, fd):
-                    assert self.hub is not None
-                    return Answer({"sha256": sha256, "served_by": self.hub.name})
-                os.ftruncate(fd, 0)
-                failures.append(f"what it gives for {file.path} at {file.revision[:8]} is not {self.name}")
-                if start == 0:
-                    break
-        raise OriginError("; ".join(failures) or self._unasked(), hint=hint)
+            try:
+                return await self._from(file, fd, send_part)
+            except OriginError as error:
+                failures.append(error)
+        if not failures:
+            raise OriginError(self._unasked())
+        kind = OtherContent if all(isinstance(error, OtherContent) for error in failures) else OriginError
+        hint = next((error.hint for error in failures if error.hint), "")
+        raise kind("; ".join(map(str, failures)), hint=hint)
+
+    async def _from(self, file: HubFile, fd: int, send_part: SendPart) -> Answer:
+        """From one file: what is there may be its beginning, or that of another one."""
+        assert self.hub is not None
+        begun = os.fstat(fd).st_size
+        for start in (begun, 0) if begun > 0 and (self.size < 0 or begun < self.size) else (0,):
+            await self._fill(fd, file, start, send_part)
+            found = await trio.to_thread.run_sync(self.sought.found, fd)
+            if found is not None:
+                return _served(found, self.hub.name)
+            os.ftruncate(fd, 0)
+        raise OtherContent(
+            f"what {self.hub.name} gives for {file.path} at {file.revision[:8]} is not {self.sought.shown}"
+        )
 
     def _unasked(self) -> str:
         if self.hub is None:
             return "no Hub is to be asked (mount --hub)"
-        return f"no link or listing says where the Hub has {self.name}"
+        return f"no link or listing says where the Hub has {self.sought.shown}"
 
     async def _fill(self, fd: int, file: HubFile, start: int, send_part: SendPart) -> None:
         """Have a file in the extent, from `start` on. A connection that breaks is taken up again."""
@@ -123,21 +129,6 @@ class Whole:
                     raise
                 await trio.sleep(min(2.0**tries / 4, 5.0))
 
-    def _digest(self, fd: int) -> str:
-        """The sha2-256 of the extent, on disk, if its digest is the wanted one; else empty."""
-        os.fsync(fd)
-        size = os.fstat(fd).st_size
-        sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
-        blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        is_sha256 = len(self.name) == _SHA256_DIGITS
-        for data in _contents(fd):
-            sha256.update(data)
-            if not is_sha256:
-                sha1.update(data)
-                blob.update(data)
-        found = (sha256.hexdigest(),) if is_sha256 else (blob.hexdigest(), sha1.hexdigest())
-        return sha256.hexdigest() if self.name in found else ""
-
 
 @dataclass(slots=True)
 class Listed:
@@ -147,14 +138,24 @@ class Listed:
     listing: bytes
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
+        paths, size = await trio.to_thread.run_sync(self.look)
+        return Answer({"paths": paths, "size": size})
+
+    def look(self) -> tuple[list[str], int]:
+        """The paths, and the size; -1 where the listing does not say it. Raises FormatError."""
         found: list[str] = []
         size = -1
-        for path, entry in await trio.to_thread.run_sync(_entries, self.listing):
+        for path, entry in _entries(self.listing):
             if isinstance(entry, dict) and self.name in (entry.get("lfs_sha256"), entry.get("blob_id")):
-                found.append(path)
+                if len(path) <= _PATH_MAX and len(found) < _LISTED_MOST:
+                    found.append(path)
                 said = entry.get("size")
-                size = said if isinstance(said, int) and said >= 0 else size
-        return Answer({"paths": found[:8], "size": size})
+                size = said if isinstance(said, int) and 0 <= said <= _SIZE_MAX else size
+        return found, size
+
+
+def _served(found: Answer, by: str) -> Answer:
+    return replace(found, header={**found.header, "served_by": by})
 
 
 def _entries(listing: bytes) -> list[tuple[str, Any]]:
@@ -165,13 +166,6 @@ def _entries(listing: bytes) -> list[tuple[str, Any]]:
         return [(str(path), entry) for path, entry in said["files"].items()]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("it is no listing of a repository") from error
-
-
-def _contents(fd: int) -> Iterator[bytes]:
-    at = 0
-    while data := os.pread(fd, _STEP, at):
-        at += len(data)
-        yield data
 
 
 def _write(fd: int, data: bytes, offset: int) -> int:

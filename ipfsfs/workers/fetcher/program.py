@@ -59,6 +59,8 @@ class Program:
             case "cancel":
                 if (scope := self._scopes.get(number)) is not None:
                     scope.cancel()
+            case "sign":
+                nursery.start_soon(self._send, {"id": number})
             case "more":
                 pass  # what is sent of a job is small, and its reader never far behind
             case what:

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from typing import Final
 
 from ipfsfs.origins.ordered import Ordered
-from ipfsfs.origins.paused import Paused
+from ipfsfs.origins.paused import Counts, Paused
 
 _WORDS_MOST: Final = 1_000
 
@@ -43,9 +43,16 @@ class OriginState:
 def told(origins: Ordered) -> Sequence[object]:
     """The states of all origins, in the order in which they are asked, as they stand in a frame."""
     paused = [origin for origin in origins.origins if isinstance(origin, Paused)]
-    return [
-        astuple(
-            OriginState(one.name, one.counts.asked, one.counts.blocks, one.counts.failures, one.trouble[:_WORDS_MOST])
-        )
-        for one in paused
-    ]
+    quick = {origin.name: origin.counts for origin in origins.quick if isinstance(origin, Paused)}
+    return [astuple(_state(one, quick.get(one.name, Counts()))) for one in paused]
+
+
+def _state(origin: Paused, besides: Counts) -> OriginState:
+    counts = origin.counts
+    return OriginState(
+        origin.name,
+        counts.asked + besides.asked,
+        counts.blocks + besides.blocks,
+        counts.failures + besides.failures,
+        origin.trouble[:_WORDS_MOST],
+    )

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ipfsfs.errors import FormatError
 from ipfsfs.unixfs import cid
@@ -35,12 +35,14 @@ COPIED: Final = "files of this machine"
 
 
 class Source(NamedTuple):
-    """Where the bytes of a leaf may be had on this machine: a file, by its path from the plain root and its inode, and
-    where in it. Not more than a hint: the bytes have to be compared."""
+    """Where the bytes of a leaf may be had on this machine: a file, by its path and its inode, and where in it. The
+    path is from the plain root, or from the directory of extents (`place`). Not more than a hint: the bytes have to be
+    compared."""
 
     path: bytes
     ino: int
     offset: int
+    place: Literal["view", "store"] = "view"
 
 
 def pack(offset: int, length: int, leaf_cid: bytes) -> bytes:
@@ -88,6 +90,15 @@ class LeafTable:
     def part(self, indexes: list[int]) -> bytes:
         """The records of some leaves."""
         return b"".join(self.records[i * RECORD_SIZE : (i + 1) * RECORD_SIZE] for i in indexes)
+
+
+def table_of(leaves: Iterable[tuple[int, bytes]]) -> LeafTable:
+    """The table of a file by the length and sha2-256 of each of its leaves, raw blocks in order: those of a seal."""
+    records, offset = [], 0
+    for length, digest in leaves:
+        records.append(pack(offset, length, cid.raw_cid(digest)))
+        offset += length
+    return LeafTable(b"".join(records))
 
 
 def pack_with(table: LeafTable, checksums: list[int]) -> bytes:

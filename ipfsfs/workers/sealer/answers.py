@@ -47,6 +47,7 @@ def encode(outcome: Outcome) -> tuple[Header, bytes]:
         case Verified():
             header["kept_promise"] = outcome.kept_promise
             header["unchanged"] = outcome.unchanged
+            header["unreadable"] = outcome.unreadable
             header["units"] = len(outcome.bad_units)
             offsets = outcome.bad_units + outcome.bad_leaves
             return header, struct.pack(f">{len(offsets)}Q", *offsets)
@@ -79,7 +80,8 @@ def decode(header: Header, blob: bytes) -> Outcome:
         case "Verified":
             offsets = struct.unpack(f">{len(blob) // 8}Q", blob)
             cut = header["units"]
-            return Verified(offsets[:cut], offsets[cut:], header["kept_promise"], header["unchanged"])
+            said = header["kept_promise"], header["unchanged"], header["unreadable"]
+            return Verified(offsets[:cut], offsets[cut:], *said)
         case "Shared":
             return Shared(header["bytes"])
         case "Busy":

@@ -198,6 +198,15 @@ class Sealer:
         assert isinstance(outcome, Verified | Gone | Failed)
         return outcome
 
+    async def read(
+        self, path: bytes, ino: int, progress: Callable[[int], None] | None = None
+    ) -> Verified | Gone | Failed:
+        """Read a file again from disk that has nothing to be compared with: whether it can be read. Nothing is hashed.
+        `progress` as for `verify`."""
+        outcome = await self._ask(self._prompt, {"do": "read", "path": wire.text(path), "ino": ino}, b"", progress)
+        assert isinstance(outcome, Verified | Gone | Failed)
+        return outcome
+
     async def share(
         self, kept: Found, other: Found, do: Literal["share", "tell"] = "share", *, urgency: Urgency = Urgency.IDLE
     ) -> Shared | Busy | Changed | Gone | Failed:

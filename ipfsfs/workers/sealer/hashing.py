@@ -84,11 +84,13 @@ class Hashed:
 
 @dataclass(slots=True, frozen=True)
 class Differences:
-    """Offsets of the units and leaves that are not what they were; `sha256` of the whole, empty where not asked for."""
+    """Offsets of the units and leaves that are not what they were; `sha256` of the whole, empty where not asked for.
+    `unreadable`: whether the disk refused part of it."""
 
     units: tuple[int, ...]
     leaves: tuple[int, ...]
     sha256: bytes
+    unreadable: bool
 
 
 def new_buffer() -> memoryview:
@@ -230,7 +232,27 @@ def compare(
         source.release(offset)
         yield count
     found.end()
-    return Differences(tuple(found.bad_units), tuple(found.bad_leaves), total.digest() if total else b"")
+    digest = total.digest() if total else b""
+    return Differences(tuple(found.bad_units), tuple(found.bad_leaves), digest, found.unreadable)
+
+
+def read(source: Source, size: int, buffer: memoryview) -> Generator[int, None, bool]:
+    """Read `size` bytes of `source`, and hash nothing; whether the disk refused part of it (EIO).
+
+    Raises EndedEarly, and what else reading raises.
+    """
+    is_unreadable = False
+    offset = 0
+    while offset < size:
+        count = _zeros_at(source, offset, size, _HOLE_STEP)
+        if not count:
+            data, unreadable = _fill_what_can_be(source, buffer[: size - offset], offset)
+            is_unreadable = is_unreadable or bool(unreadable)
+            count = len(data)
+        offset += count
+        source.release(offset)
+        yield count
+    return is_unreadable
 
 
 @dataclass(slots=True)
@@ -242,6 +264,7 @@ class _Comparison:
     size: int
     bad_units: list[int] = field(default_factory=list)
     bad_leaves: list[int] = field(default_factory=list)
+    unreadable: bool = False
     _offset: int = 0
     _start: int = 0
     _left: int = 0
@@ -250,7 +273,9 @@ class _Comparison:
     _leaf: _Hash = field(default_factory=sha256)
 
     def add(self, data: memoryview, unreadable: set[int]) -> None:
-        """More bytes of the file, from the start of a unit on; less than a unit only at the end."""
+        """More bytes of the file, from the start of a unit on; less than a unit only at the end. `unreadable`: the
+        offsets of units that the disk refused."""
+        self.unreadable = self.unreadable or bool(unreadable)
         for at in range(0, len(data), UNIT):
             self._compare_unit(self._offset + at, _sum(data[at : at + UNIT]), unreadable)
         self._hash(data, unreadable)

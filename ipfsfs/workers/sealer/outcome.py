@@ -41,13 +41,15 @@ class Verified:
 
     `bad_units`: offsets of units whose checksum differs. `bad_leaves`: offsets of leaves whose sha2-256 differs.
     `kept_promise`: None where no sha2-256 was given for the whole. `unchanged`: the identity was the expected one
-    before and after; where it was not, what differs was written and is no rot.
+    before and after; where it was not, what differs was written and is no rot. `unreadable`: the disk refused part of
+    it (EIO).
     """
 
     bad_units: tuple[int, ...]
     bad_leaves: tuple[int, ...]
     kept_promise: bool | None
     unchanged: bool
+    unreadable: bool = False
 
 
 @dataclass(slots=True, frozen=True)

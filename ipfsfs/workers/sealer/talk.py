@@ -17,6 +17,9 @@ from ipfsfs.workers.wire import Header
 FOLLOWED_MAX: Final = 64
 """Files whose growth may wait to be told; of more, none is."""
 
+SILENT_S: Final = 300.0
+"""A sealer that has work and says nothing for so long hangs."""
+
 _MEASURE_S: Final = 0.2
 _IDLE_S: Final = 1.0
 
@@ -127,9 +130,17 @@ class SealerTalk:
         self.awaited.take(header, blob)
 
     @property
+    def silent_s(self) -> float:
+        """As `Talk`: it says how much it has read, unless a disk answers no longer."""
+        return SILENT_S
+
+    @property
     def waits_for_us(self) -> bool:
         """As `Talk`."""
         return self.awaited.wait_for_us
+
+    def ask_for_a_sign(self) -> None:
+        """As `Talk`: it reads no request while it works."""
 
     def lose(self, why: str) -> None:
         """As `Talk`."""

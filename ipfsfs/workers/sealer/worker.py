@@ -40,6 +40,7 @@ _FOLLOWING: Final = 0
 _RANKS: Final = {
     "digest": Rank.DIGEST,
     "verify": Rank.VERIFY,
+    "read": Rank.VERIFY,
     "settle": Rank.SETTLE,
     "share": Rank.SETTLE,
     "tell": Rank.SETTLE,
@@ -140,6 +141,8 @@ class Worker:
                 leaves, sums = blob[: header["leaves"]], blob[header["leaves"] :]
                 identity, sha256 = Identity(*header["identity"]), bytes.fromhex(header["sha256"])
                 return jobs.verify(self.root, path, identity, leaves, sums, sha256, self._buffer)
+            case "read":
+                return jobs.read(self.root, path, header["ino"], self._buffer)
             case "settle":
                 return _at_once(self.root, path, Identity(*header["identity"]))
             case "share" | "tell":

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.unixfs import cid
+from ipfsfs.unixfs.dagpb import Link, Type, Unixfs
+from tests.support.dags import node
 from tests.support.elsewhere import Elsewhere, plain_link, write
+from tests.support.gateways import gateway
 from tests.support.mounted import Mounted, ipfsfs
 
 LARGE = os.urandom(3_300_000)
@@ -148,3 +151,22 @@ def test_what_cannot_be_had_fails_names_the_block_and_goes_on_later(
     assert [pin["complete"] for pin in view.pins()] == [True]
     ipfsfs("pin", "rm", root, "--view", view.path)
     assert ipfsfs("pin", "rm", root, "--view", view.path, check=False).returncode == 2
+
+
+def test_a_pinned_file_whose_leaves_are_dag_pb_needs_no_origin_either(mounted: Callable[..., Mounted]) -> None:
+    """As Kubo makes it without raw leaves, which it did before `unixfs-v1-2025`."""
+    leaves, blocks = [LARGE[at : at + 262_144] for at in range(0, len(LARGE), 262_144)], dict[bytes, bytes]()
+    links = [
+        Link(node(blocks, [], Unixfs(Type.FILE, leaf, filesize=len(leaf))), b"", len(leaf) + 14) for leaf in leaves
+    ]
+    message = Unixfs(Type.FILE, filesize=len(LARGE), blocksizes=[len(leaf) for leaf in leaves])
+    root = cid.to_text(node(blocks, links, message))
+    with gateway(blocks) as url:
+        view = mounted(None, "--gateway", url, "--patience", "2")
+        ipfsfs("pin", "add", root, "--view", view.path)
+    view.remount()
+    ipfsfs("attach", root, view.path / "again")
+    assert (view.path / "again").read_bytes() == LARGE
+    (view.path / "again").unlink()
+    ipfsfs("export", root, view.path.parent / "one.car", "--view", view.path)
+    view.umount()

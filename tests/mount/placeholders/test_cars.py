@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.cars import blocks_of, car_with, raw
 from tests.support.elsewhere import eventually_resident, write
 from tests.support.kubo_node import KuboNode
 from tests.support.mounted import TREE, Mounted, environment, ipfsfs
+from tests.support.processes import eventually
 
 BIG = os.urandom(3_500_000)
 CONTENT: dict[str, bytes | str] = {"big": BIG, "below/small": b"small", "below/empty": b"", "link": "below/small"}
@@ -110,6 +112,34 @@ def test_h37_a_car_that_is_not_whole_is_refused_and_leaves_nothing(alone: Mounte
             assert to_text(blocks_of(BIG)[1][-1][0]) in done.stderr, "the block is named"
         assert blocks_in(view) == set(), name
         assert not (view.path / "file").exists(), name
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_import_that_was_interrupted_goes_on_or_is_collected(
+    how: signal.Signals, alone: Mounted, tmp_path: Path
+) -> None:
+    """Its CAR comes through a pipe, on which nothing comes any more when it is interrupted."""
+    view = alone
+    root, blocks = blocks_of(BIG)
+    car_bytes = car_with(from_text(root), blocks)
+    for then in ("goes on", "is collected"):
+        importing = subprocess.Popen(
+            [*IMPORT, str(view.path)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), cwd=TREE
+        )
+        assert importing.stdin is not None
+        importing.stdin.write(car_bytes[: len(car_bytes) // 2])
+        importing.stdin.flush()
+        eventually(lambda: len(blocks_in(view)) > 1, "blocks come")
+        importing.send_signal(how)
+        assert importing.wait(10) != 0
+        importing.stdin.close()
+        if then == "goes on":
+            (tmp_path / "one.car").write_bytes(car_bytes)
+            done = ipfsfs("import", tmp_path / "one.car", "--view", view.path, "--json")
+            assert json.loads(done.stdout)["new_blocks"] < len(blocks)
+            assert ipfsfs("exists", root, "--view", view.path).returncode == 0
+        ipfsfs("collect", "--view", view.path)
+        assert blocks_in(view) == set()
 
 
 def test_h37_an_endless_car_is_bounded_in_memory(alone: Mounted, tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_evict_without_a_name_or_an_origin_says_so(elsewhere: Elsewhere, tmp_pat
     path.mkdir()
     done = ipfsfs("evict", path, check=False)
     assert done.returncode == 5
-    view = Mounted(path).mount()
+    view = Mounted(path, ("--hub", "none")).mount()
     try:
         (path / "file").write_bytes(b"bytes")
         done = ipfsfs("evict", path / "file", check=False)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.elsewhere import Elsewhere, eventually_resident, plain_link
 from tests.support.mounted import Mounted, ipfsfs
+from tests.support.processes import eventually, fetchers_of
 from tests.support.users import User
 
 pytestmark = pytest.mark.kubo
@@ -105,6 +106,15 @@ def test_h48_a_fetcher_that_is_killed_is_started_again_and_reads_go_on(elsewhere
             data += file.read(10 * LEAF)
         data += file.read()
     assert data == CONTENT
+
+
+def test_the_fetcher_is_there_before_a_file_that_is_known_is_read(elsewhere: Elsewhere) -> None:
+    view = elsewhere.view()
+    assert not fetchers_of(view.pid), "nothing is known that could be fetched"
+    root = elsewhere.publish({"file": b"content"})
+    ipfsfs("attach", root, view.path / "tree")
+    os.lstat(view.path / "tree" / "file")
+    eventually(lambda: fetchers_of(view.pid), "no fetcher is started")
 
 
 @pytest.mark.root

@@ -47,6 +47,25 @@ def test_what_no_node_has_any_more_comes_from_the_hub(elsewhere: Elsewhere, tmp_
             elsewhere.node.start()
 
 
+def test_while_no_node_answers_the_hub_gives_the_whole(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Nothing of the tree was read yet, so that no leaves are known: the CID has to come out of the whole."""
+    with LocalHub(tmp_path / "the-hub") as hub:
+        first = elsewhere.view("--hub", "none")
+        repository = downloaded(first, hub, "org/name", {"model.bin": WEIGHTS})
+        first.seal()
+        root = ipfsfs("publish", first.path, "--private-too", *elsewhere.options).stdout.split()[-1]
+        second = elsewhere.view("--hub", hub.url, "--patience", "20")
+        ipfsfs("attach", root, second.path / "tree")
+        link = second.path / "tree" / repository.file("model.bin").relative_to(first.path)
+        elsewhere.node.stop()
+        try:
+            assert link.read_bytes() == WEIGHTS
+            assert sum(one.sent for one in hub.requests("org/name")) == len(WEIGHTS)
+            eventually_resident(second, link.resolve())
+        finally:
+            elsewhere.node.start()
+
+
 def _is_read(path: Path) -> bool:
     """Whether a file can be read; that nothing gives it was noticed once, and is found out anew behind a read."""
     try:

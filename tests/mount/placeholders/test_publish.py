@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from ipfsfs.caches.registry import root_place
+from ipfsfs.cli.sealed_leaves import SealedFirst
+from ipfsfs.daemon import mounts
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.publish import Publish, TreeBlocks
 from ipfsfs.exchange.trees import HashedLeaves, Trees
@@ -19,7 +23,7 @@ from ipfsfs.unixfs import cid
 from tests.support.elsewhere import Elsewhere
 from tests.support.hub import LocalHub
 from tests.support.kubo_node import CANARY, KuboNode
-from tests.support.mounted import environment, ipfsfs
+from tests.support.mounted import Mounted, environment, ipfsfs
 
 pytestmark = pytest.mark.kubo
 
@@ -133,3 +137,65 @@ def test_a_file_that_changes_meanwhile_is_not_sent_under_its_old_name(kubo: Kubo
 
     with pytest.raises(IpfsfsError, match="changed while it was read"):
         trio.run(publish)
+
+
+def test_what_is_sealed_is_not_hashed_again_while_it_is_the_same(
+    mounted: Callable[..., Mounted],
+) -> None:
+    view = mounted(None)
+    path = view.path / "model.bin"
+    path.write_bytes(os.urandom(6_000_000))
+    view.seal()
+    seen = mounts.view_at(view.path)
+    assert seen is not None
+
+    def leaves(before: os.stat_result) -> tuple[list[tuple[int, bytes]], int]:
+        """The leaves of the file, and how many bytes were read for that."""
+        read = [0]
+        plain = PlainDirectory.open(view.path)
+        hashed = HashedLeaves(plain, "auto", lambda _, done: read.append(done))
+        try:
+            found = trio.run(SealedFirst(seen, view.path, "auto", hashed).of, b"model.bin", before)
+            assert found is not None
+            return list(found), read[-1]
+        finally:
+            plain.close()
+
+    def digests() -> list[tuple[int, bytes]]:
+        data = path.read_bytes()
+        parts = [data[at : at + (1 << 20)] for at in range(0, len(data), 1 << 20)]
+        return [(len(part), hashlib.sha256(part).digest()) for part in parts]
+
+    assert leaves(path.stat()) == (digests(), 0)
+    before = path.stat()
+    os.utime(path)
+    assert leaves(before) == (digests(), 6_000_000), "it was changed since it was looked at"
+    with path.open("r+b") as file:
+        file.write(b"other")
+        file.flush()
+        assert leaves(path.stat()) == (digests(), 6_000_000)
+    view.seal()
+    assert leaves(path.stat()) == (digests(), 0)
+    otherwise = SealedFirst(seen, view.path, "fixed", _Nothing())
+    assert trio.run(otherwise.of, b"model.bin", path.stat()) is None, "the seal is of leaves that were cut otherwise"
+
+
+def test_of_what_a_node_has_nothing_is_sent_again(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    data = os.urandom(20 << 20)
+    half, whole = tmp_path / "half.bin", tmp_path / "whole.bin"
+    half.write_bytes(data[: 10 << 20])
+    whole.write_bytes(data)
+    ipfsfs("publish", half, "--private-too", *elsewhere.options)
+    said = json.loads(ipfsfs("publish", whole, "--private-too", "--json", *elsewhere.options).stdout)
+    assert 10 << 20 <= said["sent_bytes"] < (10 << 20) + 10_000
+    assert hashlib.sha256(elsewhere.node.ask_for_bytes("cat", said["cid"])).digest() == hashlib.sha256(data).digest()
+
+
+class _Nothing:
+    """Leaves of no file."""
+
+    def is_secret(self, path: bytes, st: os.stat_result) -> bool:
+        return False
+
+    async def of(self, path: bytes, st: os.stat_result) -> None:
+        return None
