@@ -93,6 +93,7 @@ def test_a_leaf_of_zeros_that_no_node_was_asked_for_keeps_no_file(elsewhere: Els
     assert "zeros" in ipfsfs("why", file).stdout
     ipfsfs("evict", file)
     assert plain_link(view, file) is not None
+    assert "\nfrom" not in ipfsfs("why", file).stdout, "nothing of it is here, from wherever it came"
     assert file.read_bytes() == content
 
 
