@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
 import trio
-import trio.testing
 
 from ipfsfs.errors import FormatError, OriginError, UsageError
 from ipfsfs.origins import address
@@ -52,9 +52,9 @@ def http(data: bytes) -> None:
     """All that comes over a connection, in two pieces."""
 
     async def read() -> None:
-        ours, theirs = trio.testing.memory_stream_pair()
+        ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(one)) for one in socket.socketpair())
         limits = Limits(connect_s=1, silence_s=1, grace_s=1)
-        connection = Connection("server", cast("trio.SocketStream", ours), limits, _AUTHORIZATION)
+        connection = Connection("server", ours, limits, _AUTHORIZATION)
         try:
             await connection.begin(Request("GET", "/"), "/", (("Host", "server"), ("Authorization", _AUTHORIZATION)))
             await theirs.receive_some()
@@ -73,6 +73,9 @@ def http(data: bytes) -> None:
             _ = connection.reusable
         except OriginError as error:
             _checked(error)
+        finally:
+            await connection.close()
+            await theirs.aclose()
 
     trio.run(read)
 
@@ -126,7 +129,7 @@ def hub(data: bytes) -> None:
     else:
         assert client.address.scheme == "https"
         assert bool(client.authorization) == ((client.address.host, client.address.port) == ("hub.example", 443))
-    for status in (200, 206, 401, 404, 500):
+    for status in (200, 206):
         head = Head(status, (("content-range", first), ("content-length", second), ("x-error-code", first)))
         _run(partial(files._total, _response(head), _FILE, 0))
 
