@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat as stat_
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -108,14 +109,18 @@ async def collect_kept(keeping: Keeping, gathering: Collection[bytes], *, dry_ru
     removed = Removed()
     roots = [*gathering, *(pin.root for pin in await trio.to_thread.run_sync(pins.all))]
     for name in directory.strays(await trio.to_thread.run_sync(pins.all_files), roots):
-        st = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        try:
+            st = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # the table of a file, which went with it
         removed.files += 1
         removed.size += st.st_blocks * 512 if st.st_nlink == 1 else 0
         if dry_run:
             continue
         file = file_of(name)
         if file is None:
-            os.unlink(name, dir_fd=directory.fd)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory.fd)
         else:
             await keeping.drop(file)
     return removed

@@ -52,6 +52,8 @@ class Load:
     """Of the files that it is for, from the plain root."""
     on_hub: list[HubFile] | None = None
     """The files on the Hub that have the content; None while they were not looked for."""
+    looking: trio.Lock = field(default_factory=trio.Lock)
+    """Held by who looks for them."""
     is_unwanted: bool = False
     """Whether all files that it was fetched for were removed."""
     is_retired: bool = False

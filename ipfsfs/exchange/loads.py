@@ -323,13 +323,15 @@ class Loads:
 
     async def _fetch_batch(self, load: Load, batch: list[int]) -> IpfsfsError | None:
         """Returns why not all of it came. The Hub is asked where nobody else has it, once it is known what for."""
+        was_known = load.on_hub is not None
         failure = await self._ask_for_batch(load, batch)
-        if isinstance(failure, OriginError) and load.on_hub is None:
-            load.on_hub = []
-            for path in load.paths:
-                load.on_hub += await self.recutting.found(path)
-            if load.on_hub and not load.is_quiet and not load.is_retired:
-                return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
+        if was_known or not isinstance(failure, OriginError):
+            return failure
+        async with load.looking:  # batches fail beside each other: each is asked for again once the files are known
+            if load.on_hub is None:
+                load.on_hub = [file for path in load.paths for file in await self.recutting.found(path)]
+        if load.on_hub and not load.is_quiet and not load.is_retired:
+            return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
         return failure
 
     async def _ask_for_batch(self, load: Load, batch: list[int]) -> IpfsfsError | None:

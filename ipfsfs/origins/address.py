@@ -16,7 +16,7 @@ _EXAMPLES: Final = "Addresses look like http://127.0.0.1:5001, https://gateway.e
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/-]*")
-_NO_PORT: Final = re.compile(r"^((?:[^/]*//)?(?:\[[^\]]*\]|[^/:\[]*)):(?!//|[0-9]{1,5}(?:/|$))[^/]*")
+_NO_PORT: Final = re.compile(r"^((?:[^/]*//)?(?:\[[^\]]*\]|[^/:\[]*)):(?!//|[0-9]{1,5}(?:/|\?\.\.\.|$))[^/]*")
 """What stands where a port should, and is none."""
 _LONGEST_SOCKET: Final = 107
 """Bytes of a path that fit into a `sockaddr_un`."""
