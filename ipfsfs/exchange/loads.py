@@ -296,7 +296,9 @@ class Loads:
             try:
                 return await self.recutting.table(reference, path)
             except OriginError as from_hub:
-                raise OriginError(f"{error}; {from_hub}", hint=from_hub.hint or error.hint, said=error.said) from error
+                # Where there is nobody to ask, and no file of the Hub is known, waiting is no use.
+                kind = NoOrigin if isinstance(error, NoOrigin) and not from_hub.retry else OriginError
+                raise kind(f"{error}; {from_hub}", hint=from_hub.hint or error.hint, said=error.said) from error
 
     def _work(self, load: Load) -> None:
         """See that what a load wants is being fetched."""
