@@ -327,7 +327,7 @@ def test_umount_names_what_is_not_here_whatever_the_view_was_mounted_with(
     view = mounted(plain, "--hub", "none")
     said = view.run("umount", plain).stdout
     assert "5.0 MB of 5.0 MB missing" in said
-    assert f"after: ipfsfs mount {plain}" in said
+    assert f"ipfsfs mount --kubo URL {plain}" in said
     assert "5.0 MB missing" in view.run("umount", plain).stdout, "mounted or not"
     (plain / "file").unlink()
     assert "missing" not in view.run("umount", plain).stdout
