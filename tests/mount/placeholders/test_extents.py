@@ -22,13 +22,13 @@ CONTENT = os.urandom(40 * LEAF)
 
 
 def _extent(view: Mounted) -> Path:
-    (found,) = [path for path in _extents(view) if path.suffix != ".leaves"]
+    (found,) = _extents(view)
     return found
 
 
 def _extents(view: Mounted) -> list[Path]:
-    """Extents and their tables."""
-    return [path for path in (view.store / "extents").iterdir() if path.is_file()]
+    """Extents, and not the tables of their leaves, which stay until `collect`."""
+    return [path for path in (view.store / "extents").iterdir() if path.is_file() and path.suffix != ".leaves"]
 
 
 def test_what_rots_in_an_extent_is_not_served_and_is_fetched_again(elsewhere: Elsewhere) -> None:
