@@ -48,9 +48,9 @@ def test_made_up_bytes_do_no_harm(target: str) -> None:
 
 
 @needs_atheris
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["car", "dag", "http"])
 def test_atheris_finds_nothing_in_a_second(target: str, tmp_path: Path) -> None:
-    """The harness itself, and what is nearest to what is known."""
+    """The harness itself, and what is nearest to what is known. To make each ready takes ten times as long."""
     _fuzz(target, tmp_path, 1)
 
 
@@ -72,8 +72,11 @@ def _fuzz(target: str, directory: Path, seconds: int) -> list[str]:
     for number, data in enumerate(seeds(target)):
         (known / str(number)).write_bytes(data)
     options = [f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY_MIB}", "-max_len=65536", "-timeout=30"]
+    harness = [sys.executable, "-m", "tests.fuzz.run", target, *options, f"-artifact_prefix={directory}/"]
+    # By a shell that lives on: a process begins with the peak of the memory of the one that it takes the place of, and
+    # libFuzzer counts that. These tests' own process may be large.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.run", target, *options, f"-artifact_prefix={directory}/", corpus, known],
+        ["sh", "-c", '"$@"; exit $?', "sh", *harness, corpus, known],
         cwd=TREE,
         capture_output=True,
         text=True,
