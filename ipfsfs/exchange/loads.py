@@ -329,7 +329,7 @@ class Loads:
             return failure
         async with load.looking:  # batches fail beside each other: each is asked for again once the files are known
             if load.on_hub is None:
-                load.on_hub = [file for path in load.paths for file in await self.recutting.found(path)]
+                load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
         if load.on_hub and not load.is_quiet and not load.is_retired:
             return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
         return failure
