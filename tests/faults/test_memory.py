@@ -41,16 +41,27 @@ class Ended:
     mib: int
 
 
+_ALONE: Final = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(json.dumps([process.returncode, usage.ru_maxrss >> 10]))
+"""
+"""Runs a command and says its exit code and the most memory it had. A process of its own, which is small: a command
+begins with the peak of the process that it takes the place of, and that of these tests may be large."""
+
+
 def _run(directory: Path, *words: str | Path, **variables: str) -> Ended:
     with (directory / "said").open("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ipfsfs", *map(str, words)],
-            env=environment(**variables), stdout=subprocess.DEVNULL, stderr=said,
+        command = [sys.executable, "-m", "ipfsfs", *map(str, words)]
+        done = subprocess.run(
+            [sys.executable, "-c", _ALONE, *command],
+            env=environment(**variables), stdout=subprocess.PIPE, stderr=said, check=True,
         )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        code, mib = json.loads(done.stdout)
         said.seek(0)
-        return Ended(process.returncode, said.read(), usage.ru_maxrss >> 10)
+        return Ended(code, said.read(), mib)
 
 
 def _trees() -> Iterator[tuple[str, bytes, dict[bytes, bytes]]]:
