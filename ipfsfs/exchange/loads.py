@@ -226,8 +226,9 @@ class Loads:
             try:
                 table = await self._table(reference, path)
                 sources = await self.local.sources(reference.root, table)
-                stored = StoredLeaves(self.extents, self.keeping.kept)
-                sources |= await trio.to_thread.run_sync(stored.sources, reference.root, table, list(sources))
+                if len(table) > 1:  # else there is one leaf to fetch, and a thousand such files may be begun at once
+                    stored = StoredLeaves(self.extents, self.keeping.kept)
+                    sources |= await trio.to_thread.run_sync(stored.sources, reference.root, table, list(sources))
                 await self.keeping.give(self.extents, PinnedFile(*key))
                 load = self._loads[key] = Load(reference, self.extents.open(*key), table, sources)
                 if self.extents.bytes_here(*key) >= reference.size:

@@ -51,7 +51,7 @@ class StoredLeaves:
     def _files(self) -> Iterator[tuple[str, bytes, LeafTable]]:
         """The paths of files of several leaves from the directory of extents, their roots and their leaves."""
         try:
-            extents = [(one.name, one.root, one.size) for one in self.extents.each() if one.is_extent]
+            extents = [(extent_name(*file), *file) for file in self.extents.with_tables()]
             pinned = [(f"{DIRECTORY}/{extent_name(*file)}", *file) for file in self.kept.tables_of()]
         except OSError:
             return

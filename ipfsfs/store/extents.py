@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -180,6 +181,13 @@ class Extents:
                     st = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
                     found.append(Kept(name, *content, st.st_blocks * _BLOCK, st.st_mtime_ns))
         return found
+
+    def with_tables(self) -> Iterator[tuple[bytes, int]]:
+        """Root and size of each extent whose table is kept: those of files of several leaves. Raises OSError."""
+        names = set(names_in(self.fd))
+        for name in names:
+            if name + _TABLE in names and (content := _content(name)) is not None:
+                yield content
 
     def sizes(self) -> dict[bytes, set[int]]:
         """By root, the sizes that its extents are named by. Raises OSError."""

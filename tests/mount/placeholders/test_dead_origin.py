@@ -74,7 +74,6 @@ def test_h44_a_thousand_waiting_reads_slow_nothing_else(
     assert got == {number: _content(number % WAITING) for number in range(WAITING + 50)}
     assert len(set(server.asked)) == WAITING
     slower = statistics.median(while_waiting) / statistics.median(before)
-    # Twice would do on a machine that does nothing else; who waits for a reader takes a thousand times as long.
-    assert slower < 4, f"calls took {slower:.1f} times as long: {statistics.median(while_waiting):.5f} s"
+    assert slower < 2, f"calls took {slower:.1f} times as long: {statistics.median(while_waiting):.5f} s"
     assert max(while_waiting) < 1
     view.umount()
