@@ -8,37 +8,20 @@ DIRECTORY holds `cache` with a file, and `store`, which has the blocks of a tree
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import signal
 import sys
-import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import trio
 
-from ipfsfs.caches.registry import root_place
-from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.pins import Progress
-from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.plain.identities import identity_of
-from ipfsfs.plain.ownership import Ownership
-from ipfsfs.store import recovery
-from ipfsfs.store.extents import Extents
-from ipfsfs.store.layout import Store
-from ipfsfs.store.quarantine import Quarantine
-from ipfsfs.store.seal import boot_id
 from ipfsfs.unixfs import directory as directories
 from ipfsfs.unixfs.cid import from_text, to_text
-from ipfsfs.view.view import Dependencies, View
-from ipfsfs.workers.fetcher.client import open_fetcher
-from ipfsfs.workers.sealer.client import open_sealer
+from ipfsfs.view.view import View
+from tests.crash.bare_view import bare_view, killed_at, seal
 from tests.support.cars import blocks_of, raw
-from tests.support.seals import seal_of
 
 HERE: Final = random.Random(1).randbytes(40_000)
 """A file of the plain directory."""
@@ -57,25 +40,6 @@ _WHERE: Final = (
     "/placeholder/pinning.py", "/exchange/keeping.py", "/exchange/pins.py", "/exchange/collect.py",
     "/exchange/kept_files.py", "/store/kept.py", "/tables/pins.py", "/fetcher/pinned.py",
 )  # fmt: skip
-_OF_FILE: Final = ("dev", "born_ns", "size", "mtime_ns", "ctime_ns")
-
-
-@dataclass(slots=True)
-class Killer:
-    """Ends the process before its n-th line in the modules that pin."""
-
-    left: int
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """A trace function of Python."""
-        del argument
-        if not frame.f_code.co_filename.endswith(_WHERE):
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self
 
 
 def _not_told(progress: Progress) -> None:
@@ -121,36 +85,11 @@ STEPS: Final[dict[str, Callable[[View], Awaitable[None]]]] = {
 
 async def run(directory: Path, step: str, line: int) -> None:
     """Do a step, up to a line."""
-    store, plain = Store.open(directory / "store"), PlainDirectory.open(directory / "cache")
-    ledger = recovery.open_ledger(store)
-    index = recovery.open_index(store, ledger, plain_root=plain.root)
-    async with (
-        open_sealer(plain.fd) as sealer,
-        open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, ()) as fetcher,
-        trio.open_nursery() as nursery,
-    ):
-        place = root_place(bytes(directory / "cache"))
-        view = View.build(
-            Dependencies(
-                plain, directory / "cache", place, index, ledger, Quarantine(store.quarantine_fd), sealer, "auto",
-                boot_id(), Ownership(root=False, uid=os.getuid()), 1000, "", fetcher, Extents(store.extents_fd),
-                10.0, None, Possible(True, False, store.extents_fd, plain.fd),
-            ),
-            nursery,
-        )  # fmt: skip
-        with (directory / "cache" / "file").open("rb") as file:
-            identity = identity_of(file.fileno())
-        view.seals.put(seal_of(HERE, identity.ino, **{name: getattr(identity, name) for name in _OF_FILE}))
+    async with bare_view(directory, patience_s=10.0, has_origins=True, has_hub=False) as (view, nursery):
+        seal(view, directory / "cache" / "file", HERE)
         nursery.start_soon(view.hydrating.run)
-        killer = Killer(line)
-        threading.settrace(killer)
-        sys.settrace(killer)
-        await STEPS[step](view)
-        sys.settrace(None)
-        print("done")
-        nursery.cancel_scope.cancel()
-    view.close()
-    view.seals.retire()
+        with killed_at(line, *_WHERE):
+            await STEPS[step](view)
 
 
 def is_whole(data: bytes, root: bytes) -> bool:
