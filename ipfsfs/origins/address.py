@@ -102,7 +102,7 @@ def _without_secrets(url: str) -> str:
     `?` or `#`, and where a port should be."""
     before, at, after = url.rpartition("@")
     if at:
-        host = "" if re.search(r"[?#]", before) else re.match(r"[A-Za-z0-9.-]*", after)[0]  # type: ignore[index]
+        host = "" if re.search(r"[?#]", before) else re.sub(r"[^A-Za-z0-9.-].*", "", after, flags=re.DOTALL)
         return f"...@{host}..."
     shown = re.sub(r"[?#].*", "?...", url, count=1, flags=re.DOTALL)
     return shown if shown.startswith(_SOCKETS) else _NO_PORT.sub(r"\1:...", shown)
