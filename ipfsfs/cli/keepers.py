@@ -23,7 +23,7 @@ from typing import Any, Final
 from ipfsfs.cli.settings import file
 from ipfsfs.cli.settings.kinds import refuse_a_secret
 from ipfsfs.errors import UsageError
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import printable, shell
 
 CLUSTER: Final = "http://127.0.0.1:9094"

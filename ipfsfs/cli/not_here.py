@@ -12,7 +12,7 @@ from ipfsfs.cli import render
 from ipfsfs.daemon.config import OriginConfig
 from ipfsfs.errors import MountError
 from ipfsfs.exchange.overview import Entry, Known, has_placeholders, overview
-from ipfsfs.exchange.publicity import Publicity
+from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.printed import printable, shell
 
@@ -74,7 +74,7 @@ class NotHere:
 
 
 def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
-    words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != Publicity.ENDPOINT)]
+    words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
     files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
     words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
     if not origins:

@@ -9,15 +9,14 @@ from ipfsfs.cli.settings.kinds import NO_HUB
 from ipfsfs.cli.settings.table import Settings
 from ipfsfs.daemon.config import OriginConfig
 from ipfsfs.errors import UsageError
-from ipfsfs.origins.kit import PACKAGE
-from ipfsfs.origins.registry import open_hub
+from ipfsfs.origins.settings import KIT
 
 
 def origins_of(settings: Settings) -> tuple[OriginConfig, ...]:
     """The origins, in the order in which they are asked. Raises UsageError for a package that is not installed."""
-    if settings.ipfs_kit_py and importlib.util.find_spec(PACKAGE) is None:  # which imports nothing of it
+    if settings.ipfs_kit_py and importlib.util.find_spec(KIT) is None:  # which imports nothing of it
         raise UsageError(
-            f"{PACKAGE} is not installed where ipfsfs is",
+            f"{KIT} is not installed where ipfsfs is",
             hint=f"Install it for {sys.executable}, or do without --ipfs-kit-py.",
         )
     return (
@@ -35,5 +34,5 @@ def hub_of(settings: Settings) -> OriginConfig | None:
             raise UsageError("--hub-token-file names a token, and there is no Hub to give it to: --hub none")
         return None
     config = OriginConfig("hub", settings.hub, token_file)
-    open_hub(config.settings())
+    config.settings().checked()
     return config

@@ -12,8 +12,9 @@ import trio
 
 from ipfsfs.cli import render
 from ipfsfs.errors import OriginError, UsageError
-from ipfsfs.origins.registry import OriginSettings, open_pin_keeper
+from ipfsfs.origins.registry import open_pin_keeper
 from ipfsfs.origins.remote_pins import PinKeeper, RemotePin, RemoteState
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
 

@@ -26,7 +26,8 @@ from ipfsfs.exchange.kept_blocks import KeptBlocks
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.origins.ordered import Ordered
 from ipfsfs.origins.origin import Origin
-from ipfsfs.origins.registry import OriginSettings, open_ordered
+from ipfsfs.origins.registry import open_ordered
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import shell
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.store.directory import open_directory

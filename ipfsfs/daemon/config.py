@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.errors import FormatError, UsageError
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60

@@ -11,7 +11,8 @@ from typing import Final, Literal
 from ipfsfs.errors import FormatError, OriginError, UsageError
 from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Origin
-from ipfsfs.origins.registry import OriginSettings, open_publisher
+from ipfsfs.origins.registry import open_publisher
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from ipfsfs.caches.registry import repository_over
 from ipfsfs.errors import OriginError, UsageError
@@ -21,8 +21,6 @@ _COMMIT_SIZE: Final = 40
 @dataclass(slots=True, frozen=True)
 class Publicity:
     """Asks the Hub at `endpoint` of the repositories in a tree, which is published as `at`."""
-
-    ENDPOINT: ClassVar[str] = "https://huggingface.co"
 
     endpoint: str
     at: Path

@@ -17,10 +17,10 @@ import trio
 
 from ipfsfs.errors import NotHeld, OriginError, Unreachable
 from ipfsfs.origins.origin import gives
+from ipfsfs.origins.settings import KIT
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.dagpb import BLOCK_MAX
 
-PACKAGE: Final = "ipfs_kit_py"
 _MODULE: Final = "ipfs_kit_py.ipfs.ipfs_py"
 _CLASS: Final = "ipfs_py"
 _AT_ONCE: Final = 8
@@ -47,7 +47,7 @@ class Kit:
 
     @property
     def name(self) -> str:
-        return PACKAGE
+        return KIT
 
     async def block(self, cid: bytes) -> bytes:
         """The block. Raises NotHeld, Unreachable, OriginError."""
@@ -75,9 +75,9 @@ class Kit:
         except OriginError:
             raise
         except OSError as error:
-            raise Unreachable(f"{PACKAGE} cannot be reached: {error.strerror or type(error).__name__}") from error
+            raise Unreachable(f"{KIT} cannot be reached: {error.strerror or type(error).__name__}") from error
         except Exception as error:  # whatever code of others raises
-            raise OriginError(f"{PACKAGE} failed: {type(error).__name__}: {str(error)[:_SAID_MOST]}") from error
+            raise OriginError(f"{KIT} failed: {type(error).__name__}: {str(error)[:_SAID_MOST]}") from error
 
 
 def _open() -> _Backend:
@@ -85,12 +85,12 @@ def _open() -> _Backend:
         found: Any = getattr(importlib.import_module(_MODULE), _CLASS)
     except Exception as error:  # importing it runs its code
         raise Unreachable(
-            f"{PACKAGE} cannot be imported: {type(error).__name__}: {str(error)[:_SAID_MOST]}",
+            f"{KIT} cannot be imported: {type(error).__name__}: {str(error)[:_SAID_MOST]}",
             hint="Install it where ipfsfs is, or do without --ipfs-kit-py.",
         ) from error
     backend = found({}, {})
     if not callable(getattr(backend, "block_get", None)):
-        raise Unreachable(f"this {PACKAGE} has no block_get, and is of no use as an origin")
+        raise Unreachable(f"this {KIT} has no block_get, and is of no use as an origin")
     opened: _Backend = backend
     return opened
 
@@ -98,23 +98,23 @@ def _open() -> _Backend:
 def _block(text: str, said: object) -> bytes:
     """The block in an answer. Raises NotHeld, Unreachable, OriginError."""
     if not isinstance(said, Mapping):
-        raise OriginError(f"{PACKAGE} gave {type(said).__name__} for {text}, not a dict")
+        raise OriginError(f"{KIT} gave {type(said).__name__} for {text}, not a dict")
     if said.get("success") is not True:
         raise _failure(text, said.get("error"))
     if (told := said.get("cid")) not in (None, text):
-        raise OriginError(f"{PACKAGE} gave {str(told)[:_SAID_MOST]!r} for {text}")
+        raise OriginError(f"{KIT} gave {str(told)[:_SAID_MOST]!r} for {text}")
     data = said.get("data")
     if not isinstance(data, bytes | bytearray):
-        raise OriginError(f"{PACKAGE} says that it has {text}, and gives nothing")
+        raise OriginError(f"{KIT} says that it has {text}, and gives nothing")
     if len(data) > BLOCK_MAX:
-        raise OriginError(f"{PACKAGE} gave {len(data)} bytes for {text}: no block is longer than {BLOCK_MAX}")
+        raise OriginError(f"{KIT} gave {len(data)} bytes for {text}: no block is longer than {BLOCK_MAX}")
     return bytes(data)
 
 
 def _failure(text: str, error: object) -> OriginError:
     why = str(error or "for no reason that it names")[:_SAID_MOST]
     if _ABSENT.search(why):
-        return NotHeld(f"{PACKAGE} does not have {text}: {why}")
+        return NotHeld(f"{KIT} does not have {text}: {why}")
     if _AWAY.search(why):
-        return Unreachable(f"{PACKAGE} cannot be reached: {why}")
-    return OriginError(f"{PACKAGE} failed for {text}: {why}")
+        return Unreachable(f"{KIT} cannot be reached: {why}")
+    return OriginError(f"{KIT} failed for {text}: {why}")

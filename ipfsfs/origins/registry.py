@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.errors import UsageError
-from ipfsfs.origins import address, kit
+from ipfsfs.origins import address
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.cluster import Cluster
 from ipfsfs.origins.gateway import AtHand, Gateway
 from ipfsfs.origins.http import Client
 from ipfsfs.origins.hub_files import HubFiles
+from ipfsfs.origins.kit import Kit
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.message import Limits
 from ipfsfs.origins.ordered import Ordered
@@ -20,24 +20,13 @@ from ipfsfs.origins.origin import Origin, Publisher
 from ipfsfs.origins.paused import Paused
 from ipfsfs.origins.pinning_service import PinningService
 from ipfsfs.origins.remote_pins import PinKeeper
+from ipfsfs.origins.settings import KIT, OriginSettings
 
 HUB: Final = "hub"
 """The kind of a Hub, which has files of repositories and no blocks by CID alone."""
 KINDS: Final[dict[str, Callable[[Client], Origin]]] = {"kubo": Kubo, "gateway": Gateway}
-WITHOUT_ADDRESS: Final[dict[str, Callable[[], Origin]]] = {kit.PACKAGE: kit.Kit}
+WITHOUT_ADDRESS: Final[dict[str, Callable[[], Origin]]] = {KIT: Kit}
 """Kinds that no URL is known of."""
-
-
-@dataclass(frozen=True, slots=True)
-class OriginSettings:
-    """One origin as a user names it. `kind`: of `KINDS`.
-
-    `authorization`: the value of that header (`Bearer ...`, `Basic ...`), which no text of this room shows.
-    """
-
-    kind: str
-    url: str
-    authorization: str | None = field(default=None, repr=False)
 
 
 def open_origin(settings: OriginSettings, limits: Limits | None = None) -> Origin:
@@ -92,11 +81,5 @@ def _kind(settings: OriginSettings) -> str:
 
 
 def _client(settings: OriginSettings, limits: Limits) -> Client:
-    at = address.parse(settings.url)
-    authorization = settings.authorization or ""
-    if not authorization.isascii() or not authorization.isprintable() or authorization != authorization.strip():
-        raise UsageError(
-            f"the credentials for {at.shown} cannot be the value of a header (a line too many, perhaps)",
-            hint="They look like `Bearer TOKEN` or `Basic BASE64`.",
-        )
+    at, authorization = settings.checked()
     return Client(f"{settings.kind} {at.shown}", at, authorization, limits)

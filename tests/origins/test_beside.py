@@ -10,7 +10,8 @@ import trio
 
 from ipfsfs.errors import NotHeld
 from ipfsfs.origins.ordered import Ordered
-from ipfsfs.origins.registry import OriginSettings, open_ordered
+from ipfsfs.origins.registry import open_ordered
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.workers.fetcher import served
 from tests.support.cars import raw
 from tests.support.hostile_server import Behaviour, HostileServer, Stream, answering, hostile_server, saying

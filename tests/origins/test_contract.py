@@ -12,10 +12,10 @@ import trio
 
 from ipfsfs.errors import NotHeld, Unreachable
 from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.kit import PACKAGE
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.origin import Origin
-from ipfsfs.origins.registry import OriginSettings, open_ordered, open_origin
+from ipfsfs.origins.registry import open_ordered, open_origin
+from ipfsfs.origins.settings import KIT, OriginSettings
 from tests.origins.conftest import BLOCKS, LARGE
 from tests.support.cars import raw
 from tests.support.kit import install_kit
@@ -60,7 +60,7 @@ _KINDS: dict[str, Callable[[KuboNode], Origin]] = {
     "gateway": lambda node: open_origin(_gateway(node)),
     "gateway of subdomains": lambda node: open_origin(_subdomains(node)),
     "checked": lambda node: Checked(open_origin(_gateway(node))),
-    PACKAGE: lambda node: open_origin(OriginSettings(PACKAGE, "")),
+    KIT: lambda node: open_origin(OriginSettings(KIT, "")),
     "ordered": lambda node: open_ordered([_gateway(node), _subdomains(node)]),
 }
 
@@ -89,13 +89,13 @@ def kit(node: KuboNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     sys.path.insert(0, directory)
     yield
     sys.path.remove(directory)
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == KIT]:
         del sys.modules[name]
 
 
 @pytest.fixture(params=list(_KINDS))
 def case(request: pytest.FixtureRequest, node: KuboNode) -> Case:
-    if request.param == PACKAGE:
+    if request.param == KIT:
         request.getfixturevalue("kit")
     return Case(node, _KINDS[request.param])
 

@@ -12,7 +12,8 @@ from ipfsfs.errors import OriginError
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.message import Limits
 from ipfsfs.origins.origin import Origin
-from ipfsfs.origins.registry import OriginSettings, open_origin
+from ipfsfs.origins.registry import open_origin
+from ipfsfs.origins.settings import OriginSettings
 from tests.support.cars import car_of, pieces, raw
 from tests.support.hostile_server import Stream, hostile_server
 

@@ -16,7 +16,8 @@ from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.message import Limits
 from ipfsfs.origins.origin import Busy, Origin
-from ipfsfs.origins.registry import OriginSettings, open_origin
+from ipfsfs.origins.registry import open_origin
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid as cids
 from tests.support.cars import endless, raw
 from tests.support.hostile_server import (

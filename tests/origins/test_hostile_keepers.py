@@ -11,8 +11,9 @@ import trio
 
 from ipfsfs.errors import IpfsfsError, OriginError
 from ipfsfs.origins.message import Limits
-from ipfsfs.origins.registry import OriginSettings, open_pin_keeper
+from ipfsfs.origins.registry import open_pin_keeper
 from ipfsfs.origins.remote_pins import PinKeeper
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid as cids
 from tests.support.cars import raw
 from tests.support.hostile_server import Behaviour, HostileServer, answering, hostile_server, saying

@@ -13,7 +13,8 @@ from ipfsfs.errors import NotHeld, OriginError, Unreachable
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
 from ipfsfs.origins.message import Limits
-from ipfsfs.origins.registry import OriginSettings, open_hub
+from ipfsfs.origins.registry import open_hub
+from ipfsfs.origins.settings import OriginSettings
 from tests.support.cars import raw
 from tests.support.hostile_server import Behaviour, Stream, answering, hostile_server, repeat, saying
 from tests.support.hub import LocalHub

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from ipfsfs.errors import NotHeld, OriginError, Unreachable
-from ipfsfs.origins.kit import PACKAGE
-from ipfsfs.origins.registry import OriginSettings, open_ordered
+from ipfsfs.origins.registry import open_ordered
+from ipfsfs.origins.settings import KIT, OriginSettings
 from tests.support.cars import raw
 from tests.support.elsewhere import Elsewhere
 from tests.support.kit import install_kit
@@ -26,13 +26,13 @@ _BLOCK = b"the right bytes"
 def forgotten() -> Iterator[None]:
     """Each test imports the package anew."""
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == KIT]:
         del sys.modules[name]
 
 
 def _asked() -> bytes:
     async def ask() -> bytes:
-        origin = open_ordered([OriginSettings(PACKAGE, "")])
+        origin = open_ordered([OriginSettings(KIT, "")])
         origin.origins[0].answer_s = 0.5  # type: ignore[attr-defined]
         with trio.fail_after(5):
             return await origin.block(raw(_BLOCK))
@@ -67,7 +67,7 @@ def test_a_package_that_lies_or_fails_is_an_error_and_nothing_else(
 
 def test_a_package_that_does_not_import_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(install_kit(tmp_path)))
-    (tmp_path / PACKAGE / "__init__.py").write_text("  def broken")
+    (tmp_path / KIT / "__init__.py").write_text("  def broken")
     with pytest.raises(Unreachable, match=r"ipfs_kit_py cannot be imported: IndentationError"):
         _asked()
 

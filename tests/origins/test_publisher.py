@@ -11,7 +11,8 @@ import trio
 from ipfsfs.errors import NotHeld, OriginError, UsageError
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.origin import Publisher
-from ipfsfs.origins.registry import OriginSettings, open_publisher
+from ipfsfs.origins.registry import open_publisher
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs import dagpb
 from tests.origins.conftest import BLOCKS

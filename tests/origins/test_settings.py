@@ -11,7 +11,8 @@ from ipfsfs.errors import UsageError
 from ipfsfs.origins.address import parse
 from ipfsfs.origins.message import Head
 from ipfsfs.origins.refusal import retry_after_s
-from ipfsfs.origins.registry import OriginSettings, open_ordered, open_origin, open_publisher
+from ipfsfs.origins.registry import open_ordered, open_origin, open_publisher
+from ipfsfs.origins.settings import OriginSettings
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import trio
 import xxhash
 
 from ipfsfs.errors import OriginError, Said
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.client import Arrived, Fetcher, open_fetcher
 from ipfsfs.workers.fetcher.served import Served

@@ -16,7 +16,7 @@ import trio
 
 from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, OtherContent
 from ipfsfs.origins.hub_files import HubFile
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.file import build
 from ipfsfs.workers.fetcher.client import Fetcher, open_fetcher

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from ipfsfs.cli.settings.kinds import HUB, LISTENING, URL, Choice, File, Kind, SecretFile, Several, Size, Switch, Whole
 from ipfsfs.daemon.config import PATIENCE_S
-from ipfsfs.exchange.publicity import Publicity
+from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
 
 Scope = Literal["any view", "one view"]
@@ -112,7 +112,7 @@ class Settings:
         "where ipfsfs is",
     )
     hub: str = _setting(
-        Publicity.ENDPOINT,
+        PUBLIC_HUB,
         HUB,
         "The Hub that files of its repositories are had from again; `none` for none",
         environment="HF_ENDPOINT",

@@ -14,7 +14,7 @@ import trio
 
 from ipfsfs.errors import BY_NAME, FetcherLost, OriginError, Said
 from ipfsfs.origins.hub_files import HubFile
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.workers import wire
 from ipfsfs.workers.awaited import Awaited, Waiting

@@ -21,7 +21,8 @@ import trio
 from trio.lowlevel import FdStream
 
 from ipfsfs.errors import FormatError, IpfsfsError, OriginError
-from ipfsfs.origins.registry import HUB, OriginSettings, open_hub, open_ordered
+from ipfsfs.origins.registry import HUB, open_hub, open_ordered
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.plain import syscalls
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.workers import wire

@@ -17,7 +17,8 @@ from ipfsfs.daemon import mounts
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.publish import Publish, TreeBlocks
 from ipfsfs.exchange.trees import HashedLeaves, Trees
-from ipfsfs.origins.registry import OriginSettings, open_publisher
+from ipfsfs.origins.registry import open_publisher
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.unixfs import cid
 from tests.support.elsewhere import Elsewhere
