@@ -8,7 +8,7 @@ import click
 import trio
 
 from ipfsfs.caches.registry import root_place
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located, must_be_ours
 from ipfsfs.cli.sources import sources
 from ipfsfs.daemon import mounts
@@ -47,7 +47,7 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     if at == view.mountpoint:
         raise UsageError(f"{at} is the view itself", hint="Name a path in it, which need not exist yet.")
     try:
-        with render.bar("Attaching", "names") as bar:
+        with bars.bar("Attaching", "names") as bar:
             wanted, done = trio.run(_attach, view, name, at, bar)
     except OSError as error:
         raise unreachable(Path(error.filename or at), error) from error
@@ -61,7 +61,7 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     click.echo(f"Attached {names}, {render.size(done.bytes)}, at {printable(str(at))}.")
 
 
-async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: render.Bar) -> tuple[bytes, Attached]:
+async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: bars.Bar) -> tuple[bytes, Attached]:
     def show(progress: Attached) -> None:
         bar.update(files=progress.there, done_bytes=0, total_files=progress.names)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import hashed
 from ipfsfs.cli.paths import LINKS, PATH, Links, located, must_be_ours, must_be_there
 from ipfsfs.daemon import mounts
@@ -63,7 +63,7 @@ def _cid(path: Path, chunker: Chunker | None) -> tuple[str, int]:
 
 def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
     relative = os.path.relpath(path, view.mountpoint)
-    with render.bar("Sealing") as bar:
+    with bars.bar("Sealing") as bar:
         answer = ask(view.store, Question(b"" if relative == "." else os.fsencode(relative)), bar.sealing)
     if answer.cid is None:
         lacking = view.mountpoint / answer.unsealed[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, Target, must_be_ours, target
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -36,7 +36,7 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     if not asked:
         raise MountError("nothing of yours is mounted", hint="Mount it first: ipfsfs mount ~/.cache/huggingface")
     found = []
-    with render.bar("Comparing") as bar:
+    with bars.bar("Comparing") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)

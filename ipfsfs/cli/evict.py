@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ipfsfs.cli import reasons, render
+from ipfsfs.cli import bars, reasons, render
 from ipfsfs.cli.paths import PATH
 from ipfsfs.cli.sizes import SIZE
 from ipfsfs.cli.sources import VIEW, chosen_view
@@ -45,7 +45,7 @@ def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | N
     if path is not None and paths:
         raise UsageError("--view and PATHS both say which view is meant", hint="Leave out one of them.")
     answers: list[tuple[Mount, Answer]] = []
-    with render.bar("Evicting") as bar:
+    with bars.bar("Evicting") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import hashed
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
 from ipfsfs.cli.sources import VIEW, chosen_view, sources
@@ -67,7 +67,7 @@ def export(content: str, file: Path, chunker: str | None, path: Path | None, as_
 async def _export_content(view: mounts.Mount, name: ContentName, file: Path) -> tuple[bytes, Exported]:
     async with sources(view) as at:
         root = await at.resolve(name)
-        with render.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "blocks") as bar:
             return root, await _write(Export(at.origin, root, at.here.learn, _shown(bar)), file)
 
 
@@ -83,12 +83,12 @@ async def _export_path(at: Path, chunker: str | None, file: Path) -> tuple[bytes
         how = chunker_named(chunker)
     blocks = TreeBlocks()
     async with hashed(at, how, blocks, view) as what:
-        with render.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "blocks") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out
 
 
-def _shown(bar: render.Bar) -> Callable[[Exported], None]:
+def _shown(bar: bars.Bar) -> Callable[[Exported], None]:
     def show(done: Exported) -> None:
         bar.update(files=done.blocks, done_bytes=done.bytes)
 

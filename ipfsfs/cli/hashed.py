@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipfsfs.caches.registry import root_place
-from ipfsfs.cli import render
+from ipfsfs.cli import bars
 from ipfsfs.cli.sealed_leaves import SealedFirst
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.errors import IpfsfsError
@@ -41,7 +41,7 @@ async def hashed(
     root = root_to_read(at)
     plain = PlainDirectory.open(root)
     try:
-        with render.bar("Hashing") as bar:
+        with bars.bar("Hashing") as bar:
 
             def show(files: int, done: int) -> None:
                 bar.update(files=files, done_bytes=done)

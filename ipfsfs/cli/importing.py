@@ -10,7 +10,7 @@ import click
 import trio
 
 from ipfsfs.caches.registry import root_place
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located
 from ipfsfs.cli.sources import VIEW, chosen_view, sources
 from ipfsfs.daemon import mounts
@@ -73,7 +73,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
 async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None) -> Imported:
     async with sources(view) as at:
         with Blocks.of(view.store) as blocks, blocks.changing():
-            with render.bar("Importing", "blocks") as bar:
+            with bars.bar("Importing", "blocks") as bar:
 
                 def show(progress: Imported) -> None:
                     bar.update(files=progress.blocks, done_bytes=progress.size)
@@ -85,7 +85,7 @@ async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None
             if to is not None:
                 if len(done.roots) != 1:
                     raise UsageError(f"{named} has {len(done.roots)} roots, and --to takes one")
-                with render.bar("Attaching", "names") as bar:
+                with bars.bar("Attaching", "names") as bar:
 
                     def attaching(progress: Attached) -> None:
                         bar.update(files=progress.there, done_bytes=0, total_files=progress.names)

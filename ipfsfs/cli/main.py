@@ -3,47 +3,61 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from importlib import import_module
+from keyword import iskeyword
+from typing import Any, Final, NoReturn
 
 import click
 
 from ipfsfs import __version__
-from ipfsfs.cli.attach import attach
-from ipfsfs.cli.cat import cat
-from ipfsfs.cli.cid import cid
-from ipfsfs.cli.collect import collect
-from ipfsfs.cli.config import config
-from ipfsfs.cli.dedup import dedup
-from ipfsfs.cli.doctor import doctor
-from ipfsfs.cli.evict import evict
-from ipfsfs.cli.exists import exists
-from ipfsfs.cli.export import export
-from ipfsfs.cli.fsck import fsck
-from ipfsfs.cli.importing import import_
-from ipfsfs.cli.ls import ls
-from ipfsfs.cli.metrics import metrics
-from ipfsfs.cli.mount import mount
-from ipfsfs.cli.pin import pin
-from ipfsfs.cli.prefetch import prefetch
-from ipfsfs.cli.publish import publish
 from ipfsfs.cli.render import message
-from ipfsfs.cli.restore import restore
-from ipfsfs.cli.rm import rm
-from ipfsfs.cli.seal import seal
-from ipfsfs.cli.stat import stat
-from ipfsfs.cli.status import status
-from ipfsfs.cli.top import top
-from ipfsfs.cli.umount import umount
-from ipfsfs.cli.verify import verify
-from ipfsfs.cli.why import why
 from ipfsfs.errors import IpfsfsError
+
+_MODULES: Final = {
+    "mount": "mount",
+    "umount": "umount",
+    "status": "status",
+    "ls": "ls",
+    "seal": "seal",
+    "cid": "cid",
+    "publish": "publish",
+    "attach": "attach",
+    "prefetch": "prefetch",
+    "evict": "evict",
+    "pin": "pin",
+    "cat": "cat",
+    "stat": "stat",
+    "exists": "exists",
+    "rm": "rm",
+    "import": "importing",
+    "export": "export",
+    "collect": "collect",
+    "dedup": "dedup",
+    "verify": "verify",
+    "restore": "restore",
+    "fsck": "fsck",
+    "why": "why",
+    "top": "top",
+    "metrics": "metrics",
+    "config": "config",
+    "doctor": "doctor",
+}
+"""The module of each command, in the order a user meets them. It is loaded when the command is run, for to load all of
+them takes three times as long."""
 
 
 class Commands(click.Group):
-    """Commands in the order a user meets them."""
+    """The commands of `_MODULES`, before those that were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [*_MODULES, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _MODULES.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"ipfsfs.cli.{module}"), _function(cmd_name))
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an expected failure ends as one sentence, what to do next, and its exit code."""
@@ -59,6 +73,11 @@ class Commands(click.Group):
             if group.subgroup(KeyboardInterrupt) is None:
                 raise
             _interrupted(ctx)
+
+
+def _function(command: str) -> str:
+    """The name of a command's function."""
+    return f"{command}_" if iskeyword(command) else command
 
 
 def _interrupted(ctx: click.Context) -> NoReturn:
@@ -82,38 +101,6 @@ def cli() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 in use, 4 content is wrong, 5 no view or no answer, 6 the store
     failed.
     """
-
-
-for command in (
-    mount,
-    umount,
-    status,
-    ls,
-    seal,
-    cid,
-    publish,
-    attach,
-    prefetch,
-    evict,
-    pin,
-    cat,
-    stat,
-    exists,
-    rm,
-    import_,
-    export,
-    collect,
-    dedup,
-    verify,
-    restore,
-    fsck,
-    why,
-    top,
-    metrics,
-    config,
-    doctor,
-):
-    cli.add_command(command)
 
 
 def main() -> None:

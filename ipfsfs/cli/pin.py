@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from ipfsfs.cli import keepers, pin_elsewhere, render
+from ipfsfs.cli import bars, keepers, pin_elsewhere, render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon.client import ask
@@ -18,7 +18,7 @@ from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions import cid, pin_add, pin_ls, pin_rm
 from ipfsfs.errors import FormatError, IpfsfsError, MountError, UsageError
 from ipfsfs.exchange.pins import Progress
-from ipfsfs.origins.registry import OriginSettings
+from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import printable, shell
 from ipfsfs.unixfs import cid as cids
 
@@ -71,7 +71,7 @@ def add(
     question = (
         pin_add.Question(path=named.path) if named.root is None else pin_add.Question(root=cids.to_text(named.root))
     )
-    with render.bar("Pinning") as bar:
+    with bars.bar("Pinning") as bar:
 
         def show(at: Progress) -> None:
             bar.update(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ipfsfs.cli import reasons, render
+from ipfsfs.cli import bars, reasons, render
 from ipfsfs.cli.paths import PATH
 from ipfsfs.cli.views import by_view
 from ipfsfs.daemon.client import ask
@@ -30,7 +30,7 @@ def prefetch(paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
     Interrupted, it goes on where it was when it is run again. Exit code 1, with the reasons, if a file cannot be had.
     """
     answers: list[tuple[Mount, Answer]] = []
-    with render.bar("Fetching") as bar:
+    with bars.bar("Fetching") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(

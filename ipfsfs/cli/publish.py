@@ -10,7 +10,7 @@ from typing import Final
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import Hashed, hashed, unread
 from ipfsfs.cli.origins import origins_of
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
@@ -25,6 +25,7 @@ from ipfsfs.exchange.publicity import Publicity
 from ipfsfs.exchange.publish import Publish, Published, TreeBlocks
 from ipfsfs.exchange.trees import Outcome
 from ipfsfs.origins.registry import open_publisher
+from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 
@@ -120,7 +121,7 @@ async def _publish(
     async with hashed(at, chunker, blocks, view) as what:
         try:
             if not private_too:
-                endpoint = os.environ.get("HF_ENDPOINT") or Publicity.ENDPOINT
+                endpoint = os.environ.get("HF_ENDPOINT") or PUBLIC_HUB
                 await Publicity(endpoint, at).require(_names(at, what.root, blocks))
             return await _send(what, blocks, node, name)
         except OSError as error:
@@ -130,7 +131,7 @@ async def _publish(
 async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None) -> _Done:
     root, to = what.found.root, open_publisher(node.settings())
     try:
-        with render.bar("Sending", "blocks") as bar:
+        with bars.bar("Sending", "blocks") as bar:
 
             def sending(progress: Published) -> None:
                 bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from ipfsfs.cli import render, stored_blocks
+from ipfsfs.cli import bars, render, stored_blocks
 from ipfsfs.cli.paths import PATH, Links, Target, must_be_ours, target
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -39,7 +39,7 @@ def restore(paths: tuple[Path, ...], as_json: bool) -> None:
     be put back; each is named, with the reason. Run again, it goes on where it was.
     """
     answers: list[tuple[Target, Answer]] = []
-    with render.bar("Restoring") as bar:
+    with bars.bar("Restoring") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
@@ -30,7 +30,7 @@ def seal(path: Path, as_json: bool) -> None:
     if at.mount is None:
         raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
     must_be_ours(at.mount)
-    with render.bar("Sealing") as bar:
+    with bars.bar("Sealing") as bar:
         answer = ask(at.store, Question(at.path), bar.sealing)
         bar.sealing(answer)
     if as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli import bars, render
 from ipfsfs.cli.sources import VIEW, chosen_view, sources
 from ipfsfs.daemon import mounts
 from ipfsfs.exchange import naming
@@ -30,7 +30,7 @@ def stat(content: str, path: Path | None, as_json: bool) -> None:
     the origins of the view; the bytes of files are not.
     """
     name = naming.parse_content(content)
-    with render.bar("Looking", "names") as bar:
+    with bars.bar("Looking", "names") as bar:
         root, found = trio.run(_stat, chosen_view(path), name, bar)
     facts: dict[str, render.Fact] = {
         "cid": cid.to_text(root), "type": found.kind, "names": found.names, "bytes": found.size,
@@ -47,7 +47,7 @@ def stat(content: str, path: Path | None, as_json: bool) -> None:
     render.facts(facts, as_json)
 
 
-async def _stat(view: mounts.Mount, name: ContentName, bar: render.Bar) -> tuple[bytes, Summary]:
+async def _stat(view: mounts.Mount, name: ContentName, bar: bars.Bar) -> tuple[bytes, Summary]:
     def show(summary: Summary) -> None:
         bar.update(files=summary.names, done_bytes=summary.here_size, total_bytes=summary.size)
 

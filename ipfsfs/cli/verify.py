@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import trio
 
-from ipfsfs.cli import render, stored_blocks
+from ipfsfs.cli import bars, render, stored_blocks
 from ipfsfs.cli import restore as restoring
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.opened import Opened
@@ -68,7 +68,7 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
     said_by_others: list[tuple[mounts.Mount, Answer]] = []
     unasked: list[tuple[Path, IpfsfsError]] = []
     blocks: list[BlockOutcome] = []
-    with render.bar("Verifying") as bar:
+    with bars.bar("Verifying") as bar:
 
         def show(progress: verifying.Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)
@@ -101,7 +101,7 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
 
 def _heal(asked: list[Target], as_json: bool) -> None:
     """Verify, and put back what is wrong. Ends with exit code 4 where something stays wrong."""
-    with render.bar("Healing") as bar:
+    with bars.bar("Healing") as bar:
 
         def show(progress: verifying.Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)

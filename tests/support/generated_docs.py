@@ -111,7 +111,9 @@ def _with_below(context: click.Context) -> Iterator[click.Context]:
     """A command, and the commands of its own that it has."""
     yield context
     if isinstance(context.command, click.Group):
-        for name, command in context.command.commands.items():
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command is not None
             yield from _with_below(click.Context(command, context, name))
 
 

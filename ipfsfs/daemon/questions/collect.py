@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
-from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.collect import Collecting, roots_of_placeholders
 from ipfsfs.store.blocks import Blocks
@@ -58,9 +56,7 @@ class Question(Asked[Answer, NoProgress]):
         view = running.view
         pins = view.seals.ledger.pins
         placeholders = await roots_of_placeholders(view.plain, view.nodes)
-        pinned = await trio.to_thread.run_sync(
-            lambda: {pin.root for pin in pins.all()} | {file.root for file in pins.all_files()}
-        )
+        pinned = await in_thread(lambda: {pin.root for pin in pins.all()} | {file.root for file in pins.all_files()})
         files = taken = 0
         if self.extents:
             collecting = Collecting(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
-from ipfsfs.daemon.questions.question import Asked
+from ipfsfs.daemon.questions.question import Asked, in_thread
 from ipfsfs.daemon.questions.verify import verify_in, verify_pinned_in
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange.heal import Damaged, Healed, NotHealed
@@ -101,7 +101,7 @@ async def _heal_pinned(
 
         outcomes.append(await view.healing_kept.heal(wrong, tell))
     left = [one.wrong.file for one in outcomes if one.why]
-    await trio.to_thread.run_sync(view.pinning.keeping.pins.found, left)
+    await in_thread(view.pinning.keeping.pins.found, left)
     return outcomes
 
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
-from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.overview import Known, Overview, overview
 
@@ -31,7 +29,7 @@ class Question(Asked[Overview, NoProgress]):
     async def answer(self, running: Running, report: Callable[[NoProgress], None]) -> Overview:
         """See `Asked`. In a thread, which lists the whole directory. Raises StoreError."""
         await running.view.seals.flush()
-        return await trio.to_thread.run_sync(_overview, running)
+        return await in_thread(_overview, running)
 
 
 def _overview(running: Running) -> Overview:

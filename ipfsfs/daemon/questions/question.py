@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 AnswerT = TypeVar("AnswerT", bound=Dataclass)
 ProgressT = TypeVar("ProgressT", bound=Dataclass)
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,3 +39,13 @@ class Asked(ABC, Generic[AnswerT, ProgressT]):
     @abstractmethod
     async def answer(self, running: Running, report: Callable[[ProgressT], None]) -> AnswerT:
         """Find the answer, in the daemon. `report` never waits; a report may be lost. Raises IpfsfsError."""
+
+
+async def in_thread(function: Callable[..., _T], *arguments: object) -> _T:
+    """Call what blocks in a thread, in the daemon.
+
+    trio is loaded here and no earlier: commands load the modules of their questions, and most do without it.
+    """
+    import trio
+
+    return await trio.to_thread.run_sync(function, *arguments)

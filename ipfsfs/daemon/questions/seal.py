@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
-
-import trio
 
 from ipfsfs.daemon.questions.question import Asked
 from ipfsfs.exchange.paths import see
@@ -62,7 +61,7 @@ class Question(Asked[Answer, Progress]):
         """See `Asked`. Raises as `see` does, and SealerLost where not all below could be found."""
         view = running.view
         os.close(see(view.plain, running.config.mountpoint, self.path))
-        began = trio.current_time()
+        began = time.monotonic()
         at = await view.upkeep.sealing.seal_tree(self.path, background=False, report=lambda at: report(Progress.of(at)))
         await view.seals.flush()
         return Answer(
@@ -71,7 +70,7 @@ class Question(Asked[Answer, Progress]):
             bytes=at.bytes,
             bytes_done=at.bytes_done,
             failed=at.failed,
-            seconds=round(trio.current_time() - began, 3),
+            seconds=round(time.monotonic() - began, 3),
             degraded=view.seals.degraded,
             open_for_writing=tuple(
                 sorted(os.fsdecode(view.nodes.path(node)) for node in view.files.open_for_writing())

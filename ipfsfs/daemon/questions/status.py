@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
 from ipfsfs import __version__
 from ipfsfs.daemon.config import OriginConfig
-from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.store import quarantine
@@ -95,7 +93,7 @@ class Question(Asked[Answer, NoProgress]):
             hub=running.config.hub,
             patience_s=running.config.patience_s,
             cache_size=running.config.cache_size,
-            no_eviction=await trio.to_thread.run_sync(view.room.evicting.possible.why_not),
+            no_eviction=await in_thread(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
             metrics=running.config.metrics,
             fetcher=view.fetcher.state or "ready",
@@ -126,7 +124,7 @@ async def _sealed(running: Running) -> tuple[int, int]:
         await seals.flush()
         await seals.look_after()
         if seals.index is not None:
-            totals = await trio.to_thread.run_sync(seals.index.totals)
+            totals = await in_thread(seals.index.totals)
             return totals.files, totals.bytes
     except StoreError as error:
         seals.fail(error)
@@ -146,10 +144,10 @@ class _Records:
 async def _recorded(running: Running) -> _Records:
     records = _Records()
     try:
-        found = await trio.to_thread.run_sync(running.view.seals.ledger.findings.all)
+        found = await in_thread(running.view.seals.ledger.findings.all)
         records.findings = [Recorded.of(finding) for finding in found]
-        records.kept = await trio.to_thread.run_sync(quarantine.kept, running.store.quarantine_fd)
-        records.usage = await trio.to_thread.run_sync(running.quarantine.usage)
+        records.kept = await in_thread(quarantine.kept, running.store.quarantine_fd)
+        records.usage = await in_thread(running.quarantine.usage)
     except (StoreError, OSError) as error:
         records.unreadable = str(error)
     return records

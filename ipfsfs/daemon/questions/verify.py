@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
-from ipfsfs.daemon.questions.question import Asked
+from ipfsfs.daemon.questions.question import Asked, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.below import Below
 from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
@@ -72,7 +70,7 @@ async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[
     await seals.flush()
     below = Below(view.plain.fd, view.nodes.root_place)
     for path in dict.fromkeys(paths):
-        paths = [*paths, *await trio.to_thread.run_sync(below.led_to, path)]
+        paths = [*paths, *await in_thread(below.led_to, path)]
     paths = list(dict.fromkeys(paths))
     asked_for = inodes_with_names(view.pinning.keeping.kept, view.plain.dev)
     result = await verify(

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import trio
-
-from ipfsfs.daemon.questions.question import Asked, NoProgress
+from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.exchange.why import Known, LeavesTold, Why, why
 
 if TYPE_CHECKING:
@@ -47,4 +45,4 @@ class Question(Asked[Why, NoProgress]):
             provenance=loads.provenance if origins else None,
             unsealable=seals.unsealable,
         )
-        return await trio.to_thread.run_sync(why, known, self.path, self.leaves)
+        return await in_thread(why, known, self.path, self.leaves)
