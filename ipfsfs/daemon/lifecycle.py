@@ -48,6 +48,8 @@ from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 log = logging.getLogger(__name__)
 
+_PLACED_S: Final = 30.0
+"""How long an unmount waits for files that are wholly here to be put in place."""
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
@@ -85,6 +87,9 @@ class Running:
         """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
         refuses."""
         await self.view.seals.flush()
+        if not lazy:
+            with trio.move_on_after(_PLACED_S):
+                await self.view.hydrating.loads.all_placed()
         deadline = trio.current_time() + 2.0
         while True:
             try:

@@ -75,9 +75,11 @@ class Loads:
     recutting: Recutting
     provenance: Provenances = field(default_factory=Provenances)
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
-    """Loads of which all is here by now, for one task to receive, which must `close` each."""
+    """Loads of which all is here by now, for one task to receive, which must tell of each that it is `placed`."""
     idle: trio.Event = field(default_factory=trio.Event)
     """Set when a load has ended, so that its extent may be removed, or was moved."""
+    placing: set[Load] = field(default_factory=set)
+    """Loads of which all is here, and which are not put in place yet."""
     hits: int = 0
     """How often what a reader asked for was in its extent already."""
     misses: int = 0
@@ -208,7 +210,21 @@ class Loads:
             root, size = _key(load.reference)
             log.info("%s: %d of %d bytes were copied from files of this machine", cid.to_text(root), load.copied, size)
         load.readers += 1
+        self.placing.add(load)
+        if load.done.is_set():  # it could not be put in place before
+            load.done = trio.Event()
         self._completed.send_nowait(load)
+
+    def placed(self, load: Load) -> None:
+        """What was handed over was put in place, or cannot be."""
+        self.placing.discard(load)
+        load.done.set()
+        self.close(load)
+
+    async def all_placed(self) -> None:
+        """Wait until what is wholly here at this moment is in place, or cannot be."""
+        for load in list(self.placing):
+            await load.done.wait()
 
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""

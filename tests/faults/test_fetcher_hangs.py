@@ -38,6 +38,7 @@ def cache(server: BlockServer, tmp_path: Path) -> Path:
 def _fetcher(view: Mounted) -> int:
     """The fetcher of a view, which has just fetched something."""
     assert (view.path / "first").read_bytes() == FIRST
+    view.settle()
     (found,) = [pid for pid in beside("workers.fetcher.program") if parent(pid) == view.pid]
     return found
 

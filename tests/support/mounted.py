@@ -21,6 +21,7 @@ from typing import Any
 
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import CI_MARKERS, USER_SWITCHES
+from tests.support.processes import eventually
 from tests.support.trees import differences
 
 TREE = Path(__file__).resolve().parents[2]
@@ -138,6 +139,11 @@ class Mounted:
             time.sleep(0.005)
         return time.monotonic() - began
 
+    def settle(self) -> None:
+        """Wait until what is wholly here is in place: until then names of the plain directory still change."""
+        if any((self.store / "extents").glob("*")):
+            eventually(lambda: self.status()["being_put_in_place"] == 0, "what is here is put in place")
+
     def remount(self) -> Mounted:
         """Unmount if mounted, and mount again."""
         if self.mounted:
@@ -163,11 +169,13 @@ class Mounted:
     def finish(self) -> None:
         """End as a user would, and check what must be true then: nothing complained, nothing lost, the store sound."""
         if self.mounted:
+            self.settle()
             seen = self.path.with_name(self.path.name + ".seen")
             shutil.rmtree(seen, ignore_errors=True)
             subprocess.run(["cp", "-a", f"{self.path}/.", seen], check=True)
             self.umount()
-            assert differences(seen, self.path) == [], "the view and the plain directory beneath differ"
+            different = differences(seen, self.path)
+            assert not different, "\n".join(["the view and the plain directory beneath differ:", *different])
             shutil.rmtree(seen, ignore_errors=True)
         complaints = self.complaints()
         assert not complaints, "\n".join(["not expected in the log:", *complaints])

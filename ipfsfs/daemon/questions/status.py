@@ -59,6 +59,7 @@ class Answer:
     features: tuple[str, ...]
     files_known_to_the_kernel: int
     open_files: int
+    being_put_in_place: int
     log: str
 
 
@@ -113,6 +114,7 @@ class Question(Asked[Answer, NoProgress]):
             features=tuple(running.features),
             files_known_to_the_kernel=len(view.nodes),
             open_files=len(view.handles),
+            being_put_in_place=len(view.hydrating.loads.placing),
             log=str(running.store.log_path),
         )
 

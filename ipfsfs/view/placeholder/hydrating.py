@@ -81,8 +81,7 @@ class Hydrating:
                     await self._put_in_place(waiting[0], load, keep=len(waiting) > 1)
             late = self._waiting_for(load, tried) if load.is_retired else []
         finally:
-            load.done.set()
-            self.loads.close(load)
+            self.loads.placed(load)
         for node in late:  # opened while the extent was moved to another's name: they get one of their own
             with self._failure_logged(node):
                 await self.fetch(node, load.reference)

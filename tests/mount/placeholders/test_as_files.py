@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import umount
 from tests.support.elsewhere import Elsewhere, eventually_resident, plain_link
 from tests.support.mounted import Mounted
 
@@ -55,6 +57,14 @@ def test_reads_of_any_part_are_right_and_it_keeps_its_number(view_and_file: tupl
     finally:
         os.close(fd)
     assert path.read_bytes() == CONTENT
+
+
+def test_what_was_read_to_its_end_is_a_file_when_the_view_is_gone(elsewhere: Elsewhere) -> None:
+    content = os.urandom(60_000_000)
+    view, at = elsewhere.attached({"file": content})
+    assert (at / "file").read_bytes() == content
+    ask(view.store, umount.Question())  # as `ipfsfs umount` does, and earlier than that process can be there
+    assert (at / "file").read_bytes() == content
 
 
 def test_who_had_it_open_asks_for_attributes_when_it_is_hydrated(view_and_file: tuple[Mounted, Path]) -> None:
