@@ -116,3 +116,8 @@ def parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0
+
+
+def processor_s(pid: int) -> float:
+    """How much of the processors' time a process has taken, all its threads together (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~pid << 3 | 2)

@@ -13,10 +13,12 @@ import pytest
 
 from tests.support.block_server import BlockServer, block_server
 from tests.support.mounted import Mounted
-from tests.support.processes import eventually
+from tests.support.processes import eventually, processor_s
 
 WAITING = 1_000
 CALLS = 150
+SOON_S = 0.1
+"""Within which a call is answered, however much else the machine does; it takes some 0.001."""
 
 
 @pytest.fixture
@@ -29,17 +31,19 @@ def _content(number: int) -> bytes:
     return b"%d" % number * 20
 
 
-def _times(path: Path) -> list[float]:
-    """How long it takes to look up, read, make and remove a file that is here (s), a number of times."""
-    found = []
+def _calls(view: Mounted) -> tuple[float, float]:
+    """Look up, read, make and remove a file that is here. Returns how long that takes (median, s), and how much of a
+    processor's time the daemon takes for it (mean, s)."""
+    took = []
+    path, before = view.path, processor_s(view.pid)
     for number in range(CALLS):
         began = time.monotonic()
         assert (path / "local").stat().st_size == 5
         assert (path / "local").read_bytes() == b"local"
         (path / f"new{number}").write_bytes(b"new")
         (path / f"new{number}").unlink()
-        found.append(time.monotonic() - began)
-    return found
+        took.append(time.monotonic() - began)
+    return statistics.median(took), (processor_s(view.pid) - before) / CALLS
 
 
 def test_h44_a_thousand_waiting_reads_slow_nothing_else(
@@ -52,7 +56,7 @@ def test_h44_a_thousand_waiting_reads_slow_nothing_else(
         os.symlink(server.add(_content(number)), cache / "elsewhere" / f"{number}")
     (cache / "local").write_bytes(b"local")
     view = mounted(cache, "--gateway", server.url, "--patience", "120")
-    before = _times(view.path)
+    _, before_s = _calls(view)
     server.answers.clear()
     got: dict[int, bytes] = {}
 
@@ -65,7 +69,7 @@ def test_h44_a_thousand_waiting_reads_slow_nothing_else(
     try:
         eventually(lambda: view.status()["open_files"] == len(readers), "all of them wait")
         assert not got
-        while_waiting = _times(view.path)
+        took_s, waiting_s = _calls(view)
         assert len(os.listdir(view.path / "elsewhere")) == WAITING
     finally:
         server.answers.set()
@@ -73,7 +77,7 @@ def test_h44_a_thousand_waiting_reads_slow_nothing_else(
             reader.join(60)
     assert got == {number: _content(number % WAITING) for number in range(WAITING + 50)}
     assert len(set(server.asked)) == WAITING
-    slower = statistics.median(while_waiting) / statistics.median(before)
-    assert slower < 2, f"calls took {slower:.1f} times as long: {statistics.median(while_waiting):.5f} s"
-    assert max(while_waiting) < 1
-    view.umount()
+    # By the processor's time, for others use the machine as well; that alone makes it up to three times as much. Work
+    # that is done for each waiting read, at each call, makes it a hundred times as much.
+    assert waiting_s < 6 * before_s, f"a call takes {waiting_s:.5f} s of the processor, and took {before_s:.5f} s"
+    assert took_s < SOON_S
