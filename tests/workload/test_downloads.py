@@ -36,6 +36,16 @@ def small_repo(seed: str, weights: int) -> dict[str, bytes]:
     }
 
 
+def download_by_xet(place: Place, repo_id: str) -> None:
+    """Download one file alone, and then the others of `small_repo` beside each other.
+
+    The first file has the client begin its store of shared blobs. Of two threads that begin it at once the client has
+    one give up, on any disk: which files are shared is then left to chance.
+    """
+    place.clients.hf_ok("download", repo_id, "onnx/a name, quoted.onnx")
+    place.clients.hf_ok("download", repo_id)
+
+
 def snapshot_hashes(place: Place, repo_id: str) -> dict[str, str]:
     folder = place.snapshot(repo_id)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -55,7 +65,10 @@ def test_snapshot_download(hub: LocalHub, twice: Any, xet: bool) -> None:
 
     def download(place: Place) -> Any:
         before = len(hub.requests(repo_id))
-        place.clients.hf_ok("download", repo_id)
+        if xet:
+            download_by_xet(place, repo_id)
+        else:
+            place.clients.hf_ok("download", repo_id)
         place.clients.hf_ok("download", repo_id)
         over_http = [r for r in hub.requests(repo_id)[before:] if r.name.endswith(".safetensors") and r.sent]
         return {"files": snapshot_hashes(place, repo_id), "weights over http": len(over_http)}
@@ -73,7 +86,7 @@ def test_two_repositories_share_one_xet_file(hub: LocalHub, twice: Any) -> None:
 
     def download_and_remove(place: Place) -> Any:
         for name in files:
-            place.clients.hf_ok("download", f"tests/{name}")
+            download_by_xet(place, f"tests/{name}")
         shared = [p for p in (place.home / "hub" / "blobs").rglob("*") if p.is_file() and len(p.name) == 64]
         place.clients.hf_ok("cache", "rm", "model/tests/one", "--yes")
         kept = snapshot_hashes(place, "tests/two")
