@@ -14,6 +14,7 @@ from tests.support.elsewhere import Elsewhere
 from tests.support.filesystems import KINDS
 from tests.support.kubo_node import KuboNode
 from tests.support.mounted import Mounted, clear
+from tests.support.own_mounts import own_mounts
 from tests.support.place_of_tests import PlaceOfTests
 
 _PLACE: Final = pytest.StashKey[PlaceOfTests]()
@@ -24,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    own_mounts()
     if kind := config.getoption("filesystem"):
         try:
             config.stash[_PLACE] = place = PlaceOfTests.make(kind)
