@@ -21,6 +21,7 @@ from typing import Any
 
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import CI_MARKERS, USER_SWITCHES
+from tests.support.fresh_attributes import ask_for_directories
 from tests.support.processes import eventually
 from tests.support.trees import differences
 
@@ -143,6 +144,7 @@ class Mounted:
         """Wait until what is wholly here is in place: until then names of the plain directory still change."""
         if any((self.store / "extents").glob("*")):
             eventually(lambda: self.status()["being_put_in_place"] == 0, "what is here is put in place")
+        ask_for_directories(self.path)
 
     def remount(self) -> Mounted:
         """Unmount if mounted, and mount again."""

@@ -60,45 +60,55 @@ class PlaceholderContent:
         size = min(size, self.reference.size - offset)
         if size <= 0:
             return _NOTHING
-        with self.serving.failures_logged(self.node):
-            begin, leaf = await self._leaf_at(offset, offset + size)
-            part = leaf[offset - begin : offset + size - begin]
-            if len(part) == size:
-                return part
-            data = bytearray(size)  # not before: a thousand reads may wait
-            data[: len(part)] = part
-            at = offset + len(part)
-            while at < offset + size:
-                begin, leaf = await self._leaf_at(at, offset + size)
-                part = leaf[at - begin : offset + size - begin]
-                data[at - offset : at - offset + len(part)] = part
-                at += len(part)
-        return memoryview(data)
+        found = await self._leaf_part(offset, offset + size)
+        if found is None:
+            return await (await self._turned()).read(offset, size)
+        if len(found) == size:
+            return found
+        data = bytearray(size)  # not before: a thousand reads may wait
+        done = len(found)
+        data[:done] = found
+        while done < size and found is not None:
+            found = await self._leaf_part(offset + done, offset + size)
+            if found is not None:
+                data[done : done + len(found)] = found
+                done += len(found)
+        if done < size:  # all of it came meanwhile
+            rest = await (await self._turned()).read(offset + done, size - done)
+            data[done : done + len(rest)] = rest
+            done += len(rest)
+        return memoryview(data)[:done]
 
-    async def _leaf_at(self, offset: int, end: int) -> tuple[int, memoryview]:
-        """Where the leaf begins that holds a byte, and its bytes; what a read needs up to `end` is asked for as well.
-
-        Raises IntegrityError, NotHere.
+    async def _leaf_part(self, offset: int, end: int) -> memoryview | None:
+        """The bytes from `offset` to `end`, or to the end of the leaf that `offset` lies in; what a read needs up to
+        `end` is asked for as well. None where the file is resident by now. Raises IntegrityError, NotHere.
         """
-        for tries in range(_TRIES):
-            load = await self._loaded()
-            index = load.table.index_at(offset)
-            await self.serving.loads.have(load, index, load.table.index_at(end - 1))
-            try:
-                return load.table[index].offset, await self.serving.leaves.read(load, index)
-            except IntegrityError:
-                if tries + 1 == _TRIES:
-                    raise
+        with self.serving.failures_logged(self.node):
+            for tries in range(_TRIES):
+                load = await self._loaded()
+                if load is None:
+                    return None
+                index = load.table.index_at(offset)
+                await self.serving.loads.have(load, index, load.table.index_at(end - 1))
+                try:
+                    leaf = await self.serving.leaves.read(load, index)
+                except IntegrityError:
+                    if tries + 1 == _TRIES:
+                        raise
+                else:
+                    begin = load.table[index].offset
+                    return leaf[offset - begin : end - begin]
         raise AssertionError
 
-    async def _loaded(self) -> Load:
+    async def _loaded(self) -> Load | None:
+        """The load to read from; None where the file is resident by now. Raises NotHere, OSError."""
         async with self._turning:
             if self._load is not None and self._load.is_retired:
                 self._forget_load()
-            if self._load is None:
+            if self._load is None and not self.node.backing.is_settled:
                 self._load = await self.serving.loads.open(self.reference, self.serving.nodes.path(self.node))
                 self.serving.hydrating.is_for(self._load, self.node)
-            return self._load
+            return None if self.node.backing.is_settled else self._load
 
     async def _turned(self) -> Content:
         """The content of the resident file that the placeholder has become. Raises OSError."""

@@ -114,6 +114,8 @@ class Hydrating:
         while tries < _TRIES:
             if self._is_over:
                 raise NotHere(f"{self._shown(node)} is not here, and its view was unmounted")
+            if node.backing.is_settled:
+                return
             load = await self.loads.open(wanted, self.nodes.path(node))
             try:
                 self.is_for(load, node)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +16,17 @@ from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.reference import parse
 from tests.support.block_server import BlockServer, block_server
 from tests.support.cars import raw
+from tests.support.elsewhere import eventually_resident
 from tests.support.mounted import Mounted
 
 LEAF = 1 << 20
+ROUNDS = 5
+READERS = 8
 COMMON = [random.Random(n).randbytes(LEAF) for n in range(3)]
 OWN = [random.Random(10 + n).randbytes(LEAF) for n in range(2)]
 FILES = [b"".join([*COMMON, own]) for own in OWN]
 TEXTS = [cid.to_text(raw(leaf)) for leaf in COMMON]
+OWN_TEXTS = [cid.to_text(raw(leaf)) for leaf in OWN]
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def test_what_is_asked_for_at_the_same_time_is_fetched_once(
     server.held.update(TEXTS)
     with ThreadPoolExecutor(2) as readers:
         reading = [readers.submit(path.read_bytes) for path in paths]
-        while not set(TEXTS) <= set(server.asked):
+        while not {*TEXTS, *OWN_TEXTS} <= set(server.asked):  # so that both wait for what they have in common
             os.sched_yield()
         server.held.clear()
         assert [one.result() for one in reading] == FILES
@@ -89,3 +95,38 @@ def test_of_a_new_version_its_nodes_and_changed_leaves_are_fetched_and_nothing_e
     assert reference is not None
     assert set(server.asked) == {cid.to_text(reference.root), cid.to_text(raw(OWN[1]))}
     view.umount()
+
+
+def test_what_is_read_while_it_is_put_in_place_is_fetched_once(
+    mounted: Callable[..., Mounted], server: BlockServer
+) -> None:
+    """Of a read that spans two leaves the second part lies in a file of the plain directory by then."""
+    view = mounted(None, "--gateway", server.url)
+    for number in range(ROUNDS):
+        data = random.Random(100 + number).randbytes(4 * LEAF)
+        path = view.path / f"file{number}"
+        path.symlink_to(server.add(data))
+        last = cid.to_text(raw(data[-LEAF:]))
+        server.held.add(last)
+        server.asked.clear()
+        over = threading.Event()
+        with ThreadPoolExecutor(READERS) as readers, path.open("rb", buffering=0) as file:
+            reading = [readers.submit(_read_across_leaves, file.fileno(), data, over) for _ in range(READERS)]
+            try:
+                while last not in server.asked:
+                    os.sched_yield()
+                server.held.clear()
+                eventually_resident(view, path)
+            finally:
+                over.set()
+            for one in reading:
+                one.result()
+        assert set(Counter(server.asked).values()) == {1}
+
+
+def _read_across_leaves(fd: int, data: bytes, over: threading.Event) -> None:
+    """Have the daemon asked for what lies around the ends of leaves, again and again."""
+    while not over.is_set():
+        for end in (LEAF, 2 * LEAF, 3 * LEAF):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(fd, 60_000, end - 30_000) == data[end - 30_000 : end + 30_000]
