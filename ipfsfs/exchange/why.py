@@ -159,7 +159,8 @@ def why(known: Known, path: bytes, leaves: LeavesTold = "first") -> Why:
         identity=FileIdentity(st.st_ino, born_ns, st.st_size, st.st_mtime_ns, st.st_ctime_ns),
     )
     if seal is None:
-        return facts
+        came = known.provenance.find_file(st) if known.provenance is not None else None
+        return _with_leaves(facts, None, came, _LEAVES[leaves])
     table = [(length, cid.raw_cid(digest)) for length, digest in seal.iter_leaves()]
     return _with_leaves(_with_seal(facts, seal), table, _provenance(known, (seal.root, seal.size), st), _LEAVES[leaves])
 

@@ -138,6 +138,7 @@ def test_a_verify_command_whose_sealer_dies_fails_and_says_what_to_do(mounted: C
     mount.expect_logged += ["the sealer was ended by SIGKILL"]
     path = slow(mount.path / "large", 2 << 30)
     mount.seal()
+    eventually(lambda: not ask(mount.store, status.Question()).sealing, "what was sealed is read no more")
     with amid(lambda: kill_once_reading(mount)):
         done = mount.run("verify", path, check=False)
     assert done.returncode == 1
