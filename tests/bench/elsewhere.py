@@ -20,7 +20,7 @@ from tests.bench import caches, downloads, material, processes
 from tests.bench.bench import At
 from tests.bench.row import PLAIN, VIEW, Aim, Done, Line, Row, Unit
 from tests.support.elsewhere import eventually_resident, plain_link
-from tests.support.kubo_node import CANARY, KuboNode
+from tests.support.kubo_node import CANARY, SWARM, KuboNode
 from tests.support.mounted import Mounted, clear
 
 _AGAINST: Final = (PLAIN, VIEW)
@@ -38,11 +38,11 @@ _SAMPLED_S: Final = 0.05
 
 
 @contextmanager
-def _node(at: At) -> Iterator[KuboNode]:
-    """A node that holds nothing yet."""
-    directory = at.bench.scratch / "node"
+def _node(at: At, name: str = "node") -> Iterator[KuboNode]:
+    """A node that holds nothing yet, and that others may join."""
+    directory = at.bench.scratch / name
     directory.mkdir()
-    node = KuboNode(directory)
+    node = KuboNode(directory, SWARM)
     try:
         node.start()
         yield node
@@ -104,15 +104,28 @@ def _read_whole(path: str) -> Done:
 
 
 def cold_load(at: At) -> None:
-    """From the first read to the last byte, of a file of which nothing is here."""
+    """From the first read to the last byte, of a file of which nothing is here; against a second machine's node."""
     with _published(at) as (node, root):
         if at.place.name == PLAIN:
-            began = time.perf_counter()
-            node.ask("get", "-o", str(at.bench.scratch / "got"), root)
-            at.record("cold-load", (time.perf_counter() - began, _MODEL))
-            (at.bench.scratch / "got").unlink()
+            with _node(at, "second") as second:
+                second.join(node)
+                at.record("cold-load", _got(at, second, root))
         else:
             at.record("cold-load", _loaded(at, node, root))
+
+
+def cold_load_node(at: At) -> None:
+    """The same, against what the node that has the file gives to a command beside it."""
+    with _published(at) as (node, root):
+        at.record("cold-load-node", _got(at, node, root) if at.place.name == PLAIN else _loaded(at, node, root))
+
+
+def _got(at: At, node: KuboNode, root: str) -> Done:
+    began = time.perf_counter()
+    node.ask("get", "-o", str(at.bench.scratch / "got"), root)
+    seconds = time.perf_counter() - began
+    (at.bench.scratch / "got").unlink()
+    return seconds, _MODEL
 
 
 def cold_load_hub(at: At) -> None:
@@ -273,11 +286,16 @@ LARGE: Final = (
         (
             Line(
                 "cold-load",
-                "cold read of 500 MB by CID over one node (plain: `ipfs get`)",
+                "cold read of 500 MB by CID over one node (plain: `ipfs get` by a second node)",
                 Unit.MB_PER_S,
                 Aim(PLAIN, at_least=4),
             ),
         ),
+        places=_AGAINST,
+    ),
+    Row(
+        cold_load_node,
+        (Line("cold-load-node", "the same (plain: `ipfs get` from the node that has it)", Unit.MB_PER_S),),
         places=_AGAINST,
     ),
     Row(

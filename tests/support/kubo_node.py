@@ -26,6 +26,9 @@ _SETTINGS: Final[dict[str, object]] = {
     "Provide.Enabled": False,
 }
 
+SWARM: Final[dict[str, object]] = {"Addresses.Swarm": ["/ip4/127.0.0.1/tcp/0"], "Swarm.DisableNatPortMap": True}
+"""Settings of a node that others may `join`."""
+
 
 class KuboNode:
     """`start` and `stop` it; it listens at the same places each time. `settings`: dotted keys of its configuration."""
@@ -92,6 +95,10 @@ class KuboNode:
     def ask_for_bytes(self, *arguments: str) -> bytes:
         """The same, for what is no text."""
         return self._run_for_bytes(f"--api-auth=bearer:{CANARY}", *arguments)
+
+    def join(self, other: KuboNode) -> None:
+        """Connect with another node. Both have the settings `SWARM`."""
+        self.ask("swarm", "connect", json.loads(other.ask("id"))["Addresses"][0])
 
     def put_blocks(self, blocks: Sequence[bytes], directory: Path) -> None:
         """Store raw blocks."""

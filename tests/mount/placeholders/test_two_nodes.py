@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.elsewhere import Elsewhere, eventually_resident
-from tests.support.kubo_node import CANARY, KuboNode
+from tests.support.kubo_node import CANARY, SWARM, KuboNode
 from tests.support.mounted import Mounted, ipfsfs
 
 pytestmark = pytest.mark.kubo
 
 CONTENT = os.urandom(2_500_000)
-_SWARM = {"Addresses.Swarm": ["/ip4/127.0.0.1/tcp/0"], "Swarm.DisableNatPortMap": True}
 
 
 @pytest.fixture
@@ -24,13 +22,12 @@ def two(tmp_path: Path) -> Iterator[tuple[KuboNode, KuboNode]]:
     """Two nodes that are connected with each other and with nothing else."""
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    nodes = KuboNode(tmp_path / "one", _SWARM), KuboNode(tmp_path / "other", _SWARM)
+    nodes = KuboNode(tmp_path / "one", SWARM), KuboNode(tmp_path / "other", SWARM)
     try:
         for node in nodes:
             node.start()
         one, other = nodes
-        address = json.loads(one.ask("id"))["Addresses"][0]
-        other.ask("swarm", "connect", address)
+        other.join(one)
         yield one, other
     finally:
         for node in nodes:
