@@ -13,6 +13,10 @@ EXTENTS: Final = f"{_TESTS}test_extents.py::"
 PUBLISH: Final = f"{_TESTS}test_publish.py"
 BESIDE: Final = "tests/origins/test_beside.py"
 HYDRATING: Final = "ipfsfs/view/placeholder/hydrating.py"
+_OPENED: Final = """\
+                self._load = await self.serving.loads.open(self.reference, self.serving.nodes.path(self.node))
+                self.serving.hydrating.is_for(self._load, self.node)
+            return """
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
@@ -102,6 +106,24 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "            if self._is_over or load.is_retired",
         "            if not self._is_over or load.is_retired",
         (f"{BAD_DAYS}test_umount_leaves_links_for_what_is_not_here_and_a_new_mount_has_it",),
+    ),
+    Mutant(
+        "S27",
+        "umount waits for nothing that is put in place",
+        "ipfsfs/daemon/lifecycle.py",
+        "        if not lazy:\n",
+        "        if lazy:\n",
+        ("tests/mount/placeholders/test_as_files.py::test_what_was_read_to_its_end_is_a_file_when_the_view_is_gone",),
+    ),
+    Mutant(
+        "S27",
+        "a read goes on with a new load where the file became resident",
+        "ipfsfs/view/placeholder/content.py",
+        "None and not self.node.backing.is_settled:\n"
+        + _OPENED
+        + "None if self.node.backing.is_settled else self._load",
+        "None:\n" + _OPENED + "self._load",
+        ("tests/mount/placeholders/test_in_common.py::test_what_is_read_while_it_is_put_in_place_is_fetched_once",),
     ),
     Mutant(
         "S28",
