@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import trio
 
+from ipfsfs.cli import render
 from ipfsfs.cli.sources import VIEW, chosen_view, sources
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import NotHeld
@@ -24,15 +25,19 @@ from ipfsfs.unixfs import cid
 @click.argument("content", metavar="CID")
 @click.option("--anywhere", is_flag=True, help="Or an origin of the view says that it has its root.")
 @VIEW
-def exists(content: str, anywhere: bool, path: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+def exists(content: str, anywhere: bool, path: Path | None, as_json: bool) -> None:
     """Exit with 0 where all of CID is here, else with 1: in sealed files of the view, or in its store.
 
     No origin is asked without --anywhere.
     """
     name = naming.parse_content(content)
     lacking = trio.run(_lacking, chosen_view(path), name, anywhere)
-    if lacking:
+    if as_json:
+        render.facts({"content": content, "exists": not lacking, "why_not": lacking or None}, True)
+    elif lacking:
         click.echo(lacking, err=True)
+    if lacking:
         sys.exit(1)
 
 

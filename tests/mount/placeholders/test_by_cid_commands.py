@@ -65,8 +65,10 @@ def test_what_is_not_here_comes_from_an_origin_and_is_kept_nowhere(elsewhere: El
         ("link", "link", None),
     ]
     big = listed[1]["cid"]
-    assert ipfsfs("exists", big, *at, check=False).returncode == 1
-    assert ipfsfs("exists", big, *at, "--anywhere").returncode == 0
+    absent = ipfsfs("exists", big, *at, "--json", check=False)
+    assert absent.returncode == 1
+    assert json.loads(absent.stdout)["exists"] is False
+    assert json.loads(ipfsfs("exists", big, *at, "--anywhere", "--json").stdout)["exists"] is True
     assert cat(view, big).stdout == BIG
     assert cat(view, f"/ipfs/{root}/below/small").stdout == b"small"
     assert cat(view, f"/ipfs/{root}/below/empty").stdout == b""
