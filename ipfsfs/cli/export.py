@@ -11,7 +11,7 @@ import click
 import trio
 
 from ipfsfs.cli import bars, render
-from ipfsfs.cli.hashed import hashed
+from ipfsfs.cli.hashed import hashed, publicity
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
 from ipfsfs.cli.sources import VIEW, chosen_view, sources
 from ipfsfs.daemon import mounts
@@ -32,15 +32,21 @@ from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 )
 @click.argument("content", metavar="CID|PATH")
 @click.argument("file", metavar="FILE.car", type=PATH)
+@click.option(
+    "--private-too",
+    is_flag=True,
+    help="Also repositories of the Hub that are not known to be public. Who has the CAR has the files.",
+)
 @click.option("--chunker", type=click.Choice(list(CHUNKERS)), help="Of a PATH (default: the view's, else auto).")
 @VIEW
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def export(content: str, file: Path, chunker: str | None, path: Path | None, as_json: bool) -> None:
+def export(content: str, file: Path, private_too: bool, chunker: str | None, path: Path | None, as_json: bool) -> None:
     """Write all blocks of CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME), or of what lies at PATH, to FILE.car (- for
     stdout). The last line printed is the CID.
 
     It is a CARv1 that depends on the CID alone. The CID of a path is that of `ipfsfs cid`, which leaves out secrets and
-    scratch. FILE.car has its name once it is whole; a file that had it is replaced.
+    scratch. A repository of the Hub at PATH must be public, as the Hub says when it is asked now (HF_ENDPOINT, if that
+    is set); for others there is --private-too. FILE.car has its name once it is whole; a file that had it is replaced.
     """
     name = naming.parse(content)
     left_out = 0
@@ -48,7 +54,7 @@ def export(content: str, file: Path, chunker: str | None, path: Path | None, as_
         if name is not None:
             root, done = trio.run(_export_content, chosen_view(path), name, file)
         else:
-            root, done, left_out = trio.run(_export_path, located(Path(content)), chunker, file)
+            root, done, left_out = trio.run(_export_path, located(Path(content)), chunker, file, private_too)
     except OSError as error:
         raise unreachable(Path(os.fsdecode(error.filename or file)), error) from error
     if left_out:
@@ -71,7 +77,7 @@ async def _export_content(view: mounts.Mount, name: ContentName, file: Path) -> 
             return root, await _write(Export(at.origin, root, at.here.learn, _shown(bar)), file)
 
 
-async def _export_path(at: Path, chunker: str | None, file: Path) -> tuple[bytes, Exported, int]:
+async def _export_path(at: Path, chunker: str | None, file: Path, private_too: bool) -> tuple[bytes, Exported, int]:
     view = mounts.view_over(at)
     how: Chunker = DEFAULT
     if view is not None:
@@ -83,6 +89,8 @@ async def _export_path(at: Path, chunker: str | None, file: Path) -> tuple[bytes
         how = chunker_named(chunker)
     blocks = TreeBlocks()
     async with hashed(at, how, blocks, view) as what:
+        if not private_too:
+            await publicity(at, "export").require_of_repositories(what.names(blocks))
         with bars.bar("Writing", "blocks") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars
@@ -14,7 +15,10 @@ from ipfsfs.cli.sealed_leaves import SealedFirst
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.paths import root_to_read, unreachable
+from ipfsfs.exchange.publicity import Publicity
+from ipfsfs.exchange.publish import TreeBlocks
 from ipfsfs.exchange.trees import Blocks, HashedLeaves, Leaves, Outcome, Trees
+from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.unixfs.chunk import Chunker
 
@@ -27,6 +31,11 @@ class Hashed:
     root: Path
     plain: PlainDirectory
     found: Outcome
+
+    def names(self, blocks: TreeBlocks) -> list[bytes]:
+        """The absolute paths of all that has blocks; those of directories end with a slash."""
+        above = bytes(self.root) + b"/"
+        return [bytes(self.at) + b"/" * self.at.is_dir(), *(above + path for path in blocks.names)]
 
 
 @asynccontextmanager
@@ -58,6 +67,11 @@ async def hashed(
         yield Hashed(at, root, plain, found)
     finally:
         plain.close()
+
+
+def publicity(at: Path, command: Literal["publish", "export"]) -> Publicity:
+    """Whom to ask whether what is at a path is public: the Hub that its clients would ask."""
+    return Publicity(os.environ.get("HF_ENDPOINT") or PUBLIC_HUB, at, command)
 
 
 def unread(at: Path, root: Path, error: OSError) -> IpfsfsError:

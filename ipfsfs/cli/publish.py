@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ import click
 import trio
 
 from ipfsfs.cli import bars, render
-from ipfsfs.cli.hashed import Hashed, hashed, unread
+from ipfsfs.cli.hashed import Hashed, hashed, publicity, unread
 from ipfsfs.cli.origins import origins_of
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
 from ipfsfs.cli.settings.effective import effective, options
@@ -21,11 +20,9 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import OriginConfig
 from ipfsfs.daemon.questions import status
 from ipfsfs.errors import UsageError
-from ipfsfs.exchange.publicity import Publicity
 from ipfsfs.exchange.publish import Publish, Published, TreeBlocks
 from ipfsfs.exchange.trees import Outcome
 from ipfsfs.origins.registry import open_publisher
-from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 
@@ -108,12 +105,6 @@ def _node(named: tuple[OriginConfig, ...], asked: status.Answer | None) -> Origi
     return node
 
 
-def _names(at: Path, root: Path, blocks: TreeBlocks) -> list[bytes]:
-    """The absolute paths of all that is to be published; those of directories end with a slash."""
-    above = bytes(root) + b"/"
-    return [bytes(at) + b"/" * at.is_dir(), *(above + path for path in blocks.names)]
-
-
 async def _publish(
     at: Path, view: mounts.Mount | None, node: OriginConfig, chunker: Chunker, name: str | None, private_too: bool
 ) -> _Done:
@@ -121,8 +112,7 @@ async def _publish(
     async with hashed(at, chunker, blocks, view) as what:
         try:
             if not private_too:
-                endpoint = os.environ.get("HF_ENDPOINT") or PUBLIC_HUB
-                await Publicity(endpoint, at).require(_names(at, what.root, blocks))
+                await publicity(at, "publish").require(what.names(blocks))
             return await _send(what, blocks, node, name)
         except OSError as error:
             raise unread(at, what.root, error) from error

@@ -1,4 +1,4 @@
-"""Whether what is about to be published is public: the Hub is asked, without a token, for each revision."""
+"""Whether what is about to be given away is public: the Hub is asked, without a token, for each revision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ipfsfs.caches.registry import repository_over
 from ipfsfs.errors import OriginError, UsageError
@@ -16,28 +16,34 @@ from ipfsfs.printed import shell
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _COMMIT_SIZE: Final = 40
+_WHO: Final = {"publish": "may learn its CID", "export": "will have the CAR"}
+_Repositories = dict[bytes, tuple[str, str, list[bytes]]]
+"""By its directory, the kind and the name of a repository, and paths in it."""
 
 
 @dataclass(slots=True, frozen=True)
 class Publicity:
-    """Asks the Hub at `endpoint` of the repositories in a tree, which is published as `at`."""
+    """Asks the Hub at `endpoint` of the repositories in a tree at a path. `command`: which gives it away."""
 
     endpoint: str
     at: Path
+    command: Literal["publish", "export"]
 
     async def require(self, names: Iterable[bytes]) -> None:
         """Raises UsageError where one of these is not known to be public: absolute paths of files and links, and, with
         a slash behind them, of directories, whose names count where they are a repository's."""
-        repositories: dict[bytes, tuple[str, str, list[bytes]]] = {}
-        for path in names:
-            found = repository_over(path.rstrip(b"/"))
-            if found is not None:
-                directory, kind, name = found
-                repositories.setdefault(directory, (kind, name, []))[2].append(path)
-            elif not path.endswith(b"/"):
-                raise self._refusal(f"{os.fsdecode(path)} is in no repository of the Hub")
+        repositories, others = _repositories(names)
+        if others:
+            raise self._refusal(f"{os.fsdecode(others[0])} is in no repository of the Hub")
         if not repositories:
             raise self._refusal("there is no repository of the Hub in it")
+        await self._require(repositories)
+
+    async def require_of_repositories(self, names: Iterable[bytes]) -> None:
+        """As `require`, for what lies in repositories of the Hub: all else is the user's own."""
+        await self._require(_repositories(names)[0])
+
+    async def _require(self, repositories: _Repositories) -> None:
         hub = Hub(self.endpoint)
         for directory, (kind, name, paths) in repositories.items():
             commits = _commits(directory)
@@ -66,9 +72,23 @@ class Publicity:
 
     def _refusal(self, why: str) -> UsageError:
         return UsageError(
-            f"{self.at} is not published: {why}",
-            hint=f"If all who may learn its CID may have it: ipfsfs publish --private-too {shell(self.at)}",
+            f"{self.at} is not {self.command}ed: {why}",
+            hint=f"If all who {_WHO[self.command]} may have it: ipfsfs {self.command} --private-too {shell(self.at)}",
         )
+
+
+def _repositories(names: Iterable[bytes]) -> tuple[_Repositories, list[bytes]]:
+    """Absolute paths by the repository they lie in, and files that lie in none."""
+    repositories: _Repositories = {}
+    others: list[bytes] = []
+    for path in names:
+        found = repository_over(path.rstrip(b"/"))
+        if found is not None:
+            directory, kind, name = found
+            repositories.setdefault(directory, (kind, name, []))[2].append(path)
+        elif not path.endswith(b"/"):
+            others.append(path)
+    return repositories, others
 
 
 def _commits(directory: bytes) -> list[str]:

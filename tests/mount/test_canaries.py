@@ -131,6 +131,7 @@ def test_h38_h41_canaries_reach_only_whom_they_are_for(
     root = site.run("publish", public.at).split()[-1]
     for at in (private.at, gated.at, first.path, private.file("config.json").resolve()):
         site.run("publish", at, code=2)
+        site.run("export", at, site.directory / "private.car", code=2)
     site.run("publish", site.directory / "first" / "token", "--private-too", code=2)
     site.run_both("export", public.at, site.directory / "public.car")
     site.run("export", first.path / "token", site.directory / "token.car", code=2)

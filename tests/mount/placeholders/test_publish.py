@@ -70,10 +70,17 @@ def test_only_what_the_hub_calls_public_is_published_without_being_told(elsewher
         assert "o/unknown" in refused.stderr
         assert "--private-too" in refused.stderr
         assert refused.stdout == ""
+        exported = ipfsfs("export", unknown, tmp_path / "unknown.car", env=env, check=False)
+        assert exported.returncode == 2
+        assert "ipfsfs export --private-too" in exported.stderr
+        assert not (tmp_path / "unknown.car").exists()
+        ipfsfs("export", public, tmp_path / "public.car", env=env)
+    ipfsfs("export", unknown, tmp_path / "unknown.car", "--private-too", env=env)
     offline = ipfsfs("publish", public, *elsewhere.options, env=env, check=False)
     assert offline.returncode == 2, "not known is not public"
     (tmp_path / "notes").write_bytes(b"in no repository")
     assert ipfsfs("publish", tmp_path / "notes", *elsewhere.options, env=env, check=False).returncode == 2
+    ipfsfs("export", tmp_path / "notes", tmp_path / "notes.car", env=env)
     kept = ipfsfs("publish", tmp_path / "notes", "--private-too", *elsewhere.options).stdout.strip()
     assert elsewhere.node.ask("cat", kept) == "in no repository"
 
