@@ -130,11 +130,14 @@ class Attach:
     async def _missing(self, wanted: list[_Wanted]) -> list[_Wanted]:
         """What is not there yet. Raises UsageError where something else is; OriginError where that cannot be told."""
         missing: list[_Wanted] = []
+        absent: set[Path] = set()  # below which nothing has to be looked for
         others: dict[Path, None] = {}
         for want in wanted:
-            there = _what_is_at(want)
+            there: _There = "nothing" if want.path.parent in absent else _what_is_at(want)
             if there == "nothing":
                 missing.append(want)
+                if want.entry.kind == "directory":
+                    absent.add(want.path)
             elif there == "perhaps it":
                 if not await self._has_content(want):
                     others[want.path] = None
