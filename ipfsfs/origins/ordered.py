@@ -79,7 +79,7 @@ class Ordered:
 
     def _together(self, cid: bytes, said: Sequence[OriginError]) -> OriginError:
         """One error for what all said: of the kind that leaves the most hope."""
-        text = f"no origin gives {cids.to_text(cid)}: " + ("; ".join(map(str, said)) or "none is set")
+        text = f"no origin gives {cids.to_text(cid)}: " + ("; ".join(dict.fromkeys(map(str, said))) or "none is set")
         hint = next((error.hint for error in said if error.hint), "")
         kind: type[OriginError] = OriginError
         if not said:
