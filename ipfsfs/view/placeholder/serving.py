@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from ipfsfs.view.placeholder.open_links import OpenLinks
 log = logging.getLogger(__name__)
 
 _SAID_AGAIN_S: Final = 60.0
+_VARYING: Final = re.compile(r"\bba[a-z2-7]{40,}\b| \((?:not asked again|being tried again)[^()]*\)")
+"""What changes from read to read where the reason stays the same: which leaf was asked for, and an origin's pause."""
 _LEAVES: Final = 16
 """Leaves kept in memory, of at most 2 MiB each: a reader of many small parts has each leaf read and checked once."""
 
@@ -101,7 +104,7 @@ class Serving:
         try:
             yield
         except IpfsfsError as error:
-            said = str(error), time.monotonic() + _SAID_AGAIN_S
+            said = _VARYING.sub("", str(error)), time.monotonic() + _SAID_AGAIN_S
             before = self._said.get(node)
             if before is None or before[0] != said[0] or before[1] < time.monotonic():
                 self._said[node] = said
