@@ -240,7 +240,7 @@ def many(at: At) -> None:
             directory = view.path / f"{first:07}"
             directory.mkdir()
             for number in range(first, first + _IN_EACH):
-                os.symlink(text.format(number), directory / f"file-{number:07}.bin")
+                os.symlink(text.format(number + 1), directory / f"file-{number:07}.bin")
         view.mount()
         before = _memory(view)
         for found in os.scandir(view.path):
