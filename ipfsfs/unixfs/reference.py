@@ -9,6 +9,7 @@ for symlinks come from anywhere.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,10 @@ _TEXT: Final = re.compile(
     rb"(?:&mode=(?P<mode>0[0-7]{3}))?(?:&tsize=(?P<tsize>0|[1-9][0-9]{0,19}))?"
 )
 
+_PACKED: Final = struct.Struct(f"={cids.V1_SIZE}sQHQ")
+_USUAL: Final = 1 << 15
+"""Beside the permission bits: there is no tsize."""
+
 
 @dataclass(slots=True, frozen=True)
 class Reference:
@@ -40,6 +45,18 @@ class Reference:
     size: int
     mode: int = MODE
     tsize: int | None = None
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Reference:
+        """What was `packed`."""
+        root, size, mode, tsize = _PACKED.unpack(packed)
+        return cls(root, size, mode & ~_USUAL, None if mode & _USUAL else tsize)
+
+    def packed(self) -> bytes:
+        """In 54 bytes, for who keeps a million: the objects take a third of a kilobyte."""
+        if self.tsize is None:
+            return _PACKED.pack(self.root, self.size, self.mode | _USUAL, 0)
+        return _PACKED.pack(self.root, self.size, self.mode, self.tsize)
 
     def link_tsize(self) -> int:
         """What the link to this file says in the directory that it is in: `tsize`, or the usual one."""

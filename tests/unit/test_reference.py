@@ -206,3 +206,8 @@ def test_a_file_cut_otherwise_says_its_tsize() -> None:
     read = reference.parse(reference.text(made))
     assert read is not None
     assert read.link_tsize() == built.tsize
+
+
+@given(_DAGS | _LEAVES)
+def test_what_is_packed_is_unpacked(found: Reference) -> None:
+    assert Reference.unpacked(found.packed()) == found

@@ -264,7 +264,7 @@ class Evicting:
         so are the bytes of every page that it has."""
         if node is not None and self.nodes.knows(node):
             self.nodes.rebind(node, link)
-            node.backing = Placeholder(wanted, self.serving)
+            node.backing = Placeholder.of(wanted, self.serving)
             node.cache.carried(before, link)
 
     def _stays(self, node: Node | None, shown: os.stat_result, file: Vacating) -> None:

@@ -28,19 +28,34 @@ _NO_PERMISSIONS: Final = stat_.S_ISUID | stat_.S_ISGID | stat_.S_ISVTX
 
 @dataclass(slots=True, eq=False)
 class Placeholder:
-    """What backs one placeholder."""
+    """What backs one placeholder. There may be a million: what the link says is packed."""
 
-    reference: Reference
+    _packed: bytes
     serving: Serving
 
     is_settled: ClassVar[bool] = False
     """As `Backing`: it turns into a resident file, or goes where its content cannot be had."""
 
+    @classmethod
+    def of(cls, said: Reference, serving: Serving) -> Placeholder:
+        """The backing of a link that says this."""
+        return cls(said.packed(), serving)
+
+    @property
+    def reference(self) -> Reference:
+        """What the link says."""
+        return Reference.unpacked(self._packed)
+
+    @reference.setter
+    def reference(self, said: Reference) -> None:
+        self._packed = said.packed()
+
     def shown(self, st: os.stat_result) -> Attributes:
         """As `Backing`: owner and times are the link's own."""
-        size = self.reference.size
+        said = self.reference
+        size = said.size
         return Shown(
-            stat_.S_IFREG | self.reference.mode, st.st_nlink, st.st_uid, st.st_gid, 0, size, _BLKSIZE,
+            stat_.S_IFREG | said.mode, st.st_nlink, st.st_uid, st.st_gid, 0, size, _BLKSIZE,
             -(-size // _BLOCK), st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns,
         )  # fmt: skip
 
@@ -206,7 +221,7 @@ class Placeholders:
         if node is not None and isinstance(node.backing, Placeholder) and node.backing.reference == found:
             return node.backing
         self.serving.loads.fetcher.expect()
-        return Placeholder(found, self.serving)
+        return Placeholder.of(found, self.serving)
 
     def may_be_one(self, st: os.stat_result) -> bool:
         """As `Elsewhere`."""
