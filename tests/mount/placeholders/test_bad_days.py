@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from ipfsfs.unixfs import cid
 from tests.support.dags import raw
-from tests.support.elsewhere import Elsewhere, eventually_resident, plain_link
+from tests.support.elsewhere import Content, Elsewhere, eventually_resident, plain_link
 from tests.support.gateways import FileOfLeaves, gateway
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
@@ -218,3 +219,19 @@ def test_umount_leaves_links_for_what_is_not_here_and_a_new_mount_has_it(elsewhe
     os.rename(at, other.path / "tree")
     other.mount()
     assert (other.path / "tree" / "file").read_bytes() == CONTENT
+
+
+def test_rsync_carries_the_links_and_a_view_over_the_copy_has_the_files(elsewhere: Elsewhere) -> None:
+    content: Content = {"file": CONTENT, "below/second": b"second", "link": "below/second"}
+    view, at = elsewhere.attached(content)
+    (at / "own").write_bytes(b"own")
+    view.umount()
+    other = elsewhere.view()
+    other.umount()
+    subprocess.run(["rsync", "-a", f"{view.path}/", other.path], check=True)
+    copy = other.path / "tree"
+    assert os.readlink(copy / "file") == os.readlink(at / "file")
+    other.mount()
+    assert (copy / "file").read_bytes() == CONTENT
+    assert (copy / "link").read_bytes() == (copy / "below" / "second").read_bytes() == b"second"
+    assert (copy / "own").read_bytes() == b"own"
