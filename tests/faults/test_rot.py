@@ -20,6 +20,7 @@ import pytest
 from ipfsfs.store.seal import UNIT
 from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
+from tests.support.processes import eventually
 from tests.support.rot import Disk, spoilable_disk
 from tests.support.sealers import rest
 from tests.support.stores import amend_seals
@@ -217,7 +218,7 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         mount.seal(path)
         assert os.getxattr(path, "ipfs.cid"), "sealed again, as it is now"
         assert path.read_bytes() == found
-    assert mount.status()["rot"] == []
+    eventually(lambda: mount.status()["rot"] == [], "of what was removed nothing is said")
 
 
 def chmod(path: Path) -> Path:

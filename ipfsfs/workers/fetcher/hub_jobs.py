@@ -15,6 +15,7 @@ import trio
 
 from ipfsfs.errors import FormatError, OriginError, OtherContent
 from ipfsfs.origins.hub_files import KINDS, MAIN, HubFile, HubFiles
+from ipfsfs.workers import memory
 from ipfsfs.workers.fetcher.job import Answer, SendPart
 from ipfsfs.workers.fetcher.sought import Sought
 from ipfsfs.workers.wire import Header
@@ -160,12 +161,16 @@ def _served(found: Answer, by: str) -> Answer:
 
 def _entries(listing: bytes) -> list[tuple[str, Any]]:
     try:
-        said = json.loads(listing)
+        with memory.bounded():
+            said = json.loads(listing)
         if said["format_version"] != _LISTING_FORMAT:
             return []
         return [(str(path), entry) for path, entry in said["files"].items()]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("it is no listing of a repository") from error
+    except MemoryError:
+        memory.end_by_signal()
+        raise
 
 
 def _write(fd: int, data: bytes, offset: int) -> int:
