@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.mounted import Mounted
 from tests.support.processes import eventually, processor_s
 
 WAITING = 1_000
-CALLS = 150
+TURNS, CALLS = 40, 15
 SOON_S = 0.1
 """Within which a call is answered, however much else the machine does; it takes some 0.001."""
 
@@ -33,17 +34,20 @@ def _content(number: int) -> bytes:
 
 def _calls(view: Mounted) -> tuple[float, float]:
     """Look up, read, make and remove a file that is here. Returns how long that takes (median, s), and how much of a
-    processor's time the daemon takes for it (mean, s)."""
-    took = []
-    path, before = view.path, processor_s(view.pid)
-    for number in range(CALLS):
+    processor's time the daemon takes for it (s): the least of many turns, for who shares the machine only adds."""
+    took, taken = [], []
+    path = view.path
+    for number in range(TURNS * CALLS):
+        if number % CALLS == 0:
+            taken.append(processor_s(view.pid))
         began = time.monotonic()
         assert (path / "local").stat().st_size == 5
         assert (path / "local").read_bytes() == b"local"
         (path / f"new{number}").write_bytes(b"new")
         (path / f"new{number}").unlink()
         took.append(time.monotonic() - began)
-    return statistics.median(took), (processor_s(view.pid) - before) / CALLS
+    taken.append(processor_s(view.pid))
+    return statistics.median(took), min(after - before for before, after in pairwise(taken)) / CALLS
 
 
 def test_h44_a_thousand_waiting_reads_slow_nothing_else(
@@ -77,7 +81,5 @@ def test_h44_a_thousand_waiting_reads_slow_nothing_else(
             reader.join(60)
     assert got == {number: _content(number % WAITING) for number in range(WAITING + 50)}
     assert len(set(server.asked)) == WAITING
-    # By the processor's time, for others use the machine as well; that alone makes it up to three times as much. Work
-    # that is done for each waiting read, at each call, makes it a hundred times as much.
-    assert waiting_s < 6 * before_s, f"a call takes {waiting_s:.5f} s of the processor, and took {before_s:.5f} s"
+    assert waiting_s < 2 * before_s, f"a call takes {waiting_s:.5f} s of the processor, and took {before_s:.5f} s"
     assert took_s < SOON_S
