@@ -48,8 +48,8 @@ from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 log = logging.getLogger(__name__)
 
-_PLACED_S: Final = 30.0
-"""How long an unmount waits for files that are wholly here to be put in place."""
+_PLACED_S: Final = 15.0
+"""How long an unmount waits for files that are wholly here to be put in place. Root waits 20 s for another's daemon."""
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
