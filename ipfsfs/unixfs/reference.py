@@ -53,7 +53,7 @@ class Reference:
         return cls(root, size, mode & ~_USUAL, None if mode & _USUAL else tsize)
 
     def packed(self) -> bytes:
-        """In 54 bytes, for who keeps a million: the objects take a third of a kilobyte."""
+        """In 54 bytes, for who keeps a million: as objects it takes twice as much memory."""
         if self.tsize is None:
             return _PACKED.pack(self.root, self.size, self.mode | _USUAL, 0)
         return _PACKED.pack(self.root, self.size, self.mode, self.tsize)

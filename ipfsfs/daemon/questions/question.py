@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, TypeVarTuple
 
 from ipfsfs.daemon.codec import Dataclass
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT", bound=Dataclass)
 ProgressT = TypeVar("ProgressT", bound=Dataclass)
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,7 +42,7 @@ class Asked(ABC, Generic[AnswerT, ProgressT]):
         """Find the answer, in the daemon. `report` never waits; a report may be lost. Raises IpfsfsError."""
 
 
-async def in_thread(function: Callable[..., _T], *arguments: object) -> _T:
+async def in_thread(function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
     """Call what blocks in a thread, in the daemon.
 
     trio is loaded here and no earlier: commands load the modules of their questions, and most do without it.
