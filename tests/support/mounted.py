@@ -143,7 +143,8 @@ class Mounted:
     def settle(self) -> None:
         """Where content comes from elsewhere: wait until what is wholly here is in place, for until then names of the
         plain directory still change, and have the kernel ask for the times that this gave to directories."""
-        if not any(option in self.arguments for option in ("--kubo", "--gateway", "--hub")):
+        has_origin = any(option in self.arguments for option in ("--kubo", "--gateway", "--hub"))
+        if not has_origin and not any((self.store / "blocks").glob("*")):
             return
         if any((self.store / "extents").glob("*")):
             eventually(lambda: self.status()["being_put_in_place"] == 0, "what is here is put in place")
