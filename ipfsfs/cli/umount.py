@@ -116,6 +116,7 @@ def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
         outcome.open_files, outcome.users, outcome.places = said.open_files, list(said.users), list(said.places)
         if said.over:
             _wait_for(said.pid)
+            _wait_for(said.guardian)  # it has the store open: the disk below could not be unmounted before it ends
         else:
             outcome.pid = said.pid
         outcome.origins = said.origins
@@ -175,7 +176,7 @@ def _print(outcome: Outcome) -> None:
 
 
 def _wait_for(pid: int) -> None:
-    """Wait until a daemon is gone."""
+    """Wait until a process is gone."""
     with suppress(ProcessLookupError):
         daemon = os.pidfd_open(pid)
         try:

@@ -38,6 +38,11 @@ class Guarding:
         """Start it, before there is anything to guard. Raises OSError."""
         return cls(config, store, _start(config, store))
 
+    @property
+    def pid(self) -> int:
+        """The process. It ends after this one, and has the store's directory open until then."""
+        return self._process.pid
+
     def mounted(self, mount: Mount) -> None:
         """Have it guard a mount from now on."""
         self._say(b"mounted %d %d\n" % (mount.mount_id, mount.device))

@@ -67,6 +67,7 @@ class Running:
     quarantine: Quarantine
     view: View
     sealer: Sealer
+    guarding: Guarding
     mount: mounts.Mount
     features: list[str]
     ended: trio.Event
@@ -213,8 +214,8 @@ async def serve(
                 _forget_last_end(config, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                running = Running(config, store, quarantine, view, sealer, mount, features, ended)
-                await _run(running, guarding, metrics, ready, control)
+                running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
+                await _run(running, metrics, ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -242,9 +243,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-async def _run(
-    running: Running, guarding: Guarding, metrics: Serving, ready: Callable[[Running], None], control: Control
-) -> None:
+async def _run(running: Running, metrics: Serving, ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
@@ -252,14 +251,14 @@ async def _run(
         await nursery.start(_obey_signals, running)
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
-        nursery.start_soon(guarding.keep)
+        nursery.start_soon(running.guarding.keep)
         nursery.start_soon(metrics.run)
         _collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
         await running.over.wait()
-        guarding.over()
+        running.guarding.over()
         tell_systemd("STOPPING=1")
         if not running.ended.is_set():
             await running.view.hydrating.stop()

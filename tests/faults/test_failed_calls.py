@@ -16,7 +16,7 @@ import pytest
 from tests.support.calls import cid_of, download
 from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import Mounted
-from tests.support.processes import eventually, wait_until_unused
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.root
 
@@ -70,7 +70,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 32 MiB."""
     with mounted_image(new_ext4_image(tmp_path / "image", 32), tmp_path / "disk") as at:
         yield at
-        wait_until_unused(at)
 
 
 def test_an_append_to_a_full_disk_leaves_the_file_to_be_sealed_again(

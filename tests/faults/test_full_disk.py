@@ -17,7 +17,7 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import seal, status
 from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import Mounted
-from tests.support.processes import eventually, wait_until_unused
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.root
 
@@ -86,7 +86,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         def make(name: str) -> Path:
             (tmp_path / name).mkdir()
             at = disks.enter_context(mounted_image(new_ext4_image(tmp_path / f"{name}.img", 24), tmp_path / name))
-            disks.callback(wait_until_unused, at)
             (at / "cache").mkdir()
             return at / "cache"
 

@@ -16,6 +16,7 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lifecycle import Running
 from ipfsfs.daemon.questions import why
 from ipfsfs.exchange.eviction import Possible
@@ -160,12 +161,15 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             degraded="there is no index here",
         )
         mount = mounts.Mount(1, plain.dev, cache, "fuse.ipfsfs", str(store.directory), ())
+        config = Config(cache, store.directory)
+        guarding = Guarding.start(config, store)
         running = Running(
-            config=Config(cache, store.directory),
+            config=config,
             store=store,
             quarantine=quarantine,
             view=View.build(dependencies, nursery),
             sealer=sealer,
+            guarding=guarding,
             mount=mount,
             features=[],
             ended=trio.Event(),
@@ -179,6 +183,8 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
                 asking.start_soon(ask)
                 await trio.sleep(0.3)
                 assert not found
+        with guarding._process as guardian:  # there is nothing to guard, and this process goes on
+            guardian.kill()
         running.view.nodes.close()
         nursery.cancel_scope.cancel()
     return found[0]

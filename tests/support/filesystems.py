@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.support.processes import wait_until_unused
+
 KINDS: Final = ("ext4", "xfs", "btrfs")
 """The filesystems that caches lie on."""
 _MAKE: Final = {"ext4": ["-q", "-F"], "xfs": ["-q", "-f"], "btrfs": ["-q", "-f"]}
@@ -22,6 +24,7 @@ def mounted_tmpfs(beside: Path, options: str) -> Iterator[Path]:
     try:
         yield at
     finally:
+        wait_until_unused(at)
         subprocess.run(["umount", at], check=True)
 
 
@@ -46,4 +49,5 @@ def mounted_image(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
+        wait_until_unused(at)
         subprocess.run(["umount", at], check=True)

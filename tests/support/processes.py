@@ -67,16 +67,16 @@ def wait_for_guardian(daemon: int, within_s: float = 10.0) -> None:
 
 
 def wait_until_unused(directory: Path, within_s: float = 15.0) -> None:
-    """Return when no daemon, guardian or sealer of anything below a directory is there: its disk can be unmounted.
+    """Return when no daemon, guardian or worker of anything below a directory is there: its disk can be unmounted.
 
-    A sealer ends with its daemon, but some time after it where the processor is busy: it takes what others leave.
+    They end with their daemon, but some time after it where the processor is busy: a sealer takes what others leave.
     """
 
     def users() -> list[int]:
         pids = [*beside("daemon"), *beside("daemon.guardian")]
         named = [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
-        holding = [pid for pid in beside("workers.sealer.worker") if _holds(pid, directory)]
-        return [*named, *holding]
+        workers = [*beside("workers.sealer.worker"), *beside("workers.fetcher.program")]
+        return [*named, *(pid for pid in workers if _holds(pid, directory))]
 
     eventually(lambda: not users(), f"nothing uses {directory}", within_s)
 

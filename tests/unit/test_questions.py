@@ -75,7 +75,7 @@ SAID = [
     seal.Progress(1, 2, 3, 4, 5),
     seal.Answer(1, 2, 3, 4, 5, seconds=0.25, degraded="", open_for_writing=("a", "b")),
     cid.Answer(None, "fixed", ("a",), 0),
-    umount.Answer("/x", 7, over=False, open_files=1, users=("a (process 1) uses /x/y",), places=("/z",), origins=()),
+    umount.Answer("/x", 7, 8, over=False, open_files=1, users=("a (process 1) uses /x/y",), places=("/z",), origins=()),
     evict.Question((b"a\xff",), None, dry_run=True),
     evict.Question((), 10**12),
     evict.Progress(1, 2, 3),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """Which path was unmounted, and the process that served it.
+    """Which path was unmounted, and the processes that served and guarded it.
 
     `origins`: what the view had content from that was not here. It ends now if `over`. Else it goes on: for
     `open_files`, which `users` hold as far as the daemon may see that; and for `places`, other paths and mount
@@ -26,6 +26,7 @@ class Answer:
 
     unmounted: str
     pid: int
+    guardian: int
     over: bool
     open_files: int
     users: tuple[str, ...]
@@ -54,6 +55,7 @@ class Question(Asked[Answer, NoProgress]):
         return Answer(
             unmounted=str(running.config.mountpoint),
             pid=os.getpid(),
+            guardian=running.guarding.pid,
             over=used.over,
             open_files=used.open_files,
             users=users,
