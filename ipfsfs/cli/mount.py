@@ -19,7 +19,7 @@ from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.table import Settings
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.config import Config, SiteConfig, share_named
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.questions.status import Question
 from ipfsfs.daemon.start import Started, start
@@ -90,6 +90,16 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
         patience_s=settings.patience,
         cache_size=settings.cache_size,
         metrics=settings.metrics,
+        site=SiteConfig(
+            serve=settings.serve,
+            peers=settings.peers,
+            token_file=settings.token_file,
+            open=settings.open,
+            share=share_named(settings.share),
+            trusts_peers=settings.trust_peers,
+        ),
+        upstream=settings.upstream,
+        team=settings.team,
         restarts=() if settings.restart and not foreground else None,
     )
 

@@ -47,6 +47,34 @@ class OriginConfig:
         return OriginSettings(self.kind, self.url, authorization)
 
 
+Share = Literal["public", "all", "published"]
+"""What other machines may have: blobs that the Hub gives to anyone; all promised blobs; what `publish` named."""
+SHARES: Final[tuple[Share, ...]] = ("public", "all", "published")
+
+
+def share_named(name: str) -> Share:
+    """Raises UsageError where there is none of that name."""
+    for share in SHARES:
+        if share == name:
+            return share
+    raise UsageError(f"no such share: {name[:40]!r}", hint="There are " + ", ".join(SHARES) + ".")
+
+
+@dataclass(slots=True, frozen=True)
+class SiteConfig:
+    """How this machine shares with others. `serve`: HOST:PORT where it listens, None where it serves nothing. `peers`:
+    as `ipfsfs.origins.peer_list` reads it, None for none. `token_file`: holds the site's token, with which requests are
+    signed. `open`: requests without a signature get public blobs. `trusts_peers`: what a peer says of a digest is
+    believed before all bytes are here, whatever their format."""
+
+    serve: str | None = None
+    peers: str | None = None
+    token_file: Path | None = None
+    open: bool = False
+    share: Share = "public"
+    trusts_peers: bool = False
+
+
 @dataclass(slots=True, frozen=True)
 class Config:
     """All paths are absolute and resolved."""
@@ -68,6 +96,12 @@ class Config:
     """How many bytes may be kept of what origins have; None: extents go while a tenth of their disk is not free."""
     metrics: str | None = None
     """Where metrics are served, see `ipfsfs.daemon.metrics.listening`; None: nowhere."""
+    site: SiteConfig = SiteConfig()
+    """How content is shared with other machines."""
+    upstream: str | None = None
+    """A CID or IPNS name of a tree that is kept attached at the root of the view."""
+    team: str | None = None
+    """A group that shares the cache: what one of it makes, all of it may use."""
     restarts: tuple[int, ...] | None = None
     """When the daemon was started again of late, in seconds since the epoch; None where it is not to be."""
 

@@ -40,6 +40,14 @@ _OTHER: dict[str, tuple[str, object]] = {
     "hub_token_file": ("/srv/token", "/srv/token"),
     "patience": ("7", 7),
     "cache_size": ("3GB", 3_000_000_000),
+    "serve": ("10.0.0.1:4780", "10.0.0.1:4780"),
+    "peers": ("10.0.0.1:4780;node2:4780", "10.0.0.1:4780;node2:4780"),
+    "token_file": ("/srv/site", "/srv/site"),
+    "open": ("yes", True),
+    "share": ("all", "all"),
+    "trust_peers": ("yes", True),
+    "upstream": ("/ipns/models.example", "/ipns/models.example"),
+    "team": ("ml", "ml"),
     "metrics": ("http://127.0.0.1:9400", "http://127.0.0.1:9400"),
     "stock_init": ("1", True),
 }
@@ -129,6 +137,11 @@ def _contrary(entry: Entry) -> str:
         "cache_size": 5,
         "metrics": "unix:///other",
         "hub": "none",
+        "serve": "other:1",
+        "peers": "other:1",
+        "share": "published",
+        "upstream": "/ipns/other",
+        "team": "other",
     }
     plain = "/other" if isinstance(_OTHER[entry.name][1], str) else False
     return f"{entry.name} = {json.dumps(others.get(entry.name, plain))}\n"

@@ -16,12 +16,14 @@ from ipfsfs.caches.secret import looks_secret
 from ipfsfs.cli import sizes
 from ipfsfs.daemon.metrics import listening
 from ipfsfs.errors import UsageError
-from ipfsfs.origins import address
+from ipfsfs.origins import address, peer_list
 
 _SIZE_MOST: Final = 1 << 62
 _SHOWN: Final = 100
 _CREDENTIALS: Final = re.compile(r"\s*(?:bearer|basic|token)\s+\S", re.IGNORECASE)
 """How the value of an Authorization header begins."""
+_UPSTREAM: Final = re.compile(r"(?:ipfs://|/ipfs/)?[A-Za-z0-9]{40,200}|/ipns/[A-Za-z0-9._-]{1,253}")
+_GROUP: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\-]{0,254}\$?")
 _SWITCHES: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -290,3 +292,21 @@ def _parse_hub(text: str) -> object:
 
 
 HUB: Final = Parsed(f"the address of a Hub, or {NO_HUB}", "URL", _parse_hub)
+HOST_PORT: Final = Parsed("a host and a port, such as 10.0.0.1:4780", "HOST:PORT", peer_list.host_port)
+PEERS: Final = Parsed("a list of machines, dns:NAME:PORT or a file", "PEERS", peer_list.parse)
+
+
+def _parse_upstream(text: str) -> object:
+    if not _UPSTREAM.fullmatch(text):
+        raise UsageError(f"{text[:_SHOWN]!r} is neither a CID nor an IPNS name", hint="Write CID or /ipns/NAME.")
+    return text
+
+
+UPSTREAM: Final = Parsed("a CID or an IPNS name", "CID|/ipns/NAME", _parse_upstream)
+
+
+def team_name(text: str) -> object:
+    """The name of a group, or its number. Raises UsageError; whether there is such a group is found when it is used."""
+    if not _GROUP.fullmatch(text):
+        raise UsageError(f"{text[:_SHOWN]!r} is no name of a group")
+    return text

@@ -10,8 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ipfsfs.cli.settings.kinds import HUB, LISTENING, URL, Choice, File, Kind, SecretFile, Several, Size, Switch, Whole
-from ipfsfs.daemon.config import PATIENCE_S
+from ipfsfs.cli.settings.kinds import (
+    HOST_PORT,
+    HUB,
+    LISTENING,
+    PEERS,
+    UPSTREAM,
+    URL,
+    Choice,
+    File,
+    Kind,
+    Parsed,
+    SecretFile,
+    Several,
+    Size,
+    Switch,
+    Whole,
+    team_name,
+)
+from ipfsfs.daemon.config import PATIENCE_S, SHARES
 from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
 
@@ -135,6 +152,51 @@ class Settings:
         "Keep at most this much, such as 200GB, of what origins can give again; the longest unused goes first",
         unit=_BYTES,
         unless_set="parts of files go while less than a tenth of the disk is free, whole files never",
+    )
+    serve: str | None = _setting(
+        None,
+        HOST_PORT,
+        "Serve blocks to other machines at HOST:PORT, by the trustless gateway protocol",
+        unless_set="nothing is served",
+        scope="one view",
+    )
+    peers: str | None = _setting(
+        None,
+        PEERS,
+        "The machines that share what they have: HOST:PORT,... or dns:NAME:PORT, or a file with such a list",
+        unless_set="none",
+    )
+    token_file: Path | None = _setting(
+        None,
+        SecretFile(),
+        "A file that holds the site's token, with which requests between machines are signed; it never travels",
+        unless_set="none: then only loopback is served, or all with --open",
+    )
+    open: bool = _setting(False, Switch(), "Serve public blobs to requests without a signature, too")
+    share: str = _setting(
+        "public",
+        Choice(SHARES),
+        "What other machines may have. public: blobs that the Hub gives to anyone. all: every promised blob, a site's "
+        "own models too. published: what `publish` named",
+    )
+    trust_peers: bool = _setting(
+        False,
+        Switch(),
+        "Serve any format that comes from a peer before all of it is here and proven; without, safetensors and GGUF",
+    )
+    upstream: str | None = _setting(
+        None,
+        UPSTREAM,
+        "Keep a published tree attached: its immutable content fills in where the view has nothing",
+        unless_set="none",
+        scope="one view",
+    )
+    team: str | None = _setting(
+        None,
+        Parsed("the name of a group", "GROUP", team_name),
+        "Share the cache within a group (as root): what one of it downloads, all of it can use, update and remove",
+        unless_set="no group",
+        scope="one view",
     )
     metrics: str | None = _setting(
         None,
