@@ -10,8 +10,8 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located, must_be_ours
-from ipfsfs.cli.sources import sources
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import MountError, NotHeld, UsageError
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.attach import Attach, Attached
