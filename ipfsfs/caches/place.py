@@ -60,6 +60,13 @@ class Place(Protocol):
         which the clients share among what people know by name. The path from the directory that holds this one's
         parent; None for every other link."""
 
+    def admits(self, name: bytes) -> bool:
+        """Whether the tree of an upstream may fill in what is missing in the directory `name` in it (H37)."""
+
+    def fills_in(self, name: bytes, *, is_link: bool) -> bool:
+        """The same, of the file or link `name`. Where a link leads to is another question, and so is what is checked of
+        a file."""
+
     def is_immutable(self, name: bytes, *, is_link: bool) -> bool:
         """Whether the file or link at `name` stays the same for as long as it is there, so that the kernel may keep it
         for long."""

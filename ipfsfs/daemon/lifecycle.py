@@ -26,6 +26,7 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -68,6 +69,7 @@ class Running:
     view: View
     sealer: Sealer
     guarding: Guarding
+    following: Following
     mount: mounts.Mount
     features: list[str]
     ended: trio.Event
@@ -87,6 +89,14 @@ class Running:
     async def unmount(self, *, lazy: bool) -> None:
         """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
         refuses."""
+        self.following.rest()
+        try:
+            await self._unmount(lazy=lazy)
+        except BaseException:
+            self.following.go_on()
+            raise
+
+    async def _unmount(self, *, lazy: bool) -> None:
         await self.view.seals.flush()
         if not lazy:
             with trio.move_on_after(_PLACED_S):
@@ -214,7 +224,8 @@ async def serve(
                 _forget_last_end(config, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
+                following = Following.of(config.upstream, config.mountpoint, config.store)
+                running = Running(config, store, quarantine, view, sealer, guarding, following, mount, features, ended)
                 await _run(running, metrics, ready, control)
             behind.cancel_scope.cancel()
         view.close()
@@ -253,6 +264,7 @@ async def _run(running: Running, metrics: Serving, ready: Callable[[Running], No
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
         nursery.start_soon(metrics.run)
+        nursery.start_soon(running.following.run)
         _collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")

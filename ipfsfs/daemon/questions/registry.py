@@ -22,6 +22,7 @@ from ipfsfs.daemon.questions import (
     seal,
     status,
     umount,
+    upstream,
     verify,
     why,
 )
@@ -49,5 +50,6 @@ QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
         pin_add.Question,
         pin_ls.Question,
         pin_rm.Question,
+        upstream.Question,
     )
 }
