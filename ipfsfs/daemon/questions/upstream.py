@@ -34,7 +34,8 @@ class Answer:
 class Question(Asked[Answer, NoProgress]):
     """Names are told by their digests, in hex. `known`: which of them were in the view once? `seen`: these are now.
     `upstream`: as `mount` names it; which tree of it was filled in last? `complete`: that of this CID is. `says`: how
-    it stands, in words; `is_done`: and nothing is left to do. `at`: seconds since the epoch."""
+    it stands, in words; `is_done`: and nothing is left to do. `at`: seconds since the epoch. `hint`: a CID,
+    files below which may be wanted soon."""
 
     command: ClassVar[str] = "upstream"
 
@@ -45,6 +46,7 @@ class Question(Asked[Answer, NoProgress]):
     at: int = 0
     says: str = ""
     is_done: bool = False
+    hint: str = ""
 
     @staticmethod
     def replies() -> tuple[type[Answer], type[NoProgress]]:
@@ -61,6 +63,8 @@ class Question(Asked[Answer, NoProgress]):
             await in_thread(table.complete, self.upstream, root)
         if self.says:
             running.following.tell(printable(self.says[:SAYS_MOST]), is_done=self.is_done)
+        if self.hint:
+            running.view.fetcher.hint(cid.from_text(self.hint))
         known = await in_thread(table.known, _digests(self.known)) if self.known else set()
         last = await in_thread(table.last, self.upstream) if self.upstream else None
         return Answer(

@@ -98,7 +98,7 @@ class Follower:
             raise MountError(f"{self.mountpoint} is not mounted any more")
         async with open_sources(view) as known:
             root = await known.resolve(self.name)
-            last = ask(self.store, questions.Question(upstream=self.shown))
+            last = ask(self.store, questions.Question(upstream=self.shown, hint=cid.to_text(root)))
             if last.root == cid.to_text(root):
                 return f"all of {last.root} is filled in, since {_when(last.at)}"
             return await self._fill_in(known, root)
