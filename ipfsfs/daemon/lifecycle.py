@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import os
+import secrets
 import select
 import signal
 import time
@@ -25,6 +26,7 @@ from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
+from ipfsfs.daemon.opening import open_databases, open_quarantine
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
@@ -36,11 +38,8 @@ from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.printed import shell
-from ipfsfs.store import recovery
 from ipfsfs.store.extents import Extents
-from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
-from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
 from ipfsfs.view.view import Dependencies, View
@@ -89,12 +88,8 @@ class Running:
     async def unmount(self, *, lazy: bool) -> None:
         """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
         refuses."""
-        self.following.rest()
-        try:
+        with self.following.resting():
             await self._unmount(lazy=lazy)
-        except BaseException:
-            self.following.go_on()
-            raise
 
     async def _unmount(self, *, lazy: bool) -> None:
         await self.view.seals.flush()
@@ -168,10 +163,10 @@ async def serve(
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
-    quarantine = _open_quarantine(store, config)
+    quarantine = open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
-    ledger, index, degraded = _open_databases(store, plain)
+    ledger, index, degraded = open_databases(store, plain)
     eviction.put_right(plain.fd, ledger)
     limit = raise_descriptor_limit()
     ownership = Ownership.prepare()
@@ -181,9 +176,11 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
+        machine = secrets.token_hex(16)
+        site = config.site_settings(machine)
         async with (
             open_sealer(plain.fd) as sealer,
-            open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings) as fetcher,
+            open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
             trio.open_nursery() as behind,
         ):
             dependencies = Dependencies(
@@ -359,29 +356,6 @@ def _forget_last_end(config: Config, store: Store) -> None:
     with suppress(OSError):
         if not endings.forget(store.fd) and config.restarts:
             raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
-
-
-def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
-    """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
-    ledger = recovery.open_ledger(store)
-    try:
-        index = recovery.open_index(store, ledger, plain_root=plain.root)
-    except StoreError as error:
-        log.error("%s; the view goes on without checks and seals. %s", error, error.hint)
-        return ledger, None, str(error)
-    if index.reason:
-        log.warning("the index was made anew: %s", index.reason)
-    return ledger, index, ""
-
-
-def _open_quarantine(store: Store, config: Config) -> Quarantine:
-    """The quarantine, without what a daemon that died left half done, and within its limit."""
-    quarantine = Quarantine(store.quarantine_fd, config.quarantine_size)
-    try:
-        quarantine.put_in_order()
-    except (StoreError, OSError) as error:  # `fsck` and `status` look there as well
-        log.warning("the quarantine cannot be put in order: %s", error)
-    return quarantine
 
 
 def clear_stale(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -81,7 +83,7 @@ class Following:
     async def run(self) -> None:
         """Have the follower's process, whatever becomes of it, until cancelled. To be run in the main thread."""
         if self.upstream is not None:
-            self.go_on()
+            self._go_on()
             await self._process.run()
 
     def tell(self, says: str, *, is_done: bool) -> None:
@@ -91,12 +93,18 @@ class Following:
             self._is_done = True
             self._rest()
 
-    def rest(self) -> None:
-        """Have it use no file of the view, until it may go on: the view is about to be unmounted."""
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """The view is to be unmounted while the block runs: no file of it is used then, and after that only if the
+        block raises, which means that the view stays."""
         self._rest()
+        try:
+            yield
+        except BaseException:
+            self._go_on()
+            raise
 
-    def go_on(self) -> None:
-        """The view stays."""
+    def _go_on(self) -> None:
         if self.upstream is not None and not self._is_done:
             self._talk.may_run.set()
 
