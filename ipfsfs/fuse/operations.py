@@ -35,7 +35,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         self.counts.lookups += 1
-        entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
+        parent = self.view.nodes[parent_inode]
+        entry = self.view.names.lookup(parent, name) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
             return absent()
         return _referenced(entry)
