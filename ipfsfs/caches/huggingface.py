@@ -167,8 +167,8 @@ class HubPlace(Enum):
         return None
 
     def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
-        """As `Place`: huggingface_hub downloads `hub/<repo>/blobs/<etag>` under the lock `hub/.locks/<repo>/<etag>.lock`
-        and waits for it however long that takes. Other clients lock files in `blobs/`, and may give up."""
+        """As `Place`: huggingface_hub downloads `<repo>/blobs/<etag>` under the lock `.locks/<repo>/<etag>.lock`, and
+        waits for that however long it takes. Other clients lock files in `blobs/`, and may give up."""
         if self is HubPlace.REPO_LOCKS and (found := _LOCK.fullmatch(name)):
             return Guarded(bytes.fromhex(found[1].decode("ascii")), b"%b/blobs/%b" % (directory, found[1]))
         return None

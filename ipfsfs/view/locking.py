@@ -124,31 +124,30 @@ class Locking:
         if self.leasing is None or self.keeper is None or self._is_over:
             return
         if (kept := self._kept.get(node)) is None:
-            guarded = self._guarded(node)
-            if guarded is None or self._is_there(node, guarded):
+            guarded = self._awaited(node)
+            if guarded is None:
                 return
             kept = self._kept[node] = _Kept(node, guarded)
-            self.background.start(self._keep, kept)
+            self.background.start(self._keep, kept, self.leasing, self.keeper)
         kept.asked = trio.current_time()
         with trio.move_on_after(2 * self.within_s):
             await kept.decided.wait()
 
-    def _guarded(self, node: Node) -> Guarded | None:
-        """The blob that a file is the lock of, where both are in the view."""
-        parent = node.parent
-        if parent is None or parent.parent is None or parent.parent.parent is None or not node.has_name:
+    def _awaited(self, node: Node) -> Guarded | None:
+        """The blob that a file is the lock of, where both are in the view. None where the blob is here, be it as a
+        link: its client takes the lock for a moment, to link to it."""
+        if not node.has_name or (parent := node.parent) is None:
             return None
-        return self.nodes.place(parent).guarded(parent.name, node.name)
-
-    def _is_there(self, node: Node, guarded: Guarded) -> bool:
-        """Whether a blob is here, be it as a link: its client takes the lock for a moment, to link to it."""
-        assert node.parent is not None and node.parent.parent is not None and node.parent.parent.parent is not None
-        above = self.nodes.directory_fd(node.parent.parent.parent)
+        guarded = self.nodes.place(parent).guarded(parent.name, node.name)
+        above = parent.parent.parent if guarded is not None and parent.parent is not None else None
+        if guarded is None or above is None:
+            return None
         try:
-            os.close(syscalls.open_beneath(above, guarded.path, os.O_PATH | os.O_NOFOLLOW))
+            found = syscalls.open_beneath(self.nodes.directory_fd(above), guarded.path, os.O_PATH | os.O_NOFOLLOW)
         except OSError:
-            return False
-        return True
+            return guarded
+        os.close(found)
+        return None
 
     def entry(self, parent: Node, name: bytes, caller: Caller) -> Entry | None:
         """What the keeper is answered, once, for a name that is told to it alone: the lock file that this stands for.
@@ -158,15 +157,14 @@ class Locking:
         node = self._named.pop(name, None)
         return None if node is None else Entry(node, node.backing.attributes(node), 0.0)
 
-    async def _keep(self, kept: _Kept) -> None:
-        assert self.keeper is not None and self.leasing is not None
+    async def _keep(self, kept: _Kept, leasing: Leasing, keeper: Keeper) -> None:
         try:
-            if not await self.leasing.lock_opened(kept.guarded.sha256) or self._is_over:
+            if not await leasing.lock_opened(kept.guarded.sha256) or self._is_over:
                 return
             name = _PREFIX + secrets.token_hex(16).encode()
             self._named[name] = kept.node
             try:
-                number = await self.keeper.keep(name)
+                number = await keeper.keep(name)
             finally:
                 self._named.pop(name, None)
             if number is None:
@@ -174,30 +172,15 @@ class Locking:
             kept.number = number
             kept.decided.set()
             log.info("%s waits for another machine", os.fsdecode(self.nodes.path(kept.node)))
-            await self._wait(kept, number)
-            await self.keeper.drop(number)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_free_in_time, kept, leasing)
+                await _until_over(kept, number, keeper)
+                nursery.cancel_scope.cancel()
+            await keeper.drop(number)
         finally:
             kept.decided.set()
             if self._kept.get(kept.node) is kept:
                 del self._kept[kept.node]
-
-    async def _wait(self, kept: _Kept, number: int) -> None:
-        """Return when a lock is to be held no longer, or is held no longer."""
-        assert self.keeper is not None and self.leasing is not None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_when_free, kept)
-            while not kept.free.is_set() and self.keeper.holds(number):
-                unasked_s = trio.current_time() - kept.asked
-                if unasked_s >= _UNASKED_S:
-                    break
-                with trio.move_on_after(_UNASKED_S - unasked_s):
-                    await kept.free.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _end_when_free(self, kept: _Kept) -> None:
-        assert self.leasing is not None
-        await self.leasing.until_free(kept.guarded.sha256)
-        kept.free.set()
 
     async def stop(self) -> None:
         """Let go of all locks, and hold none any more: the view is about to be unmounted."""
@@ -210,3 +193,18 @@ class Locking:
     def go_on(self) -> None:
         """The view stays mounted after all."""
         self._is_over = False
+
+
+async def _free_in_time(kept: _Kept, leasing: Leasing) -> None:
+    await leasing.until_free(kept.guarded.sha256)
+    kept.free.set()
+
+
+async def _until_over(kept: _Kept, number: int, keeper: Keeper) -> None:
+    """Return when a lock is to be held no longer, or is held no longer."""
+    while not kept.free.is_set() and keeper.holds(number):
+        left_s = kept.asked + _UNASKED_S - trio.current_time()
+        if left_s <= 0:
+            return
+        with trio.move_on_after(left_s):
+            await kept.free.wait()

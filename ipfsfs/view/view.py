@@ -199,7 +199,7 @@ class View:
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
         if self.locking.is_keeper(caller):
-            return self.handles.add(KeptContent()), True
+            return self.handles.add_ours(KeptContent()), True
         opened = node.backing.open_nowait(node, access, caller)
         return None if opened is None else (self.handles.add(opened[0]), opened[1])
 

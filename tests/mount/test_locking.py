@@ -8,41 +8,20 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.support.leased import LeasedView, client, digest, is_taken, kept_by, let_go_of_all
-from tests.support.mounted import clear, ipfsfs
+from tests.support.mounted import ipfsfs
 from tests.support.processes import descriptors, eventually, keepers_of, stopped
 from tests.support.users import User
 
 SHA: Final = digest("a blob")
 NEW: Final = os.O_CREAT | os.O_EXCL
-
-
-@pytest.fixture
-def leased(tmp_path: Path) -> Iterator[Callable[..., LeasedView]]:
-    """Mounts a view of which the test says what other machines download; each is unmounted and checked at the end."""
-    made: list[LeasedView] = []
-
-    def mount(path: Path | None = None, **options: Any) -> LeasedView:
-        path = path or tmp_path / f"cache{len(made)}"
-        path.mkdir(exist_ok=True)
-        made.append(LeasedView(path, **options))
-        return made[-1].mount()
-
-    yield mount
-    try:
-        for one in made:
-            one.finish()
-    finally:
-        for one in made:
-            one.close()
-            clear(one.path)
 
 
 @pytest.fixture
@@ -352,14 +331,16 @@ def test_the_keeper_is_no_reader(view: LeasedView) -> None:
     view.lock(SHA).touch()
     os.utime(view.lock(SHA), (1, 1))
     view.lease(SHA)
-    assert is_taken(view.lock(SHA))
-    assert view.status()["open_files"] == 0
+    with client(view.lock(SHA)) as waiting:
+        assert not waiting.has_it(within_s=0.5)
+        eventually(lambda: view.status()["open_files"] == 0, "no file counts as open")
+        assert kept_by(view.keeper) == 1
     assert view.lock(SHA).stat().st_atime == 1
     view.end(SHA)
 
 
 @pytest.mark.root
-def test_another_users_client_waits_in_roots_view(leased: Callable[..., LeasedView], open_to_all: Path) -> None:
+def test_another_users_client_waits_in_roots_view(open_to_all: Path, leased: Callable[..., LeasedView]) -> None:
     view = leased(open_to_all / "cache", allow_other=True).with_repository()
     for path in (view.locks, view.blobs):
         path.chmod(0o777)
@@ -367,10 +348,10 @@ def test_another_users_client_waits_in_roots_view(leased: Callable[..., LeasedVi
         path.chmod(0o755)
     view.lease(SHA)
     anna = User(4_001, umask=0o077)
-    script = """
+    script = f"""
 import fcntl
-fd = os.open(%r, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+fd = os.open({str(view.lock(SHA))!r}, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 do(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
-""" % str(view.lock(SHA))
+"""
     assert anna.run(script, view.locks) == ["EAGAIN"]
     view.end(SHA)

@@ -1,7 +1,7 @@
-"""A daemon that is told by a test what other machines download: `python -m tests.support.leased_daemon CONFIG LEASES WITHIN_S`.
+"""A daemon that a test tells what other machines download.
 
-A file LEASES/<sha256> stands for a lease that another machine has. An open may wait for the keeper for WITHIN_S seconds.
-All else is the program's own.
+`python -m tests.support.leased_daemon CONFIG LEASES WITHIN_S`: a file LEASES/<sha256> stands for a lease that another
+machine has; an open may wait for WITHIN_S seconds for each of what is known and the keeper. All else is the program's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Leases:
 
     async def until_free(self, sha256: bytes) -> None:
         """As `Leasing`."""
-        while (self.directory / sha256.hex()).exists():
+        while (self.directory / sha256.hex()).exists():  # noqa: ASYNC110  the test is another process
             await trio.sleep(_LOOKED_S)
 
 

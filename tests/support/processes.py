@@ -80,7 +80,8 @@ def wait_until_unused(directory: Path, within_s: float = 15.0) -> None:
     def users() -> list[int]:
         pids = [*beside("daemon"), *beside("daemon.guardian")]
         named = [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
-        workers = [*beside("workers.sealer.worker"), *beside("workers.fetcher.program"), *beside("workers.keeper.program")]
+        kinds = ("sealer.worker", "fetcher.program", "keeper.program")
+        workers = [pid for kind in kinds for pid in beside(f"workers.{kind}")]
         return [*named, *(pid for pid in workers if _holds(pid, directory))]
 
     eventually(lambda: not users(), f"nothing uses {directory}", within_s)

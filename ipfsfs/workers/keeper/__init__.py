@@ -1,1 +1,1 @@
-"""The keeper: a process that holds locks on lock files of a view, so that clients wait while another machine downloads."""
+"""The keeper: the process that holds clients' locks while another machine downloads."""
