@@ -1,4 +1,5 @@
-"""The local Hub's process: `python -m tests.support.hub_server DIR` serves DIR (see `hub_storage`) on two ports.
+"""The local Hub's process: `python -m tests.support.hub_server DIR [ADDRESS]` serves DIR (see `hub_storage`) on two
+ports of an address, by default of this machine alone.
 
 The first port is the Hub, the second the "other origin" that real LFS content is redirected to: a client that is
 redirected within one origin loses the headers. Prints both as one line of JSON, serves until its stdin closes.
@@ -13,7 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +38,22 @@ class Fault:
     times: int | None = None
 
 
+@dataclass(slots=True)
+class Pace:
+    """At most so many bytes a second, together, for all that wait for it."""
+
+    rate: float
+    free_at: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait(self, count: int) -> None:
+        """Return when so many bytes more may go."""
+        with self.lock:
+            self.free_at = max(self.free_at, time.monotonic()) + count / self.rate
+            due = self.free_at
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
 class Hub:
     """State the two servers share."""
 
@@ -45,6 +63,29 @@ class Hub:
         self.lock = threading.Lock()
         self.requests: list[dict[str, Any]] = []
         self.faults: dict[str, Fault] = {}
+        self.sent: Counter[tuple[str, str]] = Counter()  # bytes of content, by the client's address and the file's name
+        self.rate_each = 0  # bytes a second for each address; 0 for no limit
+        self.pace_all: Pace | None = None
+        self.paces: dict[str, Pace] = {}
+
+    def limit(self, each: int, all_: int) -> None:
+        """Send no more bytes a second to each address, and to all together; 0 for no limit."""
+        with self.lock:
+            self.rate_each, self.paces = each, {}
+            self.pace_all = Pace(all_) if all_ else None
+
+    def paces_for(self, client: str) -> list[Pace]:
+        """What holds back what is sent to an address."""
+        with self.lock:
+            paces = [self.pace_all] if self.pace_all is not None else []
+            if self.rate_each:
+                paces.append(self.paces.setdefault(client, Pace(self.rate_each)))
+            return paces
+
+    def count(self, client: str, name: str, sent: int) -> None:
+        """Bytes of content have gone."""
+        with self.lock:
+            self.sent[client, name] += sent
 
     def take_fault(self, name: str, start: int, stop: int) -> Fault | None:
         """The fault that spoils this response for bytes [start, stop) of the file, counted down."""
@@ -63,9 +104,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, hub: Hub, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, hub: Hub, handler: type[BaseHTTPRequestHandler], address: str) -> None:
         self.hub = hub
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__((address, 0), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that goes away is part of many tests; anything else is a fault of this server and fails them.
@@ -91,6 +132,7 @@ class Handler(BaseHTTPRequestHandler):
                     "range": self.headers.get("Range"),
                     "authorization": self.headers.get("Authorization"),
                     "port": self.server.server_address[1],
+                    "client": self.client_address[0],
                     "status": status,
                     "sent": sent,
                 }
@@ -142,25 +184,31 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with path.open("rb") as source:
                 if fault is not None and fault.flip is not None:
-                    sent += self.send_range(source.fileno(), start, fault.flip, fault)
+                    sent += self.send_range(source.fileno(), start, fault.flip, fault, name)
                     self.wfile.write(bytes([os.pread(source.fileno(), 1, fault.flip)[0] ^ 1]))
-                    sent += 1 + self.send_range(source.fileno(), fault.flip + 1, end, fault)
+                    sent += 1 + self.send_range(source.fileno(), fault.flip + 1, end, fault, name)
                 else:
-                    sent += self.send_range(source.fileno(), start, end, fault)
+                    sent += self.send_range(source.fileno(), start, end, fault, name)
         finally:
             self.record(name, status, sent)
         if end < stop:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def send_range(self, source: int, start: int, stop: int, fault: Fault | None) -> int:
+    def send_range(self, source: int, start: int, stop: int, fault: Fault | None, name: str) -> int:
+        client = self.client_address[0]
         rate = fault.rate if fault else None
         offset = start
         while offset < stop:
+            paces = self.server.hub.paces_for(client)
+            most = rate // 20 if rate else min((int(pace.rate) // 50 for pace in paces), default=1 << 30)
+            most = max(1, min(most, stop - offset))
+            for pace in paces:
+                pace.wait(most)
             # sendfile keeps this Python process out of a benchmark's way.
-            offset += os.sendfile(
-                self.connection.fileno(), source, offset, min(stop - offset, rate // 20 if rate else 1 << 30)
-            )
+            sent = os.sendfile(self.connection.fileno(), source, offset, most)
+            self.server.hub.count(client, name, sent)
+            offset += sent
             if rate:
                 time.sleep(0.05)
         return offset - start
@@ -191,7 +239,8 @@ class HubHandler(Handler):
         parts = [unquote(part) for part in url.path[1:].split("/")]
         if parts[0] == "_test":
             with self.server.hub.lock:
-                body = json.dumps(self.server.hub.requests).encode()
+                sent = [[client, name, count] for (client, name), count in self.server.hub.sent.items()]
+                body = json.dumps(sent if parts[1] == "sent" else self.server.hub.requests).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -218,6 +267,9 @@ class HubHandler(Handler):
             fault = json.loads(body)
             with self.server.hub.lock:
                 self.server.hub.faults[fault["name"]] = Fault(**fault["fault"])
+            self.answer_json({})
+        elif parts == ["_test", "limit"]:
+            self.server.hub.limit(*json.loads(body))
             self.answer_json({})
         elif parts[0] == "api" and len(parts) == 6 and parts[4] == "paths-info":
             key = RepoKey(parts[1], f"{parts[2]}/{parts[3]}")
@@ -349,7 +401,8 @@ def tree_entries(files: dict[str, StoredFile], folder: str, *, recursive: bool) 
 
 def main() -> None:
     hub = Hub(HubStorage(Path(sys.argv[1])))
-    servers = [Server(hub, HubHandler), Server(hub, ContentHandler)]
+    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    servers = [Server(hub, HubHandler, address), Server(hub, ContentHandler, address)]
     hub.content_port = servers[1].server_address[1]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
