@@ -1,0 +1,1 @@
+"""The server: the process that gives other machines what may be given of the files that are here."""
