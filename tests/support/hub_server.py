@@ -15,13 +15,14 @@ import threading
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from tests.support.hub_limits import Limits
 from tests.support.hub_storage import HubStorage, RepoKey, StoredFile
 
 KINDS = ("models", "datasets", "spaces")
@@ -38,22 +39,6 @@ class Fault:
     times: int | None = None
 
 
-@dataclass(slots=True)
-class Pace:
-    """At most so many bytes a second, together, for all that wait for it."""
-
-    rate: float
-    free_at: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def wait(self, count: int) -> None:
-        """Return when so many bytes more may go."""
-        with self.lock:
-            self.free_at = max(self.free_at, time.monotonic()) + count / self.rate
-            due = self.free_at
-        time.sleep(max(0.0, due - time.monotonic()))
-
-
 class Hub:
     """State the two servers share."""
 
@@ -64,23 +49,7 @@ class Hub:
         self.requests: list[dict[str, Any]] = []
         self.faults: dict[str, Fault] = {}
         self.sent: Counter[tuple[str, str]] = Counter()  # bytes of content, by the client's address and the file's name
-        self.rate_each = 0  # bytes a second for each address; 0 for no limit
-        self.pace_all: Pace | None = None
-        self.paces: dict[str, Pace] = {}
-
-    def limit(self, each: int, all_: int) -> None:
-        """Send no more bytes a second to each address, and to all together; 0 for no limit."""
-        with self.lock:
-            self.rate_each, self.paces = each, {}
-            self.pace_all = Pace(all_) if all_ else None
-
-    def paces_for(self, client: str) -> list[Pace]:
-        """What holds back what is sent to an address."""
-        with self.lock:
-            paces = [self.pace_all] if self.pace_all is not None else []
-            if self.rate_each:
-                paces.append(self.paces.setdefault(client, Pace(self.rate_each)))
-            return paces
+        self.limits = Limits()
 
     def count(self, client: str, name: str, sent: int) -> None:
         """Bytes of content have gone."""
@@ -200,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         rate = fault.rate if fault else None
         offset = start
         while offset < stop:
-            paces = self.server.hub.paces_for(client)
+            paces = self.server.hub.limits.paces(client)
             most = rate // 20 if rate else min((int(pace.rate) // 50 for pace in paces), default=1 << 30)
             most = max(1, min(most, stop - offset))
             for pace in paces:
@@ -269,7 +238,7 @@ class HubHandler(Handler):
                 self.server.hub.faults[fault["name"]] = Fault(**fault["fault"])
             self.answer_json({})
         elif parts == ["_test", "limit"]:
-            self.server.hub.limit(*json.loads(body))
+            self.server.hub.limits.set(*json.loads(body))
             self.answer_json({})
         elif parts[0] == "api" and len(parts) == 6 and parts[4] == "paths-info":
             key = RepoKey(parts[1], f"{parts[2]}/{parts[3]}")

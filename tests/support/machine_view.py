@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tests.support.machines import Machine
 
-PORT: Final = 8730
+PORT: Final = 4780
 _LOGGED: Final = re.compile(r"^\S+ (WARNING|ERROR|CRITICAL) (.*)$")
 
 
