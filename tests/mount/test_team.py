@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.mounted import Mounted, ipfsfs
+from tests.support.mounted import Mounted
 from tests.support.users import User
 
 pytestmark = [pytest.mark.root, pytest.mark.filesystem]
