@@ -27,6 +27,7 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -43,6 +44,7 @@ from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
+from ipfsfs.view.team import Team
 from ipfsfs.view.view import Dependencies, View
 from ipfsfs.workers.fetcher.client import open_fetcher
 from ipfsfs.workers.keeper.client import open_keeper
@@ -162,6 +164,7 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
+    team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
     quarantine = _open_quarantine(store, config)
     extents = Extents(store.extents_fd)
@@ -204,6 +207,7 @@ async def serve(
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
                 keeper=keeper,
+                team=team,
             )
             view = View.build(dependencies, behind)
             where = Where(
