@@ -20,7 +20,7 @@ from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Publisher
 from ipfsfs.plain import quiet
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.unixfs import car, cid
+from ipfsfs.unixfs import car, cid, file
 from ipfsfs.unixfs.reference import Reference
 
 _CAR_MOST: Final = 64 << 20
@@ -60,6 +60,8 @@ class TreeBlocks:
 
     nodes: dict[bytes, bytes] = field(default_factory=dict)
     leaves: dict[bytes, _Where] = field(default_factory=dict)
+    files: set[bytes] = field(default_factory=set)
+    """The roots of all files."""
     names: list[bytes] = field(default_factory=list)
     """The paths of all that is in the tree, as `Blocks.name` is told them."""
 
@@ -77,6 +79,7 @@ class TreeBlocks:
         for length, digest in leaves:
             self.leaves[cid.raw_cid(digest)] = _Where(path, offset, length)
             offset += length
+        self.files.add(file.build([(cid.raw_cid(digest), length) for length, digest in leaves]).cid)
 
     def leaf(self, plain: PlainDirectory, block_cid: bytes) -> bytes:
         """The bytes of a leaf, compared with its CID. Raises IpfsfsError where the file was changed, OSError."""
