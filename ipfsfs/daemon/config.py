@@ -10,6 +10,7 @@ from typing import Final, Literal
 from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins.settings import OriginSettings
+from ipfsfs.origins.signing import Token
 from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60
@@ -73,6 +74,18 @@ class SiteConfig:
     open: bool = False
     share: Share = "public"
     trusts_peers: bool = False
+
+    def token(self) -> str:
+        """The text of the site's token, empty where there is none. Raises UsageError."""
+        if self.token_file is None:
+            return ""
+        try:
+            text = self.token_file.read_text()[:_AUTHORIZATION_MOST].strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise UsageError(f"the site's token in {self.token_file} cannot be read: {why}") from error
+        Token.of(text)
+        return text
 
 
 @dataclass(slots=True, frozen=True)

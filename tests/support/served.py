@@ -18,7 +18,7 @@ from ipfsfs.workers.server.offer import NodesOffer, Offer, Place
 from ipfsfs.workers.server.settings import ServerSettings
 from ipfsfs.workers.start import Command, StartedProcess, start
 
-TOKEN = "a token of the tests' own site"
+TOKEN = "a token of the tests' own site"  # noqa: S105
 MEBIBYTE = 1 << 20
 
 

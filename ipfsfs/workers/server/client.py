@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -102,6 +101,8 @@ class Server:
     _process: Process
     _talk: ServerTalk
     settings: ServerSettings
+    _listening: socket.socket
+    _told: int
     port: int
     """Where it listens; by it other machines know this one, at the address that they see."""
 
@@ -162,30 +163,30 @@ class Server:
         while self._talk.size > _OUTBOX_MOST:
             await self._talk.changed.wait()
 
+    async def run(self) -> None:
+        """Have the process, whatever becomes of it, until cancelled; then the address is free. To be run in the main
+        thread: the process dies with the thread that started it."""
+        try:
+            await self._process.run()
+        finally:
+            self.close()
 
-@asynccontextmanager
-async def open_server(
-    settings: ServerSettings,
-    listening: socket.socket,
-    extents_fd: int,
-    blocks_fd: int,
-    plain_fd: int,
-    *,
-    temporary: bytes = b"/",
-) -> AsyncIterator[Server]:
-    """A server at a socket that listens; its process ends with the block. The socket stays the caller's.
+    def close(self) -> None:
+        """Listen no more. May be done twice."""
+        self._listening.close()
+        if self._told >= 0:
+            os.close(self._told)
+            self._told = -1
 
-    To be entered from the main thread: the process dies with the thread that started it.
-    """
+
+def open_server(
+    settings: ServerSettings, listening: socket.socket, extents_fd: int, blocks_fd: int, plain_fd: int
+) -> Server:
+    """A server at a socket that listens, which is its own from now on. Its process is started by `Server.run`."""
+    # By a file in memory: arguments of a process can be read by every user of the machine.
     told = os.memfd_create("server", os.MFD_CLOEXEC)
-    try:
-        os.write(told, settings.to_json())
-        inherited = (listening.fileno(), extents_fd, blocks_fd, plain_fd, told)
-        talk = ServerTalk()
-        process = Process(Command("server", _MODULE, inherited, (), temporary), talk)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(process.run)
-            yield Server(process, talk, settings, listening.getsockname()[1])
-            nursery.cancel_scope.cancel()
-    finally:
-        os.close(told)
+    os.write(told, settings.to_json())
+    talk = ServerTalk()
+    inherited = (listening.fileno(), extents_fd, blocks_fd, plain_fd, told)
+    process = Process(Command("server", _MODULE, inherited, (), b"/"), talk)
+    return Server(process, talk, settings, listening, told, listening.getsockname()[1])
