@@ -16,7 +16,7 @@ from ipfsfs.workers.server.client import Server, open_server
 from ipfsfs.workers.server.settings import ServerSettings
 
 _BACKLOG: Final = 256
-_NO_TOKEN: Final = (
+_UNSAID: Final = (
     "Give all machines of the site one token: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE\n"
     "  and mount with --token-file FILE. Or let anyone have what is public: --open.\n"
     "  Or serve this machine alone: --serve 127.0.0.1:{port}"
@@ -46,7 +46,7 @@ class Address:
             raise UsageError(
                 f"content cannot be served at {site.serve} as it is: other machines reach it, and nothing says which "
                 "of them may have what",
-                hint=_NO_TOKEN.format(port=at.port),
+                hint=_UNSAID.format(port=at.port),
             )
         listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

@@ -62,6 +62,19 @@ class Tasks(Protocol):
     def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None: ...
 
 
+class Follower(Protocol):
+    """Follows what is loaded. No call waits."""
+
+    def loading(self, load: Load) -> None:
+        """A load has begun."""
+
+    def loaded(self, load: Load) -> None:
+        """The extent of a load, which is retired, was put in the place of a link."""
+
+    def ended(self, load: Load) -> None:
+        """A load is over, or its extent is another's."""
+
+
 @dataclass(slots=True)
 class Loads:
     """All loads of a view. `patience_s`: how long a reader waits while no leaf of its file comes."""
@@ -74,6 +87,7 @@ class Loads:
     keeping: Keeping
     recutting: Recutting
     provenance: Provenances = field(default_factory=Provenances)
+    follower: Follower | None = None
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
     """Loads of which all is here by now, for one task to receive, which must tell of each that it is `placed`."""
     idle: trio.Event = field(default_factory=trio.Event)
@@ -100,6 +114,8 @@ class Loads:
         load.readers += 1
         if path is not None:
             load.paths.add(path)
+        if self.follower is not None and load.readers == 1:
+            self.follower.loading(load)
         return load
 
     def close(self, load: Load) -> None:
@@ -219,6 +235,8 @@ class Loads:
         """What was handed over was put in place, or cannot be."""
         self.placing.discard(load)
         load.done.set()
+        if self.follower is not None and load.is_retired:
+            self.follower.loaded(load)
         self.close(load)
 
     async def all_placed(self) -> None:
@@ -385,6 +403,8 @@ class Loads:
         if not load.is_retired:
             with suppress(OSError):
                 os.utime(load.fd)  # when it was used last: what is oldest is removed first
+            if self.follower is not None:
+                self.follower.ended(load)
         self._take_out(load)
         os.close(load.fd)
         self.idle.set()

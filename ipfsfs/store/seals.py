@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, get_args
+from typing import Final, Protocol, get_args
 
 import trio
 
@@ -44,6 +44,16 @@ _RETIRED: Final = "unmounted"
 _ANEW: Final = "The next mount makes the index anew."
 
 
+class Follower(Protocol):
+    """Follows what is sealed. Neither call waits."""
+
+    def sealed(self, ino: int, path: bytes) -> None:
+        """A sealed file was seen at a path from the plain root."""
+
+    def unsealed(self, ino: int) -> None:
+        """A file has no seal any more."""
+
+
 @dataclass(slots=True)
 class Seals:
     """The seals of a view. To a reader, a file whose seal cannot be read is not sealed."""
@@ -55,6 +65,7 @@ class Seals:
     degraded: str = ""
     """Why not all is as it should be: there is no index, or it waits for room. Empty where all is well."""
     unsealable: Unsealable = field(default_factory=Unsealable)
+    follower: Follower | None = None
     _recent: OrderedDict[int, Seal | None] = field(default_factory=OrderedDict)
     _recent_bytes: int = 0
     _pending: Pending = field(default_factory=Pending)
@@ -120,6 +131,8 @@ class Seals:
         if self.index is not None and not self._is_held:
             self._places[ino] = path
             self._wake.set()
+        if self.follower is not None:
+            self.follower.sealed(ino, path)
 
     def forget(self, ino: int) -> None:
         """A file is gone for good: nothing will be written under its identity any more."""
@@ -253,6 +266,8 @@ class Seals:
         self._pending.enter(ino, seal)
         self._remember(ino, seal)
         self._wake.set()
+        if seal is None and self.follower is not None:
+            self.follower.unsealed(ino)
 
     def _remember(self, ino: int, seal: Seal | None) -> None:
         if ino in self._recent:
