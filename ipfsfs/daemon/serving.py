@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import secrets
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ipfsfs.daemon.config import Config
 from ipfsfs.errors import MountError, UsageError
@@ -16,6 +17,7 @@ from ipfsfs.workers.server.client import Server, open_server
 from ipfsfs.workers.server.settings import ServerSettings
 
 _BACKLOG: Final = 256
+_SocketAddress = tuple[Any, ...]
 _UNSAID: Final = (
     "Give all machines of the site one token: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE\n"
     "  and mount with --token-file FILE. Or let anyone have what is public: --open.\n"
@@ -31,17 +33,18 @@ class Address:
     machine: str
     """By which this machine knows itself: 32 hex digits, drawn at the daemon's start."""
     _listening: socket.socket | None = None
+    _server: Server | None = None
 
     @classmethod
-    def take(cls, config: Config, machine: str) -> Address:
+    def take(cls, config: Config) -> Address:
         """Listen, if anything is to be served. Raises UsageError where the address would be open to anyone though
         nobody said so; MountError where it cannot be had."""
-        site = config.site
+        site, machine = config.site, secrets.token_hex(16)
         if site.serve is None:
             return cls(config, machine)
         at = host_port(site.serve)
         family, address = _resolved(at, site.serve)
-        is_loopback = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        is_loopback = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
         if not site.token() and not site.open and not is_loopback:
             raise UsageError(
                 f"content cannot be served at {site.serve} as it is: other machines reach it, and nothing says which "
@@ -59,7 +62,7 @@ class Address:
         return cls(config, machine, listening)
 
     def server(self, store: Store, plain_fd: int) -> Server | None:
-        """The server at this address, which has the address from now on; None where nothing is served."""
+        """The server at this address; None where nothing is served."""
         if self._listening is None:
             return None
         listening, self._listening = self._listening, None
@@ -72,16 +75,24 @@ class Address:
             peers=site.peers,
             hub=None if config.hub is None else config.hub.url,
         )
-        return open_server(settings, listening, store.extents_fd, store.blocks_fd, plain_fd)
+        self._server = open_server(settings, listening, store.extents_fd, store.blocks_fd, plain_fd)
+        return self._server
+
+    async def run(self) -> None:
+        """Have the server, if there is one, until cancelled; then the address is free. To be run in the main thread."""
+        if self._server is not None:
+            await self._server.run()
 
     def close(self) -> None:
-        """Listen no more, where no server has the address."""
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
         if self._listening is not None:
             self._listening.close()
             self._listening = None
 
 
-def _resolved(at: HostPort, text: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+def _resolved(at: HostPort, text: str) -> tuple[socket.AddressFamily, _SocketAddress]:
     """The first address of a name. Raises MountError."""
     try:
         found = socket.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -90,7 +101,7 @@ def _resolved(at: HostPort, text: str) -> tuple[socket.AddressFamily, tuple[str,
             f"content cannot be served at {text}: no address of {at.host} is known", hint=_hint(error)
         ) from error
     family, _, _, _, address = found[0]
-    return family, (str(address[0]), int(address[1]))
+    return family, address
 
 
 def _why(error: OSError) -> str:

@@ -22,7 +22,7 @@ import trio
 
 from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
 from ipfsfs.exchange.keeping import Keeping
-from ipfsfs.exchange.load import Load
+from ipfsfs.exchange.load import Follower, Load
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.provenance import Provenances
 from ipfsfs.exchange.recutting import Recutting
@@ -60,19 +60,6 @@ class Tasks(Protocol):
     """Where background tasks are started."""
 
     def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None: ...
-
-
-class Follower(Protocol):
-    """Follows what is loaded. No call waits."""
-
-    def loading(self, load: Load) -> None:
-        """A load has begun."""
-
-    def loaded(self, load: Load) -> None:
-        """The extent of a load, which is retired, was put in the place of a link."""
-
-    def ended(self, load: Load) -> None:
-        """A load is over, or its extent is another's."""
 
 
 @dataclass(slots=True)

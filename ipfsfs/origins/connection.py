@@ -105,6 +105,8 @@ class Connection:
         start = h11.Request(method=request.method, target=target, headers=list(headers))
         data = self._head.send(start) or b""
         if request.body is None:
+            if request.content:
+                data += self._head.send(h11.Data(data=request.content)) or b""
             data += self._head.send(h11.EndOfMessage()) or b""
         await self._send(data)
         self._is_sent = request.body is None

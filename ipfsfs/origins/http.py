@@ -175,7 +175,7 @@ class Client:
                 await connection.begin(request, target, (*headers, ("Transfer-Encoding", "chunked")))
                 return await Upload(connection, request.body, answer_s).run()
             if request.method == "POST":
-                headers = (*headers, ("Content-Length", "0"))
+                headers = (*headers, ("Content-Length", str(len(request.content))))
             await connection.begin(request, target, headers)
             return await connection.head(answer_s)
         except BaseException:

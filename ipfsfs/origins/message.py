@@ -34,7 +34,8 @@ class Limits:
 class Request:
     """`target`: path and query, percent-encoded, below the address's prefix.
 
-    `body`: sent chunked as it comes. Not closed: that is the caller's business.
+    `body`: sent chunked as it comes. Not closed: that is the caller's business. `content`: a short body, sent at once
+    with the head, where there is no `body`.
     `repeatable`: it does no harm to send it twice. `redirects`: how many to places on the same host are followed.
     `answer_s`: how long the first byte of the answer may take once all is sent; None: as long as any other byte.
     `grace_s`: in place of `Limits.grace_s`, for answers that tell of long work as it goes on.
@@ -48,6 +49,7 @@ class Request:
     redirects: int = 0
     answer_s: float | None = None
     grace_s: float | None = None
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

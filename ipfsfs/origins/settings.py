@@ -36,3 +36,17 @@ class OriginSettings:
                 hint="They look like `Bearer TOKEN` or `Basic BASE64`.",
             )
         return at, authorization
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """What a process needs to speak with other machines. `peers`: as `peer_list` reads it. `token`: the text of the
+    site's token, empty for none. `id`: by which a machine knows itself, 32 hex digits drawn at its start. `port`: where
+    this machine serves, 0 where it does not. `hub`: address of the Hub that other machines may be told of, empty for
+    none."""
+
+    peers: str
+    token: str = field(default="", repr=False)
+    id: str = ""
+    port: int = 0
+    hub: str = ""

@@ -12,13 +12,14 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, get_args
+from typing import Final, get_args
 
 import trio
 
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.identity import Stat
 from ipfsfs.store import recovery
+from ipfsfs.store.follower import Follower
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.pending import Pending, size_in_memory
@@ -42,16 +43,6 @@ _FORGET_S: Final = 60.0
 """How long a mark stays in the ledger at least: to forget some takes an fsync of all that was sealed meanwhile."""
 _RETIRED: Final = "unmounted"
 _ANEW: Final = "The next mount makes the index anew."
-
-
-class Follower(Protocol):
-    """Follows what is sealed. Neither call waits."""
-
-    def sealed(self, ino: int, path: bytes) -> None:
-        """A sealed file was seen at a path from the plain root."""
-
-    def unsealed(self, ino: int) -> None:
-        """A file has no seal any more."""
 
 
 @dataclass(slots=True)
