@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -26,7 +25,7 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.serving import Address
-from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -247,16 +246,6 @@ async def serve(
         ledger.close()
 
 
-def _collect_seldom() -> None:
-    """Tell Python's collector that what stands now stays, and to look for cycles seldom.
-
-    A million nodes take half a second to look through, during which nobody is answered; they hold no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
 async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
@@ -268,7 +257,7 @@ async def _run(running: Running, served: Sequence[Served], ready: Callable[[Runn
         nursery.start_soon(running.guarding.keep)
         for one in served:
             nursery.start_soon(one.run)
-        _collect_seldom()
+        collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
