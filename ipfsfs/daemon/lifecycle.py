@@ -26,6 +26,7 @@ from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.serving import Address
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -42,6 +43,7 @@ from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
+from ipfsfs.view.team import Team
 from ipfsfs.view.view import Dependencies, View
 from ipfsfs.workers.fetcher.client import open_fetcher
 from ipfsfs.workers.sealer.client import Sealer, open_sealer
@@ -164,6 +166,7 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
+    team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
     address = Address.take(config)
     quarantine = _open_quarantine(store, config)
@@ -207,6 +210,7 @@ async def serve(
                 share=config.site.share,
                 announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
+                team=team,
             )
             view = View.build(dependencies, behind)
             where = Where(
