@@ -258,5 +258,7 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         elif found.cache_size is not None:
             shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
             shown["cache size"] += [found.too_large] * bool(found.too_large)
+    if found.upstream is not None:
+        shown["upstream"] = [found.upstream, found.upstream_says]
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}

@@ -43,6 +43,8 @@ class Answer:
     no_eviction: str
     too_large: str
     metrics: str | None
+    upstream: str | None
+    upstream_says: str
     fetcher: str
     sealed: int
     sealed_bytes: int
@@ -99,6 +101,8 @@ class Question(Asked[Answer, NoProgress]):
             no_eviction=await in_thread(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
             metrics=running.config.metrics,
+            upstream=running.config.upstream,
+            upstream_says=running.following.state,
             fetcher=view.fetcher.state or "ready",
             sealed=files,
             sealed_bytes=size,
