@@ -43,6 +43,7 @@ from ipfsfs.view.counts import Counts
 from ipfsfs.view.handles import Handles
 from ipfsfs.view.linking import Linking
 from ipfsfs.view.listings import Listings
+from ipfsfs.view.locking import KeptContent, Leasing, Locking
 from ipfsfs.view.making import AsAsked, AsTeam
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
@@ -70,6 +71,7 @@ from ipfsfs.view.upkeep.promises import Promises
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
 from ipfsfs.workers.server.client import Server
 
@@ -106,6 +108,10 @@ class Dependencies:
     """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
+    leasing: Leasing | None = None
+    """What is known of downloads on other machines; None where none is known of."""
+    keeper: Keeper | None = None
+    """What has clients wait for those."""
     team: Team | None = None
     """The group that shares the view, if one does."""
 
@@ -135,6 +141,7 @@ class View:
     linking: Linking
     pinning: Pinning
     offers: Offers | None
+    locking: Locking
     team: Team | None
     counts: Counts = field(default_factory=Counts)
 
@@ -206,12 +213,15 @@ class View:
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             offers=offers,
+            locking=Locking(nodes, background, on.leasing, on.keeper),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             team=on.team,
         )
 
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
+        if self.locking.is_keeper(caller):
+            return self.handles.add_ours(KeptContent()), True
         opened = node.backing.open_nowait(node, access, caller)
         return None if opened is None else (self.handles.add(opened[0]), opened[1])
 
@@ -221,7 +231,10 @@ class View:
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
         content, keep = await node.backing.open(node, access, caller)
-        return self.handles.add(content), keep
+        number = self.handles.add(content)
+        if access.writes:
+            await self.locking.opened(node)
+        return number, keep
 
     async def create(
         self, parent: Node, name: bytes, access: Access, mode: int, caller: Caller
@@ -242,7 +255,9 @@ class View:
                 raise stale() from None  # the kernel looks again, and checks whether this user may
             number, keep = await self.open(found.node, access, caller)
             return found._replace(attributes=found.node.backing.attributes(found.node)), number, keep
-        return entry, self.handles.add(self.resident.made(entry.node, fd, access, caller)), True
+        number = self.handles.add(self.resident.made(entry.node, fd, access, caller))
+        await self.locking.opened(entry.node)
+        return entry, number, True
 
     async def change(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> Attributes:
         """Set attributes, by a handle where there is one, and return all of them. Raises OSError."""
