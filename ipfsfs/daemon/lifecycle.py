@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
-import secrets
 import select
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +25,8 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
-from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.serving import Address
+from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
@@ -153,6 +152,13 @@ class StillUsed:
     """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
+class Served(Protocol):
+    """An address that is served while the view is at its path."""
+
+    async def run(self) -> None:
+        """Serve, until cancelled; then the address is free."""
+
+
 class Control(Protocol):
     """Answers the questions that are put to a view, until cancelled."""
 
@@ -170,6 +176,7 @@ async def serve(
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
     team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
+    address = Address.take(config)
     quarantine = open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
@@ -183,8 +190,7 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
-        machine = secrets.token_hex(16)
-        site = config.site_settings(machine)
+        site = config.site_settings(address.machine)
         async with (
             open_sealer(plain.fd) as sealer,
             open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
@@ -209,6 +215,9 @@ async def serve(
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
+                server=address.server(store, plain.fd),
+                share=config.site.share,
+                announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
                 keeper=keeper,
                 team=team,
@@ -233,7 +242,7 @@ async def serve(
                     raise_readahead(mount.device)
                 following = Following.of(config.upstream, config.mountpoint, config.store)
                 running = Running(config, store, quarantine, view, sealer, guarding, following, mount, features, ended)
-                await _run(running, metrics, ready, control)
+                await _run(running, (metrics, address, following), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -244,6 +253,7 @@ async def serve(
         raise
     finally:
         metrics.close()
+        address.close()
         if mount is not None:
             _take_away(mount)
         if index is not None:
@@ -251,17 +261,7 @@ async def serve(
         ledger.close()
 
 
-def _collect_seldom() -> None:
-    """Tell Python's collector that what stands now stays, and to look for cycles seldom.
-
-    A million nodes take half a second to look through, during which nobody is answered; they hold no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
-async def _run(running: Running, metrics: Serving, ready: Callable[[Running], None], control: Control) -> None:
+async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
@@ -270,9 +270,9 @@ async def _run(running: Running, metrics: Serving, ready: Callable[[Running], No
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
-        nursery.start_soon(metrics.run)
-        nursery.start_soon(running.following.run)
-        _collect_seldom()
+        for one in served:
+            nursery.start_soon(one.run)
+        collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
