@@ -121,6 +121,12 @@ class Publish:
         await self._work(root, self._parts(self.blocks.nodes))  # a node that is there stands for what is below it
         return self.progress
 
+    async def send_root(self, root: bytes) -> Published:
+        """Have the node hold the block of the root, and nothing below it. Raises as `run` does."""
+        self.progress.blocks, self.progress.bytes = 1, self._length(root)
+        await self._work(root, iter([[root]]))
+        return self.progress
+
     async def _work(self, root: bytes, parts: Iterator[list[bytes]]) -> None:
         """Have the node hold parts, one after the other; others may take from them too."""
         for part in parts:
