@@ -78,10 +78,8 @@ def publish(
     chosen = effective(given, view.mountpoint if view is not None else None)
     node = _node(origins_of(chosen.settings), asked)
     how = chunker_named(chunker) if chunker is not None else asked.chunker if asked is not None else DEFAULT
-    if serve:
-        served_at = serving.must_be_served(view, how, asked)
-        serving.sealed(view, at)
-    done = trio.run(_publish, at, view, node, how, name, private_too, served_at if serve else None)
+    served_at = serving.prepared(view, at, how, asked) if serve else None
+    done = trio.run(_publish, at, view, node, how, name, private_too, served_at)
     root = cid.to_text(done.found.root)
     if done.found.left_out:
         click.echo(f"Left out, as secrets or scratch: {render.files(done.found.left_out)}.", err=True)

@@ -25,9 +25,9 @@ from ipfsfs.unixfs.chunk import Chunker
 _AGAIN = "umount it, and: ipfsfs mount {at} --serve ADDRESS:PORT --open"
 
 
-def must_be_served(view: mounts.Mount | None, chunker: Chunker, asked: status.Answer | None) -> str:
-    """HOST:PORT where a view serves blocks to anyone. Raises UsageError where it does not, or cuts files in another
-    way."""
+def prepared(view: mounts.Mount | None, at: Path, chunker: Chunker, asked: status.Answer | None) -> str:
+    """HOST:PORT where a view serves blocks to anyone, with all below a path sealed. Raises UsageError where it does
+    not, or cuts files in another way."""
     if view is None or asked is None:
         raise UsageError(
             "only what is in a mounted view is served", hint="ipfsfs mount PATH --serve ADDRESS:PORT --open"
@@ -45,10 +45,11 @@ def must_be_served(view: mounts.Mount | None, chunker: Chunker, asked: status.An
             f"the view of {view.mountpoint} cuts files as by --chunker {asked.chunker}, and serves them so",
             hint="Leave --chunker out.",
         )
+    _seal(view, at)
     return how.serve
 
 
-def sealed(view: mounts.Mount, at: Path) -> None:
+def _seal(view: mounts.Mount, at: Path) -> None:
     """Have all below a path sealed: what has no seal is not served."""
     with bars.bar("Sealing") as bar:
         answer = ask(view.store, seal.Question(os.fsencode(at.relative_to(view.mountpoint))), bar.sealing)
@@ -62,9 +63,9 @@ def sealed(view: mounts.Mount, at: Path) -> None:
 
 
 async def note(view: mounts.Mount, what: Hashed, blocks: TreeBlocks, *, is_served: bool) -> None:
-    """Have the view know what is published: the nodes of the tree among the blocks of the store, and which files are in
-    it. Raises StoreError, StoreBusy."""
-    if not what.at.is_relative_to(view.mountpoint):
+    """Have a view that serves know what is published: the nodes of the tree among the blocks of the store, and which
+    files are in it. Raises StoreError, StoreBusy."""
+    if not is_served and ask(view.store, published.Question()).serve is None:
         return
     await trio.to_thread.run_sync(_note, view, what, blocks, is_served)
 
