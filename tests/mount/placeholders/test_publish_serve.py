@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import urllib.error
 import urllib.request
@@ -30,18 +31,15 @@ _PUBLIC: Final[dict[str, object]] = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 class Serving:
     """A view that serves, a node that announces, and another that fetches."""
 
     def __init__(self, tmp_path: Path, mounted: Callable[..., Mounted], *, is_told: bool = True) -> None:
-        self.port = _free_port()
+        # Held until the view is mounted: the nodes take ports, too.
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.port: int = held.getsockname()[1]
         for name in ("announcing", "fetching", "view"):
             (tmp_path / name).mkdir()
         own: dict[str, object] = {
@@ -49,11 +47,17 @@ class Serving:
         }  # fmt: skip
         self.announcing = KuboNode(tmp_path / "announcing", {**_PUBLIC, **(own if is_told else {})})
         self.fetching = KuboNode(tmp_path / "fetching", {**_PUBLIC, "HTTPRetrieval.Enabled": True})
-        self.announcing.start()
-        self.fetching.start()
-        self.fetching.join(self.announcing)
         self.secret = tmp_path / "authorization"
         self.secret.write_text(f"Bearer {CANARY}\n")
+        try:
+            self.announcing.start()
+            self.fetching.start()
+            self.fetching.join(self.announcing)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            held.close()
         self.view = mounted(tmp_path / "view", "--serve", f"127.0.0.1:{self.port}", "--open", "--hub", "none")
         write(self.view.path, CONTENT)
 
@@ -66,8 +70,7 @@ class Serving:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ipfs/{cid}?format=raw", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except urllib.error.HTTPError as error:
-            assert error.code in (401, 403, 404, 410)
+        except urllib.error.HTTPError:
             return False
 
     def close(self) -> None:
@@ -77,9 +80,12 @@ class Serving:
 
 @pytest.fixture
 def serving(tmp_path: Path, mounted: Callable[..., Mounted]) -> Iterator[Serving]:
+    """A view, two nodes, and how they are settled."""
     found = Serving(tmp_path, mounted)
-    yield found
-    found.close()
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 def _repository_bytes(node: KuboNode) -> int:
@@ -129,7 +135,9 @@ def test_a_router_and_an_upstream_bring_it_to_another_view_with_no_node_of_its_o
     assert weights.read_bytes() == LARGE
     eventually_resident(other, weights)
     assert "routing" in ipfsfs("why", weights).stdout
+    assert (other.path / "model" / "config.json").read_bytes() == b"{}"
     assert _repository_bytes(serving.fetching) - before < 200_000, "no node's repository fills up on the way"
+    other.umount()
 
 
 def test_a_node_that_lacks_settings_is_said_what_to_set(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
@@ -141,8 +149,6 @@ def test_a_node_that_lacks_settings_is_said_what_to_set(tmp_path: Path, mounted:
         # As it says:
         for line in said.splitlines():
             if line.startswith("  ipfs config --json "):
-                import shlex
-
                 serving.announcing.ask(*shlex.split(line)[1:])
         serving.announcing.stop()
         serving.announcing.start()
