@@ -6,11 +6,10 @@ import gc
 import logging
 import math
 import os
-import secrets
 import select
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
+from ipfsfs.daemon.serving import Address
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
@@ -143,6 +143,13 @@ class StillUsed:
     """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
+class Served(Protocol):
+    """An address that is served while the view is at its path."""
+
+    async def run(self) -> None:
+        """Serve, until cancelled; then the address is free."""
+
+
 class Control(Protocol):
     """Answers the questions that are put to a view, until cancelled."""
 
@@ -159,6 +166,7 @@ async def serve(
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
+    address = Address.take(config)
     quarantine = _open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
@@ -172,8 +180,7 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
-        machine = secrets.token_hex(16)
-        site = config.site_settings(machine)
+        site = config.site_settings(address.machine)
         async with (
             open_sealer(plain.fd) as sealer,
             open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
@@ -197,6 +204,9 @@ async def serve(
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
+                server=address.server(store, plain.fd),
+                share=config.site.share,
+                announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
             )
             view = View.build(dependencies, behind)
@@ -218,7 +228,7 @@ async def serve(
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
-                await _run(running, metrics, ready, control)
+                await _run(running, (metrics, address), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -229,6 +239,7 @@ async def serve(
         raise
     finally:
         metrics.close()
+        address.close()
         if mount is not None:
             _take_away(mount)
         if index is not None:
@@ -246,7 +257,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-async def _run(running: Running, metrics: Serving, ready: Callable[[Running], None], control: Control) -> None:
+async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
@@ -255,7 +266,8 @@ async def _run(running: Running, metrics: Serving, ready: Callable[[Running], No
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
-        nursery.start_soon(metrics.run)
+        for one in served:
+            nursery.start_soon(one.run)
         _collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")

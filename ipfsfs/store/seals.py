@@ -19,6 +19,7 @@ import trio
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.identity import Stat
 from ipfsfs.store import recovery
+from ipfsfs.store.follower import Follower
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.pending import Pending, size_in_memory
@@ -55,6 +56,7 @@ class Seals:
     degraded: str = ""
     """Why not all is as it should be: there is no index, or it waits for room. Empty where all is well."""
     unsealable: Unsealable = field(default_factory=Unsealable)
+    follower: Follower | None = None
     _recent: OrderedDict[int, Seal | None] = field(default_factory=OrderedDict)
     _recent_bytes: int = 0
     _pending: Pending = field(default_factory=Pending)
@@ -120,6 +122,8 @@ class Seals:
         if self.index is not None and not self._is_held:
             self._places[ino] = path
             self._wake.set()
+        if self.follower is not None:
+            self.follower.sealed(ino, path)
 
     def forget(self, ino: int) -> None:
         """A file is gone for good: nothing will be written under its identity any more."""
@@ -253,6 +257,8 @@ class Seals:
         self._pending.enter(ino, seal)
         self._remember(ino, seal)
         self._wake.set()
+        if seal is None and self.follower is not None:
+            self.follower.unsealed(ino)
 
     def _remember(self, ino: int, seal: Seal | None) -> None:
         if ino in self._recent:
