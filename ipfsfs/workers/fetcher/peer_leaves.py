@@ -31,7 +31,10 @@ _RANKED: Final = 3
 """Machines that a leaf may be got by: its owner, and who owns it where that one is slow."""
 _HOLDERS: Final = 3
 """Holders that are asked for one leaf."""
-_MUCH_SLOWER: Final = 3.0
+_MUCH_SLOWER: Final = 4.0
+_BEARABLE_S: Final = 0.25
+"""A machine that gives a leaf within this holds nothing up, however quick others are: it is better that each leaf is
+asked of one machine."""
 _LONG_S: Final = 5.0
 """A load that takes longer has the Hub looked at."""
 _PROBES: Final = 2
@@ -135,7 +138,7 @@ class PeerLoad:
         now = trio.current_time()
         expected = {peer: peer.standing.rate.expected_s(length, now) for peer in ranked}
         known = [seconds for seconds in expected.values() if seconds]
-        bound = _MUCH_SLOWER * min(known) if known else 0.0
+        bound = max(_MUCH_SLOWER * min(known), _BEARABLE_S) if known else 0.0
 
         def is_slow(peer: Peer) -> bool:
             if not expected[peer]:
