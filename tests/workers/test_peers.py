@@ -15,7 +15,7 @@ import trio
 from ipfsfs.errors import OriginError
 from ipfsfs.origins.peer_messages import Found, Leases
 from ipfsfs.workers.fetcher.site_messages import PeerSource
-from tests.support.machines import Machine, blob, cut, machines
+from tests.support.site import Machine, blob, cut, machines
 
 SIZE = 40 * (1 << 20) + 12_345
 

@@ -24,10 +24,11 @@ class _Download:
 
 @dataclass(slots=True)
 class Downloads:
-    """Tells the sealer how far each download is."""
+    """Tells the sealer how far each download is. `kept_bytes`: of all that got a promised name and keep the promise."""
 
     nodes: NodeTable
     sealer: Sealer
+    kept_bytes: int = 0
     _files: dict[int, _Download] = field(default_factory=dict)
 
     def opened(self, node: Node, place: Place, size: int) -> None:
