@@ -93,10 +93,10 @@ def blob(root: bytes, data: bytes, *, public: bool = True) -> Announced:
     return Announced(sha256(data).digest(), root, len(data), public)
 
 
-def machines(at: Path, count: int, token: str = TOKEN, hub: str = "") -> list[Machine]:
-    """So many machines that know each other, none of them started."""
+def machines(at: Path, count: int, token: str = TOKEN, hub: str = "", others: Sequence[int] = ()) -> list[Machine]:
+    """So many machines that know each other, none of them started. `others`: ports of more peers, on loopback too."""
     ports = [free_port() for _ in range(count)]
-    peers = ",".join(f"127.0.0.1:{port}" for port in ports)
+    peers = ",".join(f"127.0.0.1:{port}" for port in [*ports, *others])
     return [Machine(at / str(number), f"{number:032x}", port, peers, token, hub) for number, port in enumerate(ports)]
 
 
