@@ -235,3 +235,16 @@ class Follower(Protocol):
 
     def ended(self, load: Load) -> None:
         """A load is over, or its extent is another's."""
+
+
+class NoFollower:
+    """Follows nothing."""
+
+    def loading(self, load: Load) -> None:
+        """As `Follower`."""
+
+    def loaded(self, load: Load) -> None:
+        """As `Follower`."""
+
+    def ended(self, load: Load) -> None:
+        """As `Follower`."""

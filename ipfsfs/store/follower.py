@@ -13,3 +13,13 @@ class Follower(Protocol):
 
     def unsealed(self, ino: int) -> None:
         """A file has no seal any more."""
+
+
+class NoFollower:
+    """Follows nothing."""
+
+    def sealed(self, ino: int, path: bytes) -> None:
+        """As `Follower`."""
+
+    def unsealed(self, ino: int) -> None:
+        """As `Follower`."""

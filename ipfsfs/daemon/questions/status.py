@@ -51,6 +51,7 @@ class Answer:
     uptime_s: int
     chunker: Chunker
     allow_other: bool
+    team: str | None
     restart: bool
     origins: tuple[OriginConfig, ...]
     hub: OriginConfig | None
@@ -60,6 +61,8 @@ class Answer:
     too_large: str
     metrics: str | None
     served: Served | None
+    upstream: str | None
+    upstream_says: str
     fetcher: str
     sealed: int
     sealed_bytes: int
@@ -107,6 +110,7 @@ class Question(Asked[Answer, NoProgress]):
             uptime_s=int(time.time() - running.since),
             chunker=running.config.chunker,
             allow_other=running.config.allow_other,
+            team=running.config.team,
             restart=running.config.restarts is not None,
             origins=running.config.origins,
             hub=running.config.hub,
@@ -116,6 +120,8 @@ class Question(Asked[Answer, NoProgress]):
             too_large=view.room.trouble,
             metrics=running.config.metrics,
             served=_served(running),
+            upstream=running.config.upstream,
+            upstream_says=running.following.state,
             fetcher=view.fetcher.state or "ready",
             sealed=files,
             sealed_bytes=size,
