@@ -29,4 +29,4 @@ def parts(settings: ServerSettings, totals: Totals) -> Parts:
     peers = Peers(said)
     hub = open_hub(OriginSettings(HUB, settings.hub)) if settings.hub else None
     endpoints = SiteEndpoints(settings, totals, peers if settings.peers else None)
-    return Parts(endpoints, RelayBlocks(peers, hub))
+    return Parts(endpoints, RelayBlocks(peers, hub, totals=totals))
