@@ -23,7 +23,7 @@ from tests.support.site import Machine, cut, free_port, machines
 
 SIZE = 24 << 20
 NAME = "org/name"
-_TOKEN = "hf_of_a_user"
+_USER = "hf_of_a_user"
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def test_whether_the_hub_gives_a_content_to_anyone_is_asked_without_a_token(tmp_
         for name in ("plain", "extents", "blocks"):
             (machine.at / name).mkdir(parents=True, exist_ok=True)
         digest = sha256(data).digest()
-        async with machine.fetcher([OriginSettings("hub", hub.url, f"Bearer {_TOKEN}")]) as fetcher:
+        async with machine.fetcher([OriginSettings("hub", hub.url, f"Bearer {_USER}")]) as fetcher:
             assert await fetcher.public([open_file], digest)
             assert not await fetcher.public([open_file], bytes(32))
             assert not await fetcher.public([gated], digest)
@@ -148,5 +148,5 @@ def test_whether_the_hub_gives_a_content_to_anyone_is_asked_without_a_token(tmp_
         files = {"model.safetensors": data}
         open_file = HubFile("models", NAME, hub.add(NAME, files), "model.safetensors")
         gated = HubFile("models", "org/own", hub.add("org/own", files), "model.safetensors", True)
-        hub.restrict("org/own", "gated", _TOKEN)
+        hub.restrict("org/own", "gated", _USER)
         trio.run(check, hub, open_file, gated)
