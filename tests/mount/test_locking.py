@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -15,10 +16,10 @@ from typing import Final
 
 import pytest
 
-from tests.support.leased import LeasedView, client, digest, is_taken, kept_by, let_go_of_all
+from tests.support.leased import REPO, LeasedView, client, digest, is_taken, kept_by, let_go_of_all
 from tests.support.mounted import ipfsfs
 from tests.support.processes import descriptors, eventually, keepers_of, stopped
-from tests.support.users import User
+from tests.support.users import NOBODY, User, program_within_reach
 
 SHA: Final = digest("a blob")
 NEW: Final = os.O_CREAT | os.O_EXCL
@@ -355,3 +356,36 @@ do(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
 """
     assert anna.run(script, view.locks) == ["EAGAIN"]
     view.end(SHA)
+
+
+@pytest.mark.root
+def test_an_ordinary_users_client_waits_in_that_users_view(
+    open_to_all: Path, leased: Callable[..., LeasedView]
+) -> None:
+    home = open_to_all / "home"
+    for path in (home, home / "cache", home / "cache.leases"):
+        path.mkdir()
+        os.chown(path, NOBODY.uid, NOBODY.uid)
+    script = f"""
+import fcntl
+os.makedirs("hub/.locks/{REPO}"); os.makedirs("hub/{REPO}/blobs")
+fd = os.open("hub/.locks/{REPO}/{SHA}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o664)
+do(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
+"""
+    with program_within_reach(open_to_all) as program:
+        user = str(NOBODY.uid)
+        view = leased(
+            home / "cache",
+            program=("setpriv", "--reuid", user, "--regid", user, "--clear-groups", program["python"]),
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": program["PYTHONPATH"]},
+        )
+        (home / "cache.leases" / SHA).touch()
+        assert NOBODY.run(script, view.path) == ["EAGAIN"]
+        (home / "cache.leases" / SHA).unlink()
+        let_go_of_all(view.keeper)
+        done = NOBODY.command(["fusermount3", "-u", view.path])
+        assert done.returncode == 0, done.stderr
+        assert view.process is not None
+        assert view.process.wait(timeout=20) == 0
+    assert not view.complaints()
+    shutil.rmtree(home)  # a store of theirs, which root does not open
