@@ -19,6 +19,7 @@ from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
+from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.trees import SealedLeaves, Trees
@@ -72,6 +73,7 @@ from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.server.client import Server
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,6 +100,12 @@ class Dependencies:
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
     eviction: Possible
     """Whether files can be evicted."""
+    server: Server | None = None
+    """Gives what is here to other machines; None where nothing is served."""
+    share: Share = "public"
+    """What other machines may have."""
+    announces: bool = False
+    """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
     leasing: Leasing | None = None
@@ -132,6 +140,7 @@ class View:
     healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
+    offers: Offers | None
     locking: Locking
     team: Team | None
     counts: Counts = field(default_factory=Counts)
@@ -168,6 +177,10 @@ class View:
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
         evicting = Evicting(nodes, files, upkeep, elsewhere, arrivals, possible, ways_back)
         below = Below(on.plain.fd, on.place)
+        offers = None
+        if on.server is not None:
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces)
+            seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
         return cls(
@@ -199,6 +212,7 @@ class View:
             ),
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
+            offers=offers,
             locking=Locking(nodes, background, on.leasing, on.keeper),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             team=on.team,
@@ -278,6 +292,8 @@ class View:
             nursery.start_soon(self.hydrating.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(logged, self.room.run)
+            if self.offers is not None:
+                nursery.start_soon(logged, self.offers.run)
 
     def close(self) -> None:
         """Close every descriptor."""
