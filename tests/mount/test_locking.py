@@ -218,6 +218,20 @@ def test_h46_unmounting_is_immediate_while_locks_are_held(view: LeasedView, how:
     assert "files are still open" not in view.log()
 
 
+def test_h46_another_program_can_unmount_soon_after_the_last_client(view: LeasedView) -> None:
+    """It asks nobody before it tries: while a lock is held the view is in use."""
+    view.lease(SHA)
+    assert is_taken(view.lock(SHA), NEW)
+
+    def unmounted() -> bool:
+        return subprocess.run(["umount", view.path], check=False, capture_output=True).returncode == 0
+
+    assert not unmounted()
+    eventually(unmounted, "the view is not in use any more", within_s=10.0)
+    assert view.process is not None
+    assert view.process.wait(timeout=20) == 0
+
+
 def test_h46_umount_names_who_uses_the_view_and_not_the_keeper(view: LeasedView) -> None:
     view.lease(SHA)
     with client(view.lock(SHA)) as waiting:
