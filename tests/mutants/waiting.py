@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 _LOCKING: Final = "ipfsfs/view/locking.py"
 _TESTS: Final = "tests/mount/test_locking.py::"
+_KEEPER: Final = "tests/mount/test_keeper.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
@@ -40,7 +41,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _LOCKING,
         "        if left_s <= 0:\n",
         "        if left_s <= -3600:\n",
-        (f"{_TESTS}test_h46_another_program_can_unmount_soon_after_the_last_client",),
+        (f"{_KEEPER}test_h46_another_program_can_unmount_soon_after_the_last_client",),
     ),
     Mutant(
         "S75",
@@ -48,7 +49,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/daemon/lifecycle.py",
         "        await self.view.locking.stop()\n        deadline",
         "        deadline",
-        (f"{_TESTS}test_h46_unmounting_is_immediate_while_locks_are_held",),
+        (f"{_KEEPER}test_h46_unmounting_is_immediate_while_locks_are_held",),
     ),
     Mutant(
         "S75",
@@ -56,7 +57,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/workers/keeper/client.py",
         "        return not self.awaited.any\n",
         "        return True\n",
-        (f"{_TESTS}test_h46_clients_go_on_when_the_keeper_hangs",),
+        (f"{_KEEPER}test_h46_clients_go_on_when_the_keeper_hangs",),
     ),
     Mutant(
         "S75",
@@ -64,7 +65,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/workers/keeper/program.py",
         "                os.lstat(path)\n",
         "                os.fsencode(path)\n",
-        (f"{_TESTS}test_a_lock_file_that_was_removed_is_let_go_of",),
+        (f"{_KEEPER}test_a_lock_file_that_was_removed_is_let_go_of",),
     ),
     Mutant(
         "S75",
@@ -72,6 +73,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/view/view.py",
         "self.handles.add_ours(KeptContent())",
         "self.handles.add(KeptContent())",
-        (f"{_TESTS}test_the_keeper_is_no_reader",),
+        (f"{_KEEPER}test_the_keeper_is_no_reader",),
     ),
 )
