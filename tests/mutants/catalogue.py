@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    beyond_the_site,
     by_cid,
     bytes_and_failures,
     calls,
@@ -35,6 +36,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *watching.MUTANTS,
     *hostile.MUTANTS,
     *waiting.MUTANTS,
+    *beyond_the_site.MUTANTS,
 )
 
 WITHOUT: Final = {
