@@ -32,6 +32,7 @@ from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
 from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
+from ipfsfs.workers.fetcher.trial_jobs import HubRate, IsWeights
 from ipfsfs.workers.fetcher.zeros import ZEROS, is_zeros
 from ipfsfs.workers.wire import Header
 
@@ -88,6 +89,10 @@ class Jobs:
                 return Whole(self.extents, header["extent"], self.hub, hub_files(header), root, root.size)
             case "listed":
                 return Listed(header["name"], blob)
+            case "hub_rate":
+                return HubRate(self.hub, hub_files(header), header["length"])
+            case "is_weights":
+                return IsWeights(self.extents, header["extent"], header["suffix"], header["size"], header["here"])
             case "pinned":
                 return _Pinned(self, bytes.fromhex(header["root"]))
         raise FormatError(f"no such job: {what}")
