@@ -32,7 +32,8 @@ _DEPTH: Final = 4
 _LISTING_MOST: Final = 32 << 20
 """Bytes of all listings of an answer: that of 100,000 files has some 20 MB."""
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_FILES_MOST: Final = 8
+FILES_MOST: Final = 8
+"""Files, and listings, of an answer."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,6 +62,8 @@ class Whereabouts:
     files: list[HubFile] = field(default_factory=list)
     listings: list[Listing] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """The names that links in snapshots give it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,11 +133,12 @@ def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
                     below = os.fsdecode(link.path[len(prefix) + 1 :])
                     file = HubFile(kind, repository, commit.decode(), below, link.owner == os.geteuid())
                     found.files.append(file)
+                    found.names.add(below)
         commits = _commits(root_fd, directory, b"trees", b".json")
         paths = {commit: _join(directory, b"trees", commit + b".json") for commit in commits}
         # The user's own come first: whoever else may write there could crowd them out.
         for commit in sorted(commits, key=lambda commit: not _is_ours(root_fd, paths[commit])):
-            if len(found.listings) == _FILES_MOST:
+            if len(found.listings) == FILES_MOST:
                 break
             listing = _listing(root_fd, paths[commit], room)
             if listing is not None:
@@ -142,7 +146,7 @@ def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
                 room -= len(text)
                 nowhere = HubFile(kind, repository, commit.decode(), "", st.st_uid == os.geteuid())
                 found.listings.append(Listing(nowhere, text, (st.st_ino, st.st_mtime_ns)))
-    found.files = sorted(set(found.files), key=lambda file: not file.with_token)[:_FILES_MOST]
+    found.files = sorted(set(found.files), key=lambda file: not file.with_token)[:FILES_MOST]
     return found
 
 
@@ -304,7 +308,7 @@ def listing_at(root_fd: int, path: bytes) -> Listing | None:
 
 def listings_of(root_fd: int, repository: bytes) -> list[tuple[bytes, Listing]]:
     """The listings of a repository, by their paths. Waits for the disk."""
-    commits = _commits(root_fd, repository, b"trees", b".json")[:_FILES_MOST]
+    commits = _commits(root_fd, repository, b"trees", b".json")[:FILES_MOST]
     paths = [_join(repository, b"trees", commit + b".json") for commit in commits]
     return [(path, listing) for path in paths if (listing := listing_at(root_fd, path)) is not None]
 

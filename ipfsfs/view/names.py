@@ -152,6 +152,7 @@ class Names:
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
         self._remove(parent, name, entries.unlink)
+        self.upkeep.unlinked(parent, name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory. Raises OSError."""

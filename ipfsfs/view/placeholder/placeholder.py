@@ -46,6 +46,11 @@ class Placeholder:
         """What the link says."""
         return Reference.unpacked(self._packed)
 
+    @property
+    def stands_for(self) -> Reference:
+        """As `Backing`."""
+        return self.reference
+
     @reference.setter
     def reference(self, said: Reference) -> None:
         self._packed = said.packed()
@@ -190,7 +195,7 @@ class Placeholder:
             return None
         if node.withdrawn:
             raise stale()
-        self.serving.hydrating.refuse_what_is_refused(node)
+        self.serving.hydrating.taking_back.refuse_what_is_refused(node)
         pages = node.cache.opened(self.serving.nodes.stat(node), caller.pid)
         if pages is Pages.LOOK_AGAIN:
             raise stale()
