@@ -9,7 +9,9 @@ from typing import Final, Literal
 
 from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.errors import FormatError, UsageError
-from ipfsfs.origins.settings import OriginSettings
+from ipfsfs.origins.peer_list import host_port
+from ipfsfs.origins.settings import OriginSettings, SiteSettings
+from ipfsfs.origins.signing import Token
 from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60
@@ -74,6 +76,18 @@ class SiteConfig:
     share: Share = "public"
     trusts_peers: bool = False
 
+    def token(self) -> str:
+        """The text of the site's token, empty where there is none. Raises UsageError."""
+        if self.token_file is None:
+            return ""
+        try:
+            text = self.token_file.read_text()[:_AUTHORIZATION_MOST].strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise UsageError(f"the site's token in {self.token_file} cannot be read: {why}") from error
+        Token.of(text)
+        return text
+
 
 @dataclass(slots=True, frozen=True)
 class Config:
@@ -113,6 +127,16 @@ class Config:
     def origin_settings(self) -> list[OriginSettings]:
         """Of all that content is had from, with what they are asked with. Raises UsageError."""
         return [origin.settings() for origin in self.asked]
+
+    def site_settings(self, machine: str) -> SiteSettings | None:
+        """What is needed to speak with other machines, this one knowing itself by `machine`; None where nothing is
+        shared. Raises UsageError."""
+        site = self.site
+        if site.serve is None and site.peers is None:
+            return None
+        port = 0 if site.serve is None else host_port(site.serve).port
+        hub = "" if self.hub is None else self.hub.url
+        return SiteSettings(site.peers or "", site.token(), machine, port, hub)
 
     def to_json(self) -> str:
         """As one line."""

@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import os
+import secrets
 import select
 import signal
 import time
@@ -171,9 +172,11 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
+        machine = secrets.token_hex(16)
+        site = config.site_settings(machine)
         async with (
             open_sealer(plain.fd) as sealer,
-            open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings) as fetcher,
+            open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
             trio.open_nursery() as behind,
         ):
             dependencies = Dependencies(

@@ -6,6 +6,8 @@ other bytes than a CID says, or answers with what makes no sense, is left alone 
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,8 @@ import trio
 from ipfsfs.errors import FormatError, NotHeld, OriginError, Unreachable
 from ipfsfs.origins import peer_messages, signing
 from ipfsfs.origins.address import Address
-from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.http import Client
+from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.message import Answer, Limits, Request
 from ipfsfs.origins.origin import Busy
 from ipfsfs.origins.peer_list import HostPort
@@ -34,6 +36,7 @@ LIMITS: Final = Limits(connect_s=3.0, silence_s=5.0, grace_s=15.0)
 """A peer is near: one that does not answer is known sooner than an origin far away."""
 GET_S: Final = 20.0
 """How long a peer may take for a block that it has to get itself."""
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _ABSENT: Final = (404, 410, 412)
 _REFUSED: Final = (401, 403)
 _ONLY_HERE: Final = "only-if-cached"
@@ -57,12 +60,10 @@ class Hints:
             said["holders"] = ",".join(self.holders[:HOLDERS_MOST])
         if self.length:
             said |= {"at": str(self.offset), "length": str(self.length)}
-            if self.on_hub is not None:
+            if self.on_hub is not None and _COMMIT.fullmatch(self.on_hub.revision):
                 file = self.on_hub
-                said["hub"] = "/".join(
-                    quote(part, safe="") for part in (file.kind, file.repository, file.revision, file.path)
-                )
-        return "&" + urlencode(said)
+                said["hub"] = f"{file.kind}/{file.repository}/{file.revision}/{file.path}"
+        return "&" + urlencode(said, quote_via=quote)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,8 @@ class Peer:
     standing: Standing = field(default_factory=Standing)
     id: str = ""
     client: Client = field(init=False, repr=False)
+    _is_tried: bool = False
+    """Whether one question is under way that tells whether it answers again."""
 
     def __post_init__(self) -> None:
         address = Address("http", self.at.host, self.at.port, f"http://{self.at}")
@@ -87,7 +90,7 @@ class Peer:
     @property
     def is_asked(self) -> bool:
         """Whether it is not left alone for now."""
-        return not self.standing.paused_s(trio.current_time())
+        return not self._is_tried and not self.standing.paused_s(trio.current_time())
 
     async def have(self, cid: bytes, within_s: float = LIMITS.silence_s) -> bytes:
         """A block that it has itself, compared with its CID. Raises NotHeld, Unreachable, OriginError."""
@@ -129,7 +132,7 @@ class Peer:
     async def _block(self, cid: bytes, query: str, *, only_here: bool, within_s: float) -> bytes:
         target = f"/ipfs/{cids.to_text(cid)}?format=raw{query}"
         asked = Asked("GET", target, self._host, only_if_cached=only_here)
-        answer = await self._ask(asked, BLOCK_MAX, within_s, is_block=True)
+        answer = await self._counted(asked, within_s)
         if answer.status in _ABSENT:
             raise NotHeld(f"{self.name} does not have {cids.to_text(cid)}")
         if answer.status != 200:
@@ -138,7 +141,20 @@ class Peer:
             await trio.to_thread.run_sync(cids.check, cid, answer.body)
         except FormatError as error:
             raise self._distrust(f"gave {len(answer.body)} bytes that are not {cids.to_text(cid)}") from error
+        self.standing.leaves += 1
+        self.standing.gave += len(answer.body)
         return answer.body
+
+    async def _counted(self, asked: Asked, within_s: float) -> Answer:
+        """The answer to a question for a block, which counts for the peer's rate."""
+        rate, came = self.standing.rate, 0
+        rate.begins(trio.current_time())
+        try:
+            answer = await self._ask(asked, BLOCK_MAX, within_s, is_block=True)
+            came = len(answer.body) if answer.status == 200 else 0
+            return answer
+        finally:
+            rate.ends(trio.current_time(), came)
 
     def _said(self, answer: Answer) -> Message:
         if answer.status != 200:
@@ -151,6 +167,14 @@ class Peer:
     async def _ask(self, asked: Asked, most: int, within_s: float, *, is_block: bool = False) -> Answer:
         """An answer that is signed as it has to be. How the question ends decides on the peer's standing."""
         self._refuse_in_a_pause()
+        tries = self._is_tried = self.standing.is_on_trial
+        try:
+            return await self._asked(asked, most, within_s, is_block=is_block)
+        finally:
+            if tries:
+                self._is_tried = False
+
+    async def _asked(self, asked: Asked, most: int, within_s: float, *, is_block: bool) -> Answer:
         began, standing = trio.current_time(), self.standing
         try:
             with trio.fail_after(within_s):
@@ -166,16 +190,16 @@ class Peer:
             standing.distrusted(str(error), trio.current_time())
             raise
         if answer.status in _REFUSED:
-            error = refusal(self.name, answer, "")
-            standing.failed(str(error), trio.current_time(), began)
-            raise error
+            refused = refusal(self.name, answer, "")
+            standing.failed(str(refused), trio.current_time(), began)
+            raise refused
         if not is_signed:
             raise self._distrust("does not sign what it answers with this site's token")
         if answer.status not in (200, *_ABSENT):
-            error = refusal(self.name, answer, "")
-            after_s = error.after_s if isinstance(error, Busy) else 0.0
-            standing.failed(str(error), trio.current_time(), began, after_s)
-            raise error
+            refused = refusal(self.name, answer, "")
+            after_s = refused.after_s if isinstance(refused, Busy) else 0.0
+            standing.failed(str(refused), trio.current_time(), began, after_s)
+            raise refused
         standing.answered(0.0 if is_block else trio.current_time() - began)
         return answer
 
@@ -189,7 +213,9 @@ class Peer:
         signed = None if self.token is None else self.token.sign(asked, time.time())
         if signed is not None:
             headers.append((signing.HEADER, signed.value))
-        request = Request(asked.method, asked.target, tuple(headers), content=asked.body)
+        # A block may have to be got first: the whole question has its time.
+        answer_s = GET_S if is_block and not asked.only_if_cached else None
+        request = Request(asked.method, asked.target, tuple(headers), answer_s=answer_s, content=asked.body)
         answer = await self.client.ask(request, most)
         if self.token is None or signed is None:
             return answer, True
@@ -198,9 +224,11 @@ class Peer:
         return answer, self.token.is_answer(said, signed.nonce, answer.status, body)
 
     def _refuse_in_a_pause(self) -> None:
+        if self._is_tried:
+            raise Unreachable(f"{self.standing.trouble} (being tried again)")
         left_s = self.standing.paused_s(trio.current_time())
         if left_s:
-            raise Unreachable(f"{self.standing.trouble} (not asked again for {left_s:.0f} s)")
+            raise Unreachable(f"{self.standing.trouble} (not asked again for {math.ceil(left_s)} s)")
 
     def _refusal(self, answer: Answer) -> OriginError:
         return refusal(self.name, answer, "")

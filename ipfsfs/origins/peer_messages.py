@@ -31,6 +31,8 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _WORD: Final = re.compile(r"[ -~]{0,100}")
 
+_COUNTS: Final = ("blobs", "bytes", "announced", "leases", "gave")
+
 Message = dict[str, Any]
 
 
@@ -183,9 +185,9 @@ class About:
     @classmethod
     def of(cls, said: Message) -> About:
         """Raises FormatError."""
-        counts = [_number(said.get(name, 0)) for name in ("blobs", "bytes", "announced", "leases", "gave")]
-        words = (_word(said.get("version", "")), _word(said.get("share", "")))
-        return cls(_id(said), *words, *counts, _word(said.get("listed", "")))
+        version, share, listed = (_word(said.get(name, "")) for name in ("version", "share", "listed"))
+        blobs, size, announced, leases, gave = (_number(said.get(name, 0)) for name in _COUNTS)
+        return cls(_id(said), version, share, blobs, size, announced, leases, gave, listed)
 
 
 def encode(message: Message) -> bytes:
@@ -272,7 +274,7 @@ def _found(told: object) -> Found:
     if not isinstance(told, dict):
         raise FormatError("what is found is no object")
     holders = _list(told, "holders")[:HOLDERS_MOST]
-    root = _cid(told.get("root"))
+    root = _root(told.get("root"))
     return Found(root, _number(told.get("size")), tuple(map(holder, holders)), _truth(told.get("public", False)))
 
 
@@ -286,7 +288,7 @@ def _held(told: object) -> Held:
 def _announced(entry: object) -> Announced:
     if not isinstance(entry, list) or len(entry) != 4:
         raise FormatError("an announced blob has four parts")
-    return Announced(_sha256(entry[0]), _cid(entry[1]), _number(entry[2]), _truth(entry[3]))
+    return Announced(_sha256(entry[0]), _root(entry[1]), _number(entry[2]), _truth(entry[3]))
 
 
 def _pairs(said: Message, name: str) -> list[tuple[object, object]]:
@@ -332,10 +334,12 @@ def _sha256(told: object) -> bytes:
     return bytes.fromhex(told)
 
 
-def _cid(told: object) -> bytes:
-    if not isinstance(told, str):
-        raise FormatError("a CID is no text")
-    return cid.from_text(told)
+def _root(told: object) -> bytes:
+    """The CID of a file."""
+    root = cid.from_text(told) if isinstance(told, str) else b""
+    if cid.unixfs_codec(root) is None:
+        raise FormatError("no CID of a file")
+    return root
 
 
 def _number(told: object, least: int = 0) -> int:

@@ -98,7 +98,7 @@ class Peers:
         for _, peer in known[:-_KEPT_MOST]:
             await peer.aclose()
         for at, peer in known[: max(0, len(known) - _CLIENTS_MOST)]:
-            if not peer.standing.asking:
+            if not peer.standing.rate.asking:
                 self._clients.pop(at, None)
 
     async def digest(self) -> str:

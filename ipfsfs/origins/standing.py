@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.origins.paused import FIRST_PAUSE_S, LONGEST_PAUSE_S
@@ -16,19 +16,68 @@ from ipfsfs.origins.paused import FIRST_PAUSE_S, LONGEST_PAUSE_S
 DISTRUST_S: Final = 60.0
 """How long one is left alone that gave other bytes, or an answer that is not signed as it has to be."""
 _SMOOTH: Final = 0.2
-"""How much of an estimate is the newest sample."""
+"""How much of an estimate of a time is the newest sample."""
 _STALE_S: Final = 10.0
-"""An estimate so old says nothing any more."""
-
+"""An estimate of a rate so old says nothing any more."""
+_WINDOW_S: Final = 0.25
+_MEMORY_S: Final = 0.5
+"""A rate that was measured for so long counts for 63 % of the estimate."""
 _FAIR_S: Final = 0.25
 """Time enough for an answer, however far away a machine is."""
 _LATE_MOST: Final = 4
 
 
 @dataclass(slots=True)
+class Rate:
+    """How many bytes come in a second, while some are asked for. `asking`: questions under way. `was_slow`: whether
+    others had to be asked instead, the last time."""
+
+    asking: int = 0
+    was_slow: bool = False
+    _rate: float = 0.0
+    _at: float = -math.inf
+    _since: float = 0.0
+    _came: int = 0
+    """Bytes that came since then."""
+
+    def begins(self, now: float) -> None:
+        """Something is asked for."""
+        if not self.asking:
+            self._since, self._came = now, 0
+        self.asking += 1
+
+    def ends(self, now: float, came: int) -> None:
+        """So many bytes have come, or nothing did (0)."""
+        self.asking -= 1
+        self._came += came
+        took_s = now - self._since
+        if self._came and took_s > 0 and (took_s >= _WINDOW_S or not self.asking):
+            sample, before = self._came / took_s, self.known(now)
+            weight = 1 - math.exp(-took_s / _MEMORY_S)
+            self._rate = before + weight * (sample - before) if before else sample
+            self._at, self._since, self._came = now, now, 0
+            self.was_slow = False
+
+    def at_most(self, rate: float, now: float) -> None:
+        """It was seen that no more than so many bytes a second come."""
+        self.was_slow = True
+        if not self.known(now) or rate < self._rate:
+            self._rate, self._at = rate, now
+
+    def known(self, now: float) -> float:
+        """Bytes a second; 0 where nothing is known, or not any more."""
+        return self._rate if now - self._at < _STALE_S else 0.0
+
+    def expected_s(self, length: int, now: float) -> float:
+        """In how many seconds so many bytes more would be here; 0 where nothing is known."""
+        rate = self.known(now)
+        return (self.asking + 1) * length / rate if rate else 0.0
+
+
+@dataclass(slots=True)
 class Standing:
     """`trouble`: why it is not asked, or its last failure; empty once it answered. `leaves`, `gave`: blocks that it
-    gave, and their bytes. `asking`: questions for blocks under way."""
+    gave, and their bytes."""
 
     trouble: str = ""
     is_distrusted: bool = False
@@ -37,17 +86,12 @@ class Standing:
     leaves: int = 0
     gave: int = 0
     failures: int = 0
-    asking: int = 0
-    rate: float = 0.0
-    """Bytes a second while it is asked for blocks, smoothed; 0 while nothing is known."""
+    rate: Rate = field(default_factory=Rate)
+    """Of blocks."""
     _late: int = 0
     _pause_s: float = 0.0
     _paused_at: float = -math.inf
     _asked_again_at: float = -math.inf
-    _rated_at: float = -math.inf
-    _busy_since: float = 0.0
-    _came: int = 0
-    """Bytes that came since then."""
 
     def paused_s(self, now: float) -> float:
         """For how many seconds it is not asked; 0 where it is."""
@@ -85,35 +129,7 @@ class Standing:
         self.trouble, self.is_distrusted = why, True
         self._asked_again_at = now + DISTRUST_S
 
-    def begins(self, now: float) -> None:
-        """A block is asked for."""
-        if not self.asking:
-            self._busy_since, self._came = now, 0
-        self.asking += 1
-
-    def ends(self, now: float, came: int) -> None:
-        """A block has come, of so many bytes, or has not (0)."""
-        self.asking -= 1
-        self._came += came
-        if came:
-            self.leaves += 1
-            self.gave += came
-        took_s = now - self._busy_since
-        if took_s > 0 and (self._came or took_s > 1.0) and (not self.asking or took_s > 0.25 or came):
-            self._sample(self._came / took_s, now)
-            if took_s > 1.0:
-                self._busy_since, self._came = now, 0
-
-    def slower(self, rate: float, now: float) -> None:
-        """It was seen to give no more than so many bytes a second."""
-        if not self.known_rate(now) or rate < self.rate:
-            self.rate, self._rated_at = rate, now
-
-    def known_rate(self, now: float) -> float:
-        """Bytes a second; 0 where nothing is known, or not any more."""
-        return self.rate if now - self._rated_at < _STALE_S else 0.0
-
-    def _sample(self, rate: float, now: float) -> None:
-        before = self.known_rate(now)
-        self.rate = rate if not before else before + _SMOOTH * (rate - before)
-        self._rated_at = now
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether it failed the last time: one question is enough to see whether it answers again."""
+        return self._pause_s > 0 or self.is_distrusted

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ipfsfs.errors import FetcherLost, FormatError, IpfsfsError
 from ipfsfs.unixfs import cid
 from ipfsfs.workers import wire
-from ipfsfs.workers.fetcher.client import Arrived, Fetcher, FetcherTalk, Finished
+from ipfsfs.workers.fetcher.client import Arrived, Fetcher, Finished
 from ipfsfs.workers.fetcher.table import LeafTable, pack
+from ipfsfs.workers.fetcher.talk import FetcherTalk
 from ipfsfs.workers.process import Process
 from ipfsfs.workers.start import Command
 

@@ -14,14 +14,25 @@ import trio
 
 from ipfsfs.errors import BY_NAME, FetcherLost, OriginError, Said
 from ipfsfs.origins.hub_files import HubFile
-from ipfsfs.origins.settings import OriginSettings
+from ipfsfs.origins.peer_messages import Announced, Found, Leases
+from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.workers import wire
-from ipfsfs.workers.awaited import Awaited, Waiting
+from ipfsfs.workers.awaited import Waiting
 from ipfsfs.workers.fetcher import pinned
 from ipfsfs.workers.fetcher.served import OriginState, Served
+from ipfsfs.workers.fetcher.site_messages import (
+    ListedBlob,
+    PeerSource,
+    PeerState,
+    pack_announced,
+    pack_source,
+    unpack_found,
+    unpack_leases,
+)
 from ipfsfs.workers.fetcher.stored import IMPORTED
 from ipfsfs.workers.fetcher.table import COPIED, LeafTable, Source, pack_with, unpack
+from ipfsfs.workers.fetcher.talk import FetcherTalk
 from ipfsfs.workers.fetcher.zeros import ZEROS
 from ipfsfs.workers.process import Process
 from ipfsfs.workers.start import Command
@@ -29,65 +40,6 @@ from ipfsfs.workers.wire import Header
 
 _MODULE: Final = "ipfsfs.workers.fetcher.program"
 _SHA256_SIZE: Final = 32
-_SILENT_S: Final = 20.0
-"""A fetcher that says nothing for so long, though it is asked to, hangs. Its loop waits for nothing but short work on a
-disk; one that stalls for 10 seconds is no reason to fetch anew what is under way."""
-
-
-@dataclass(slots=True, eq=False)
-class FetcherTalk:
-    """The `Talk` of a fetching process."""
-
-    awaited: Awaited = field(default_factory=lambda: Awaited(FetcherLost))
-    origins: tuple[OriginState, ...] = ()
-    """How the origins fare, as the process told last."""
-    _is_expected: bool = False
-    """Whether there will soon be work."""
-
-    async def wait_for_work(self) -> None:
-        """As `Talk`: also where work is expected."""
-        while not self.awaited.outbox and not self._is_expected:
-            await self._woken()
-        self._is_expected = False
-
-    async def next_frame(self) -> bytes:
-        """As `Talk`."""
-        while not self.awaited.outbox:
-            await self._woken()
-        return self.awaited.outbox.popleft()
-
-    def expect(self) -> None:
-        """Have a process started for work that there will soon be."""
-        self._is_expected = True
-        self.awaited.wake.set()
-
-    def take(self, header: Header, blob: bytes) -> None:
-        """As `Talk`."""
-        if "origins" in header:
-            self.origins = tuple(OriginState(*state) for state in header["origins"])
-        self.awaited.take(header, blob)
-
-    @property
-    def silent_s(self) -> float:
-        """As `Talk`. The silence of origins it watches itself: it answers while it waits for them."""
-        return _SILENT_S
-
-    @property
-    def waits_for_us(self) -> bool:
-        """As `Talk`."""
-        return not self.awaited.any
-
-    def ask_for_a_sign(self) -> None:
-        """As `Talk`."""
-        self.awaited.post(wire.encode({"do": "sign", "id": 0}))
-
-    def lose(self, why: str) -> None:
-        """As `Talk`."""
-        self.awaited.lose(why)
-
-    async def _woken(self) -> None:
-        await self.awaited.wake.wait()
-        self.awaited.wake = trio.Event()
 
 
 @dataclass(slots=True, frozen=True)
@@ -198,9 +150,17 @@ class Fetcher:
         """End the process with all that it does: nothing of that writes to an extent any more once its jobs fail."""
         self._process.end()
 
-    async def table(self, root: bytes, size: int, progress: Callable[[], None] = lambda: None) -> LeafTable:
-        """The leaves of a file of `size` bytes. `progress` is called as nodes of it come."""
-        async with self._parts({"do": "table", "root": root.hex(), "size": size}, b"") as parts:
+    async def table(
+        self,
+        root: bytes,
+        size: int,
+        progress: Callable[[], None] = lambda: None,
+        from_peers: PeerSource | None = None,
+    ) -> LeafTable:
+        """The leaves of a file of `size` bytes. `progress` is called as nodes of it come. `from_peers`: what other
+        machines are asked for them first."""
+        header = {"do": "table", "root": root.hex(), "size": size, "peers": pack_source(from_peers)}
+        async with self._parts(header, b"") as parts:
             async for _ in parts:
                 progress()
             return LeafTable(parts.blob)
@@ -220,14 +180,21 @@ class Fetcher:
 
     @asynccontextmanager
     async def leaves(
-        self, extent: str, records: bytes, sources: Sequence[Source | None], on_hub: Sequence[HubFile] = ()
+        self,
+        extent: str,
+        records: bytes,
+        sources: Sequence[Source | None],
+        on_hub: Sequence[HubFile] = (),
+        from_peers: PeerSource | None = None,
     ) -> AsyncIterator[AsyncIterator[Arrived]]:
         """Have leaves written into an extent: `async with ... as arriving: async for arrived in arriving`. `sources`:
         for each of them, where it may be had on this machine. `on_hub`: files on the Hub that have them at these
-        offsets, asked where no other origin has a leaf."""
+        offsets, asked where no other origin has a leaf. `from_peers`: what other machines are asked for the leaves as,
+        before all origins."""
         told = [None if source is None else [wire.text(source.path), *source[1:]] for source in sources]
         hub = [asdict(file) for file in on_hub]
-        async with self._parts({"do": "leaves", "extent": extent, "sources": told, "hub": hub}, records) as parts:
+        header = {"do": "leaves", "extent": extent, "sources": told, "hub": hub, "peers": pack_source(from_peers)}
+        async with self._parts(header, records) as parts:
             yield self._arrivals(parts, {leaf.offset: leaf.length for leaf in unpack(records)})
 
     async def whole(
@@ -281,6 +248,52 @@ class Fetcher:
         answer, _ = await self._answer(header)
         with _sensible():
             return answer["is_weights"] is True, min(_number(answer["needs"]), size)
+
+    async def listed_all(self, listing: bytes) -> list[ListedBlob]:
+        """All large files that a repository's listing names."""
+        _, blob = await self._answer({"do": "listed_all"}, listing)
+        with _sensible():
+            return [ListedBlob(str(path), _number(size), *texts) for path, size, *texts in json.loads(blob)]
+
+    async def public(self, files: Sequence[HubFile], sha256: bytes) -> bool:
+        """Whether the Hub gives a content to anyone, as one of these files; asked without a token. Raises OriginError
+        where that cannot be known."""
+        header = {"do": "public", "sha256": sha256.hex(), "hub": [asdict(file) for file in files]}
+        answer, _ = await self._answer(header)
+        with _sensible():
+            return answer["public"] is True
+
+    async def find(self, sha256s: Sequence[bytes], within_s: float) -> dict[bytes, Found]:
+        """Which of these blobs other machines have, confirmed by one of them at this moment; asked for so long, and
+        what is not known then is not found."""
+        _, blob = await self._answer({"do": "find", "within_s": within_s}, b"".join(sha256s))
+        with _sensible():
+            return unpack_found(json.loads(blob))
+
+    async def lease(
+        self, want: Sequence[tuple[bytes, int]], hold: Sequence[tuple[bytes, int]], release: Sequence[bytes]
+    ) -> Leases:
+        """Ask for leases (`want`: sha2-256 and size, -1 where that is not known), renew those that are held (with bytes
+        done), and give others back. What no owner answers for is granted."""
+        told = {
+            "want": [[sha256.hex(), size] for sha256, size in want],
+            "hold": [[sha256.hex(), done] for sha256, done in hold],
+            "release": [sha256.hex() for sha256 in release],
+        }
+        _, blob = await self._answer({"do": "lease"}, json.dumps(told).encode())
+        with _sensible():
+            return unpack_leases(blob)
+
+    async def announce(self, blobs: Sequence[Announced]) -> None:
+        """Tell the owners of blobs that this machine has them. Raises OriginError where some have no owner that took
+        it."""
+        await self._answer({"do": "announce"}, pack_announced(blobs))
+
+    async def site(self) -> list[PeerState]:
+        """How the other machines fare, asked at this moment; takes 2 seconds where one does not answer."""
+        _, blob = await self._answer({"do": "site"})
+        with _sensible():
+            return [PeerState(**state) for state in json.loads(blob)]
 
     async def finish(self, extent: str, table: LeafTable, checksums: list[int]) -> Finished:
         """Have an extent that is whole on disk, and compare all of it once more, with the checksums that were told of
@@ -352,17 +365,25 @@ def _said(told: Any) -> tuple[Said, ...]:
 
 @asynccontextmanager
 async def open_fetcher(
-    extents_fd: int, blocks_fd: int, plain_fd: int, settings: Sequence[OriginSettings], *, temporary: bytes = b"/"
+    extents_fd: int,
+    blocks_fd: int,
+    plain_fd: int,
+    settings: Sequence[OriginSettings],
+    site: SiteSettings | None = None,
+    *,
+    temporary: bytes = b"/",
 ) -> AsyncIterator[Fetcher]:
     """A fetcher that writes into the directory of extents, reads files of the plain directory, and asks the directory
-    of blocks before all origins; its process ends with the block.
+    of blocks before all origins; its process ends with the block. `site`: how other machines are asked; None where none
+    are.
 
     To be entered from the main thread: the process dies with the thread that started it.
     """
     # By a file in memory: arguments of a process can be read by every user of the machine.
     told = os.memfd_create("origins", os.MFD_CLOEXEC)
     try:
-        os.write(told, json.dumps([asdict(entry) for entry in settings]).encode())
+        said = {"origins": [asdict(entry) for entry in settings], "site": None if site is None else asdict(site)}
+        os.write(told, json.dumps(said).encode())
         talk = FetcherTalk()
         process = Process(Command("fetcher", _MODULE, (extents_fd, blocks_fd, plain_fd, told), (), temporary), talk)
         async with trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
 import trio
@@ -17,6 +17,7 @@ from ipfsfs.errors import FormatError, OriginError, OtherContent
 from ipfsfs.origins.hub_files import KINDS, MAIN, HubFile, HubFiles
 from ipfsfs.workers import memory
 from ipfsfs.workers.fetcher.job import Answer, SendPart
+from ipfsfs.workers.fetcher.site_messages import ListedBlob
 from ipfsfs.workers.fetcher.sought import Sought
 from ipfsfs.workers.wire import Header
 
@@ -27,6 +28,8 @@ _PATH_MAX: Final = 4_096
 _SIZE_MAX: Final = (1 << 63) - 1
 LISTED_MOST: Final = 8
 """Paths of one digest that are told of a listing."""
+_BLOBS_MOST: Final = 100_000
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TOLD: Final = 8 << 20
 """Bytes after which progress is told again."""
 _LISTING_FORMAT: Final = 1
@@ -154,6 +157,31 @@ class Listed:
                 said = entry.get("size")
                 size = said if isinstance(said, int) and 0 <= said <= _SIZE_MAX else size
         return found, size
+
+
+@dataclass(slots=True)
+class ListedAll:
+    """All large files of a repository's listing."""
+
+    listing: bytes
+
+    async def __call__(self, send_part: SendPart, /) -> Answer:
+        blobs = await trio.to_thread.run_sync(self.look)
+        return Answer({}, json.dumps([astuple(blob) for blob in blobs]).encode())
+
+    def look(self) -> list[ListedBlob]:
+        """Raises FormatError."""
+        found: list[ListedBlob] = []
+        for path, entry in _entries(self.listing):
+            if not isinstance(entry, dict) or len(path) > _PATH_MAX or len(found) >= _BLOBS_MOST:
+                continue
+            size, sha256, xet = entry.get("size"), entry.get("lfs_sha256"), entry.get("xet_hash")
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _SIZE_MAX:
+                continue
+            if isinstance(sha256, str) and _SHA256.fullmatch(sha256):
+                is_xet = isinstance(xet, str) and _SHA256.fullmatch(xet)
+                found.append(ListedBlob(path, size, sha256, str(xet) if is_xet else ""))
+        return found
 
 
 def _served(found: Answer, by: str) -> Answer:

@@ -22,13 +22,16 @@ from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
 from ipfsfs.origins.ordered import Given, Ordered
+from ipfsfs.origins.peers import Peers
 from ipfsfs.plain import moving, quiet
 from ipfsfs.plain.holes import Holes
 from ipfsfs.unixfs import cid, file, reading
 from ipfsfs.workers import wire
-from ipfsfs.workers.fetcher import holding, pinned, table
-from ipfsfs.workers.fetcher.hub_jobs import Listed, Whole, hub_files
+from ipfsfs.workers.fetcher import holding, pinned, site_messages, table
+from ipfsfs.workers.fetcher.hub_jobs import Listed, ListedAll, Whole, hub_files
 from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
+from ipfsfs.workers.fetcher.peer_jobs import SiteJob
+from ipfsfs.workers.fetcher.peer_leaves import PeerLeaves, PeersFirst
 from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
@@ -55,12 +58,16 @@ class _Asked:
 
 @dataclass(slots=True)
 class Jobs:
-    """Makes jobs; all share the origins, and what is asked for at once. `hub`: None where no Hub is to be asked."""
+    """Makes jobs; all share the origins, and what is asked for at once. `hub`: None where no Hub is to be asked;
+    `peers`: None where there are none; `anyones_hub`: the Hub as it is for anyone, without a token."""
 
     extents: int
     plain: int
     origin: StoredFirst
     hub: HubFiles | None = None
+    peers: Peers | None = None
+    anyones_hub: HubFiles | None = None
+    _from_peers: PeerLeaves | None = None
     _asked: dict[tuple[bytes, ...], _Asked] = field(default_factory=dict)
     """By block and origins, what is being asked for: several files may have it in common."""
     moving: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_MOVING))
@@ -70,10 +77,13 @@ class Jobs:
         """The job that a request names. Raises FormatError where there is none of that name."""
         match what:
             case "table":
-                return _Table(self, bytes.fromhex(header["root"]), header["size"])
+                origin = self._with_peers(self.origin, header, [], [])
+                return _Table(origin, bytes.fromhex(header["root"]), header["size"])
             case "leaves":
                 leaves, sources = table.unpack(blob), _sources(header)
-                return _Leaves(self, header["extent"], leaves, self._with_hub(hub_files(header), leaves), sources)
+                on_hub = hub_files(header)
+                origin = self._with_peers(self._with_hub(on_hub, leaves), header, leaves, on_hub)
+                return _Leaves(self, header["extent"], leaves, origin, sources)
             case "finish":
                 return _Finish(self, header["extent"], *table.unpack_with(blob))
             case "held":
@@ -93,6 +103,10 @@ class Jobs:
                 return HubRate(self.hub, hub_files(header), header["length"])
             case "is_weights":
                 return IsWeights(self.extents, header["extent"], header["suffix"], header["size"], header["here"])
+            case "listed_all":
+                return ListedAll(blob)
+            case "find" | "lease" | "announce" | "site" | "public":
+                return SiteJob(self.peers, self.anyones_hub, what, header, blob)
             case "pinned":
                 return _Pinned(self, bytes.fromhex(header["root"]))
         raise FormatError(f"no such job: {what}")
@@ -105,6 +119,18 @@ class Jobs:
         on_hub = [Checked(HubBlocks(self.hub, file, where)) for file in files]
         known = self.origin.origin
         return StoredFirst(self.origin.blocks, Ordered([*known.origins, *on_hub], known.quick))
+
+    def _with_peers(
+        self, origin: StoredFirst, header: Header, leaves: list[Leaf], on_hub: list[HubFile]
+    ) -> StoredFirst:
+        """Before all origins, the machines that are said to have the file."""
+        source = site_messages.unpack_source(header.get("peers"))
+        if self.peers is None or source is None:
+            return origin
+        if self._from_peers is None:
+            self._from_peers = PeerLeaves(self.peers, self.hub)
+        where = {leaf.cid: (leaf.offset, leaf.length) for leaf in leaves}
+        return PeersFirst(origin.blocks, origin.origin, self._from_peers.load(source), where, on_hub)
 
     def open_source(self, source: Source) -> int:
         """A descriptor of the file that may hold a leaf. Raises OSError."""
@@ -139,12 +165,12 @@ class Jobs:
 class _Table:
     """The table of a file's leaves. How many nodes of it have come is told."""
 
-    jobs: Jobs
+    origin: StoredFirst
     root: bytes
     size: int
 
     async def __call__(self, send_part: SendPart, /) -> Answer:
-        walk = await dag.file(self.jobs.origin, self.root, self.size, send_part)
+        walk = await dag.file(self.origin, self.root, self.size, send_part)
         return Answer({}, b"".join(table.pack(leaf.offset, leaf.length, leaf.cid) for leaf in walk.leaves()))
 
 

@@ -21,8 +21,9 @@ import trio
 from trio.lowlevel import FdStream
 
 from ipfsfs.errors import FormatError, IpfsfsError, OriginError
+from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.registry import HUB, open_hub, open_ordered
-from ipfsfs.origins.settings import OriginSettings
+from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.plain import syscalls
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.workers import wire
@@ -105,12 +106,19 @@ def _failure(error: IpfsfsError | OSError) -> Header:
 def _jobs(extents: int, blocks: int, plain: int, settings_fd: int) -> Jobs:
     text = os.pread(settings_fd, 1 << 20, 0)
     try:
-        settings = [OriginSettings(**entry) for entry in json.loads(text)]
-    except (ValueError, TypeError) as error:
+        told = json.loads(text)
+        settings = [OriginSettings(**entry) for entry in told["origins"]]
+        site = None if told["site"] is None else SiteSettings(**told["site"])
+    except (ValueError, TypeError, LookupError) as error:
         raise FormatError(f"no settings of origins: {error}") from error
     hubs = [open_hub(one) for one in settings if one.kind == HUB]
     origin = open_ordered([one for one in settings if one.kind != HUB])
-    return Jobs(extents, plain, StoredFirst(Blocks(blocks), origin), hubs[0] if hubs else None)
+    stored = StoredFirst(Blocks(blocks), origin)
+    if site is None:
+        return Jobs(extents, plain, stored, hubs[0] if hubs else None)
+    anyones = open_hub(OriginSettings(HUB, site.hub)) if site.hub else None
+    peers = Peers(site) if site.peers else None
+    return Jobs(extents, plain, stored, hubs[0] if hubs else None, peers, anyones)
 
 
 async def _main(extents: int, blocks: int, plain: int, settings: int, requests: int, results: int) -> None:
