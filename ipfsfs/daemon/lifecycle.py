@@ -21,7 +21,7 @@ import trio
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.daemon import endings, lingering, mounts, outsiders, register
-from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.config import Config, SiteConfig
 from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
@@ -43,7 +43,7 @@ from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
-from ipfsfs.view.view import Dependencies, View
+from ipfsfs.view.view import Dependencies, Others, View
 from ipfsfs.workers.fetcher.client import open_fetcher
 from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
@@ -198,6 +198,7 @@ async def serve(
                 cache_size=config.cache_size,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
+                others=_others(config.site, is_read_only=read_only(plain)),
             )
             view = View.build(dependencies, behind)
             where = Where(
@@ -335,6 +336,14 @@ def _is_expected(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(expected)[1] is None
     return isinstance(error, expected)
+
+
+def _others(site: SiteConfig, *, is_read_only: bool) -> Others | None:
+    """How this machine shares with others, if it asks any."""
+    if site.peers is None:
+        return None
+    announces = site.serve is not None and site.share != "published"
+    return Others(announces, site.share == "public", site.trusts_peers, is_read_only)
 
 
 def _enter_into_register(config: Config) -> None:

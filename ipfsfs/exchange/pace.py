@@ -21,7 +21,7 @@ _SLOWER: Final = 2.0
 rates is a guess, and two downloads at once slow each other down."""
 _SEALING_S: Final = 10.0
 _SEALED: Final = 50 << 20
-"""How long a holder that has all of it may take to seal it, and announce that: so long, and a second for so many bytes."""
+"""How long a holder that has all of it may take to seal and announce it: so long, and a second for so many bytes."""
 _BLIND_S: Final = 60.0
 """How long a holder is waited for where it is not known how fast the Hub would be."""
 _WORD_S: Final = 3.0

@@ -318,7 +318,9 @@ class Site:
 
     async def _tell_and_ask(self) -> None:
         now = trio.current_time()
-        hold = [(blob.sha256, told) for blob in self.blobs.of(State.OURS) if (told := self._watch(blob, now)) is not None]
+        hold = [
+            (blob.sha256, told) for blob in self.blobs.of(State.OURS) if (told := self._watch(blob, now)) is not None
+        ]
         theirs = self.blobs.of(State.THEIRS)
         release, self.blobs.released = list(self.blobs.released), set()
         if not hold and not theirs and not release:

@@ -47,7 +47,7 @@ class Link:
 
 @dataclass(slots=True, frozen=True)
 class Listing:
-    """A repository's listing of a revision, as it lies there. `file`: with an empty path. `stamp`: its inode and mtime."""
+    """A repository's listing of a revision, as it lies there. `file`: with an empty path. `stamp`: inode and mtime."""
 
     file: HubFile
     text: bytes

@@ -37,8 +37,17 @@ class Operations(pyfuse3.Operations):
         self.counts.lookups += 1
         entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
         if entry is None:
-            return absent()
+            return absent() if self.view.appearing is None else await self._absent(parent_inode, name, ctx)
         return _referenced(entry)
+
+    async def _absent(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """A name that is not there, where other machines may have what it promises."""
+        parent, appearing = self.view.nodes[parent_inode], self.view.appearing
+        promise = appearing.promise(parent, name) if appearing is not None else None
+        if appearing is None or promise is None:
+            return absent()
+        entry = await appearing.look(parent, name, promise, ctx)
+        return absent(0.0) if entry is None else _referenced(entry)
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:

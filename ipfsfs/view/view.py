@@ -20,6 +20,7 @@ from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.recutting import Recutting
+from ipfsfs.exchange.site import Site
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -45,13 +46,16 @@ from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder import serving as placeholder_serving
+from ipfsfs.view.placeholder.appearing import Appearing
 from ipfsfs.view.placeholder.bringing import Bringing
 from ipfsfs.view.placeholder.evicting import Evicting
 from ipfsfs.view.placeholder.hydrating import Hydrating
 from ipfsfs.view.placeholder.open_links import OpenLinks
 from ipfsfs.view.placeholder.pinning import Pinning
 from ipfsfs.view.placeholder.placeholder import Placeholders
+from ipfsfs.view.placeholder.proof import Proof
 from ipfsfs.view.placeholder.room import Room
+from ipfsfs.view.placeholder.taking_back import TakingBack
 from ipfsfs.view.placeholder.ways_back import WaysBack
 from ipfsfs.view.records import Records
 from ipfsfs.view.renames import Renames
@@ -67,6 +71,18 @@ from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.sealer.client import Sealer
+
+
+@dataclass(slots=True, frozen=True)
+class Others:
+    """How this machine shares with others. `announces`: whether others learn what is downloaded here; `asks_public`:
+    that only of what the Hub gives to anyone. `trusts_peers`: what they say a blob is is believed before it is
+    proven. `is_read_only`: nothing can be made in the view."""
+
+    announces: bool
+    asks_public: bool
+    trusts_peers: bool
+    is_read_only: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -95,6 +111,8 @@ class Dependencies:
     """Whether files can be evicted."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
+    others: Others | None = None
+    """Other machines that share with this one; None where none do."""
 
 
 @dataclass(slots=True)
@@ -121,6 +139,9 @@ class View:
     healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
+    site: Site | None
+    """What other machines have; None where none are asked."""
+    appearing: Appearing | None
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
@@ -145,11 +166,19 @@ class View:
         nodes.begin(resident)
         on_hub = OnHub(on.fetcher, on.plain.fd)
         recutting = Recutting(on.fetcher, on.extents, on_hub, on.token)
-        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting)
+        others = on.others
+        site = None
+        if others is not None:
+            announces, is_for_all = others.announces, others.asks_public
+            site = Site(on.fetcher, on.plain.fd, promises.downloads, background, announces, is_for_all, on.token)
+            upkeep.site = site
+        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting, site)
         links = OpenLinks(nodes)
         arrivals = Arrivals(seals)
-        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses)
-        elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links)
+        taking_back = TakingBack(nodes, records, site)
+        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses, taking_back)
+        proof = Proof(nodes, loads, on_hub, others is not None and others.trusts_peers)
+        elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links, proof)
         placeholders = Placeholders(elsewhere)
         possible = on.eviction
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
@@ -186,6 +215,8 @@ class View:
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
+            site=site,
+            appearing=Appearing(names, site, others.is_read_only) if site is not None and others is not None else None,
         )
 
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
@@ -243,6 +274,8 @@ class View:
             nursery.start_soon(self.hydrating.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(logged, self.room.run)
+            if self.site is not None:
+                nursery.start_soon(logged, self.site.run)
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -46,14 +46,14 @@ class Placeholder:
         """What the link says."""
         return Reference.unpacked(self._packed)
 
+    @reference.setter
+    def reference(self, said: Reference) -> None:
+        self._packed = said.packed()
+
     @property
     def stands_for(self) -> Reference:
         """As `Backing`."""
         return self.reference
-
-    @reference.setter
-    def reference(self, said: Reference) -> None:
-        self._packed = said.packed()
 
     def shown(self, st: os.stat_result) -> Attributes:
         """As `Backing`: owner and times are the link's own."""
