@@ -32,8 +32,8 @@ LOOKUP_S: Final = 0.02
 """How long a LOOKUP, or the opening of a lock, may wait for others: the kernel holds the directory meanwhile."""
 _EVERY_S: Final = 0.5
 """How often leases are renewed, and those of others asked about."""
-_ANSWER_S: Final = 2.0
-_CONFIRMED_S: Final = 1.0
+_ANSWER_S: Final = 4.0
+"""How long the others may take to answer; both owners of a blob are asked within that."""
 _HOLDERS_S: Final = 2.0
 """How long the others may take to say who has what is read."""
 _AT_ONCE: Final = 1_024
@@ -263,52 +263,37 @@ class Site:
         self.blobs.asking(blobs, trio.current_time())
         try:
             for first in range(0, len(blobs), _AT_ONCE):
-                some = blobs[first : first + _AT_ONCE]
-                unconfirmed = await self._ask_for_leases(some, [], [])
-                if unconfirmed:  # its machine is gone, as the owners know by now
-                    await self._ask_for_leases(unconfirmed, [], [])
+                await self._ask_for_leases(blobs[first : first + _AT_ONCE], [], [])
         finally:
             for blob in blobs:
                 self.blobs.nobody(blob, trio.current_time())
             self._due.set()
 
-    async def _ask_for_leases(
-        self, blobs: list[Wanted], hold: list[tuple[bytes, int]], release: list[bytes]
-    ) -> list[Wanted]:
-        """Ask for leases, renew and end others. Returns the blobs that others were said to have, and do not give."""
+    async def _ask_for_leases(self, blobs: list[Wanted], hold: list[tuple[bytes, int]], release: list[bytes]) -> None:
+        """Ask for leases, renew others, and give back what is needed no more."""
         want = [(blob.sha256, blob.size) for blob in blobs]
         try:
             with trio.move_on_after(_ANSWER_S):
-                return await self._take(await self.fetcher.lease(want, hold, release))
+                self._take(await self.fetcher.lease(want, hold, release))
+                return
         except IpfsfsError as error:
             log.info("the others were not asked for leases: %s", error)
         for blob in blobs:
             if blob.is_kept:
                 self.blobs.alone(blob, trio.current_time())
-        return []
 
-    async def _take(self, leases: Leases) -> list[Wanted]:
+    def _take(self, leases: Leases) -> None:
+        """What the others said."""
         now = trio.current_time()
         for sha256 in leases.granted:
-            if (blob := self.blobs.get(sha256)) is not None and blob.state in (State.ASKED, State.THEIRS):
+            if (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
                 self._granted(blob, now)
         for sha256, held in leases.held.items():
             if (blob := self.blobs.get(sha256)) is not None:
                 self.blobs.held(blob, held, now)
-        said = [sha256 for sha256 in leases.found if (blob := self.blobs.get(sha256)) is not None and blob.is_kept]
-        if not said:
-            return []
-        confirmed = await self.fetcher.find(said, _CONFIRMED_S)
-        now, unconfirmed = trio.current_time(), []
-        for sha256 in said:
-            blob = self.blobs.get(sha256)
-            if blob is None or not blob.is_kept:
-                continue
-            if sha256 in confirmed:
-                self.blobs.has_holder(blob, confirmed[sha256], now)
-            else:
-                unconfirmed.append(blob)
-        return unconfirmed
+        for sha256, found in leases.found.items():
+            if (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
+                self.blobs.has_holder(blob, found, now)
 
     def _granted(self, blob: Wanted, now: float) -> None:
         is_kept_back = blob.state is State.THEIRS and blob.pace is not None and blob.pace.is_complete
