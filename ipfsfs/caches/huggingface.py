@@ -13,7 +13,7 @@ import re
 from enum import Enum
 
 from ipfsfs.caches import beside
-from ipfsfs.caches.place import Kind, Name
+from ipfsfs.caches.place import Guarded, Kind, Name
 
 _REPO = re.compile(rb"(?:models|datasets|spaces|kernels)--.+", re.DOTALL)
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
@@ -21,6 +21,7 @@ _SHA256 = re.compile(rb"[0-9a-f]{64}")
 _INTO_SHARED = re.compile(rb"\.\./\.\./(blobs/[0-9a-f]{2}/[0-9a-f]{64})")
 _LISTING = re.compile(rb"[0-9a-f]{40}\.json")
 _DOWNLOAD = re.compile(rb"([0-9a-f]{64})(?:\.[0-9a-f]{8})?\.incomplete")
+_LOCK = re.compile(rb"([0-9a-f]{64})\.lock")
 _SHARD = re.compile(rb"[0-9a-f]{2}")
 _UNFINISHED = re.compile(rb".+\.incomplete|\.?tmp[a-z0-9_]{8}", re.DOTALL)
 
@@ -78,7 +79,8 @@ class HubPlace(Enum):
     SNAPSHOT = "snapshot"  # <repo>/snapshots/<commit> and below
     SHARED = "shared"  # hub/blobs
     SHARED_BLOBS = "shared-blobs"  # hub/blobs/<2 hex>
-    LOCKS = "locks"  # hub/.locks and below
+    LOCKS = "locks"  # hub/.locks, and below but for
+    REPO_LOCKS = "repo-locks"  # hub/.locks/{models,datasets,spaces,kernels}--ns--name, and below
     XET = "xet"
     XET_LOGS = "xet-logs"  # xet/logs and below
     SANDBOX = "sandbox"
@@ -117,6 +119,8 @@ class HubPlace(Enum):
         if self is HubPlace.REPO:
             if (below := _IN_REPO.get(name)) is not None:
                 return below
+        elif self is HubPlace.LOCKS:
+            return HubPlace.REPO_LOCKS if _REPO.fullmatch(name) else self
         elif self is HubPlace.SNAPSHOTS:
             if _COMMIT.fullmatch(name):
                 return HubPlace.SNAPSHOT
@@ -173,6 +177,13 @@ class HubPlace(Enum):
             return found[1]
         return None
 
+    def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
+        """As `Place`: huggingface_hub downloads `<repo>/blobs/<etag>` under the lock `.locks/<repo>/<etag>.lock`, and
+        waits for that however long it takes. Other clients lock files in `blobs/`, and may give up."""
+        if self is HubPlace.REPO_LOCKS and (found := _LOCK.fullmatch(name)):
+            return Guarded(bytes.fromhex(found[1].decode("ascii")), b"%b/blobs/%b" % (directory, found[1]))
+        return None
+
     def is_immutable(self, name: bytes, *, is_link: bool) -> bool:
         """As `Place`: blobs, those of the shared store too, and the symlinks of a snapshot.
 
@@ -204,14 +215,16 @@ _FINAL = frozenset(
     for place in (
         HubPlace.SNAPSHOT,
         HubPlace.REFS,
-        HubPlace.LOCKS,
+        HubPlace.REPO_LOCKS,
         HubPlace.XET_LOGS,
         HubPlace.SANDBOX_POOLS,
         HubPlace.UNFINISHED,
     )
 )
 _ELSEWHERE = frozenset(id(place) for place in (HubPlace.OTHER, HubPlace.BLOBS, HubPlace.SHARED, HubPlace.SHARED_BLOBS))
-_ALL_SCRATCH = frozenset(id(place) for place in (HubPlace.LOCKS, HubPlace.XET_LOGS, HubPlace.UNFINISHED))
+_ALL_SCRATCH = frozenset(
+    id(place) for place in (HubPlace.LOCKS, HubPlace.REPO_LOCKS, HubPlace.XET_LOGS, HubPlace.UNFINISHED)
+)
 
 
 def root_place(path: bytes) -> HubPlace:

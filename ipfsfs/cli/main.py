@@ -39,6 +39,7 @@ _MODULES: Final = {
     "why": "why",
     "top": "top",
     "metrics": "metrics",
+    "peers": "peers",
     "config": "config",
     "doctor": "doctor",
 }

@@ -246,6 +246,8 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         "store": found.store,
         "log": found.log,
     }
+    if found.team is not None:
+        shown["team"] = f"group {found.team}; each member's token elsewhere, by HF_TOKEN_PATH"
     if found.origins:
         shown["origins"] = [origin.name for origin in found.origins]
     if found.hub is not None:

@@ -31,6 +31,12 @@ _ROWS: Final = (
     ("reads of leaves that were fetched", "leaf_misses_total"),
 )
 _BYTES: Final = (("read", "read_bytes_total"), ("written", "written_bytes_total"))
+_SOURCES: Final = (
+    ("from other machines", "peers"),
+    ("from the Hub", "hub"),
+    ("from other origins", "others"),
+    ("downloaded by programs", "downloads"),
+)
 _NOW: Final = (
     ("files being loaded", "loading_files"),
     ("reads waiting", "waiting_reads"),
@@ -151,6 +157,10 @@ def _lines(interval: Interval) -> list[str]:
     lines += [f"{title:<34}{interval.rate(name):>12,.0f}{now.value(name):>16,.0f}" for title, name in _ROWS]
     for title, name in _BYTES:
         lines.append(f"{title:<34}{render.size(int(interval.rate(name))):>12}{render.size(int(now.value(name))):>16}")
+    for title, source in _SOURCES:
+        if now.value("source_bytes_total", source):
+            rate = render.size(int(interval.rate("source_bytes_total", source)))
+            lines.append(f"{title:<34}{rate:>12}{render.size(int(now.value('source_bytes_total', source))):>16}")
     share = interval.hit_share
     lines += ["", f"answered at once: {'-' if share is None else f'{share:.1%}'}"]
     lines += ["   ".join(f"{title}: {now.value(name):,.0f}" for title, name in _NOW)]

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -43,8 +44,10 @@ from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
+from ipfsfs.view.team import Team
 from ipfsfs.view.view import Dependencies, Others, View
 from ipfsfs.workers.fetcher.client import open_fetcher
+from ipfsfs.workers.keeper.client import open_keeper
 from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 log = logging.getLogger(__name__)
@@ -92,6 +95,7 @@ class Running:
         if not lazy:
             with trio.move_on_after(_PLACED_S):
                 await self.view.hydrating.loads.all_placed()
+        await self.view.locking.stop()
         deadline = trio.current_time() + 2.0
         while True:
             try:
@@ -102,6 +106,7 @@ class Running:
                     break
                 users = await trio.to_thread.run_sync(self._users)
                 if users or trio.current_time() > deadline:
+                    self.view.locking.go_on()
                     names = "\n".join(f"  {user}" for user in users)
                     kind = InUse if users else MountError
                     raise kind(
@@ -118,6 +123,7 @@ class Running:
 
     async def gone_from_path(self) -> None:
         """To be called when the view is at its path no more: the session ends soon, or files are still open."""
+        await self.view.locking.stop()
         with trio.move_on_after(_SOON_S):
             await self.ended.wait()
         self.over.set()
@@ -158,6 +164,7 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted or told to stop. `ready` is called when the view answers; `control` makes the
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
+    team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
     quarantine = _open_quarantine(store, config)
     extents = Extents(store.extents_fd)
@@ -177,6 +184,7 @@ async def serve(
         async with (
             open_sealer(plain.fd) as sealer,
             open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
+            open_keeper(config.mountpoint) if config.site.peers is not None else nullcontext() as keeper,
             trio.open_nursery() as behind,
         ):
             dependencies = Dependencies(
@@ -199,6 +207,8 @@ async def serve(
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
                 others=_others(config.site, is_read_only=read_only(plain)),
+                keeper=keeper,
+                team=team,
             )
             view = View.build(dependencies, behind)
             where = Where(

@@ -13,8 +13,10 @@ from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
+from ipfsfs.view.backing import Node
 from ipfsfs.view.listings import DOTS
 from ipfsfs.view.names import Entry
+from ipfsfs.view.placeholder.appearing import Appearing
 from ipfsfs.view.view import View
 
 
@@ -35,17 +37,21 @@ class Operations(pyfuse3.Operations):
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         self.counts.lookups += 1
-        entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
+        names, parent = self.view.names, self.view.nodes[parent_inode]
+        entry = names.lookup(parent, name, ctx) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
-            return absent() if self.view.appearing is None else await self._absent(parent_inode, name, ctx)
+            if self.view.appearing is None:
+                return absent(names.absent_s(parent, name))
+            return await self._absent(self.view.appearing, parent, name, ctx)
         return _referenced(entry)
 
-    async def _absent(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+    async def _absent(
+        self, appearing: Appearing, parent: Node, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
         """A name that is not there, where other machines may have what it promises."""
-        parent, appearing = self.view.nodes[parent_inode], self.view.appearing
-        promise = appearing.promise(parent, name) if appearing is not None else None
-        if appearing is None or promise is None:
-            return absent()
+        promise = appearing.promise(parent, name)
+        if promise is None:
+            return absent(self.view.names.absent_s(parent, name))
         entry = await appearing.look(parent, name, promise, ctx)
         return absent(0.0) if entry is None else _referenced(entry)
 
@@ -99,7 +105,7 @@ class Operations(pyfuse3.Operations):
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        entry = await self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
+        entry = await self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name, ctx)
         return _referenced(entry)
 
     @answered
@@ -120,8 +126,8 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: pyfuse3.RequestContext,
     ) -> None:
-        nodes = self.view.nodes
-        await self.view.renames.rename(nodes[parent_inode_old], name_old, nodes[parent_inode_new], name_new, flags)
+        old, new = self.view.nodes[parent_inode_old], self.view.nodes[parent_inode_new]
+        await self.view.renames.rename(old, name_old, new, name_new, flags, ctx)
 
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -179,7 +185,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        opened = self.view.listings.open(self.view.nodes[inode])
+        opened = self.view.listings.open(self.view.nodes[inode], ctx)
         self.replies.add(CACHE_DIR * opened.keep | KEEP_CACHE * opened.unchanged)
         return opened.number
 

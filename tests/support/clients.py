@@ -24,6 +24,8 @@ class Clients:
     hub: str
     scratch: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    enter: Callable[[Path], list[str]] = lambda directory: []
+    """The beginning of a command line that runs the rest on another computer, in a directory."""
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Nothing of the caller's environment but the path: no token, no other cache, no CI marker."""
@@ -48,7 +50,7 @@ class Clients:
     def start(self, module: str, *args: str, **env: str) -> Iterator[subprocess.Popen[str]]:
         """Run `python -m module args` beside the caller, its stdin and stdout open for a talk; killed at the end."""
         with subprocess.Popen(
-            [sys.executable, "-m", module, *args],
+            [*self.enter(self.scratch), sys.executable, "-m", module, *args],
             cwd=self.scratch,
             env=self.environment(**env),
             stdin=subprocess.PIPE,

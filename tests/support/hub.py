@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.hub_storage import HubStorage, RepoKey, StoredFile
+from tests.support.namespaces import Computer
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,21 +30,23 @@ class Request:
     authorization: str | None
     port: int
     status: int
+    client: str  # the address of who asked
     sent: int  # bytes of the body
 
 
 class LocalHub:
-    """Runs the server process below `root` until `close`.
+    """Runs the server process below `root` until `close`: on this machine, or on a computer of its own at `address`.
 
     Raises AssertionError at `close` if the server itself failed to answer any request.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, computer: Computer | None = None, address: str = "127.0.0.1") -> None:
+        self._computer = computer
         self.storage = HubStorage(root)
         root.mkdir(parents=True, exist_ok=True)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.hub_server", str(root)],
+            self._command(str(root), address),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,7 +55,7 @@ class LocalHub:
         )
         assert self._process.stdout is not None
         port, self.content_port = json.loads(self._process.stdout.readline())
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{address}:{port}"
 
     def add(
         self,
@@ -107,6 +110,15 @@ class LocalHub:
         """Serve the file rightly again."""
         self.spoil(repo_id, path, kind=kind, times=0)
 
+    def limit(self, *, each: int = 0, all_: int = 0) -> None:
+        """Send content no faster than so many bytes a second to each address, and to all together; 0 for no limit."""
+        self._call("/_test/limit", json.dumps([each, all_]).encode())
+
+    def sent(self) -> dict[tuple[str, str], int]:
+        """The bytes of content that have gone, by the address of who asked and the file's `{kind}/{ns}/{name}/{path}`:
+        what of an answer has not gone yet is not among them."""
+        return {(client, name): count for client, name, count in json.loads(self._call("/_test/sent"))}
+
     def requests(self, repo_id: str = "", *, kind: str = "models") -> list[Request]:
         """Everything answered so far, or only what was asked of the content of one repository."""
         answered = [Request(**fields) for fields in json.loads(self._call("/_test/requests"))]
@@ -129,7 +141,14 @@ class LocalHub:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _command(self, *arguments: str) -> list[str]:
+        command = [sys.executable, "-m", "tests.support.hub_server", *arguments]
+        return command if self._computer is None else self._computer.entered(*command, directory=ROOT)
+
     def _call(self, path: str, body: bytes | None = None) -> bytes:
-        with urllib.request.urlopen(self.url + path, body, timeout=30) as response:
-            answer: bytes = response.read()
-        return answer
+        def call() -> bytes:
+            with urllib.request.urlopen(self.url + path, body, timeout=30) as response:
+                answer: bytes = response.read()
+            return answer
+
+        return call() if self._computer is None else self._computer.in_network(call)

@@ -1,4 +1,5 @@
-"""The local Hub's process: `python -m tests.support.hub_server DIR` serves DIR (see `hub_storage`) on two ports.
+"""The local Hub's process: `python -m tests.support.hub_server DIR [ADDRESS]` serves DIR (see `hub_storage`) on two
+ports of an address, by default of this machine alone.
 
 The first port is the Hub, the second the "other origin" that real LFS content is redirected to: a client that is
 redirected within one origin loses the headers. Prints both as one line of JSON, serves until its stdin closes.
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from tests.support.hub_limits import Limits
 from tests.support.hub_storage import HubStorage, RepoKey, StoredFile
 
 KINDS = ("models", "datasets", "spaces")
@@ -45,6 +48,13 @@ class Hub:
         self.lock = threading.Lock()
         self.requests: list[dict[str, Any]] = []
         self.faults: dict[str, Fault] = {}
+        self.sent: Counter[tuple[str, str]] = Counter()  # bytes of content, by the client's address and the file's name
+        self.limits = Limits()
+
+    def count(self, client: str, name: str, sent: int) -> None:
+        """Bytes of content have gone."""
+        with self.lock:
+            self.sent[client, name] += sent
 
     def take_fault(self, name: str, start: int, stop: int) -> Fault | None:
         """The fault that spoils this response for bytes [start, stop) of the file, counted down."""
@@ -63,9 +73,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, hub: Hub, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, hub: Hub, handler: type[BaseHTTPRequestHandler], address: str) -> None:
         self.hub = hub
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__((address, 0), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that goes away is part of many tests; anything else is a fault of this server and fails them.
@@ -91,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
                     "range": self.headers.get("Range"),
                     "authorization": self.headers.get("Authorization"),
                     "port": self.server.server_address[1],
+                    "client": self.client_address[0],
                     "status": status,
                     "sent": sent,
                 }
@@ -142,25 +153,31 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with path.open("rb") as source:
                 if fault is not None and fault.flip is not None:
-                    sent += self.send_range(source.fileno(), start, fault.flip, fault)
+                    sent += self.send_range(source.fileno(), start, fault.flip, fault, name)
                     self.wfile.write(bytes([os.pread(source.fileno(), 1, fault.flip)[0] ^ 1]))
-                    sent += 1 + self.send_range(source.fileno(), fault.flip + 1, end, fault)
+                    sent += 1 + self.send_range(source.fileno(), fault.flip + 1, end, fault, name)
                 else:
-                    sent += self.send_range(source.fileno(), start, end, fault)
+                    sent += self.send_range(source.fileno(), start, end, fault, name)
         finally:
             self.record(name, status, sent)
         if end < stop:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def send_range(self, source: int, start: int, stop: int, fault: Fault | None) -> int:
+    def send_range(self, source: int, start: int, stop: int, fault: Fault | None, name: str) -> int:
+        client = self.client_address[0]
         rate = fault.rate if fault else None
         offset = start
         while offset < stop:
+            paces = self.server.hub.limits.paces(client)
+            most = rate // 20 if rate else min((int(pace.rate) // 50 for pace in paces), default=1 << 30)
+            most = max(1, min(most, stop - offset))
+            for pace in paces:
+                pace.wait(most)
             # sendfile keeps this Python process out of a benchmark's way.
-            offset += os.sendfile(
-                self.connection.fileno(), source, offset, min(stop - offset, rate // 20 if rate else 1 << 30)
-            )
+            sent = os.sendfile(self.connection.fileno(), source, offset, most)
+            self.server.hub.count(client, name, sent)
+            offset += sent
             if rate:
                 time.sleep(0.05)
         return offset - start
@@ -191,7 +208,8 @@ class HubHandler(Handler):
         parts = [unquote(part) for part in url.path[1:].split("/")]
         if parts[0] == "_test":
             with self.server.hub.lock:
-                body = json.dumps(self.server.hub.requests).encode()
+                sent = [[client, name, count] for (client, name), count in self.server.hub.sent.items()]
+                body = json.dumps(sent if parts[1] == "sent" else self.server.hub.requests).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -218,6 +236,9 @@ class HubHandler(Handler):
             fault = json.loads(body)
             with self.server.hub.lock:
                 self.server.hub.faults[fault["name"]] = Fault(**fault["fault"])
+            self.answer_json({})
+        elif parts == ["_test", "limit"]:
+            self.server.hub.limits.set(*json.loads(body))
             self.answer_json({})
         elif parts[0] == "api" and len(parts) == 6 and parts[4] == "paths-info":
             key = RepoKey(parts[1], f"{parts[2]}/{parts[3]}")
@@ -349,7 +370,8 @@ def tree_entries(files: dict[str, StoredFile], folder: str, *, recursive: bool) 
 
 def main() -> None:
     hub = Hub(HubStorage(Path(sys.argv[1])))
-    servers = [Server(hub, HubHandler), Server(hub, ContentHandler)]
+    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    servers = [Server(hub, HubHandler, address), Server(hub, ContentHandler, address)]
     hub.content_port = servers[1].server_address[1]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()

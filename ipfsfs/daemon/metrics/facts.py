@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ipfsfs.errors import StoreError
+from ipfsfs.workers.fetcher.served import by_kind
 
 if TYPE_CHECKING:
     # Who only shows metrics, such as the process that serves them, need not load the view.
@@ -51,6 +52,12 @@ class Facts:
     def fetcher(self) -> Fetcher:
         """What asks origins."""
         return self.view.fetcher
+
+    @property
+    def sources(self) -> Mapping[str, int]:
+        """The bytes that came to this machine, by the kind of their source."""
+        fetched: dict[str, int] = {kind: served.bytes for kind, served in by_kind(self.fetcher.served).items()}
+        return {**fetched, "downloads": self.view.upkeep.promises.downloads.kept_bytes}
 
 
 async def gather(running: Running, version: str) -> Facts:

@@ -90,6 +90,16 @@ METRICS: Final = (
         "origin",
     ),
     Metric(
+        "ipfsfs_source_bytes_total",
+        "counter",
+        _BYTES,
+        "Bytes that came to this machine, by where they came from: peers (other machines of the site), hub, others "
+        "(other origins), downloads (what programs downloaded and is what its name promises), here (leaves copied from "
+        "files of this machine).",
+        lambda f: f.sources,
+        "source",
+    ),
+    Metric(
         "ipfsfs_origin_questions_total",
         "counter",
         "",

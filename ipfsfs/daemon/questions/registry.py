@@ -15,6 +15,7 @@ from ipfsfs.daemon.questions import (
     leaves,
     metrics,
     overview,
+    peers,
     pin_add,
     pin_ls,
     pin_rm,
@@ -49,5 +50,6 @@ QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
         pin_add.Question,
         pin_ls.Question,
         pin_rm.Question,
+        peers.Question,
     )
 }

@@ -34,6 +34,7 @@ class Answer:
     uptime_s: int
     chunker: Chunker
     allow_other: bool
+    team: str | None
     restart: bool
     origins: tuple[OriginConfig, ...]
     hub: OriginConfig | None
@@ -89,6 +90,7 @@ class Question(Asked[Answer, NoProgress]):
             uptime_s=int(time.time() - running.since),
             chunker=running.config.chunker,
             allow_other=running.config.allow_other,
+            team=running.config.team,
             restart=running.config.restarts is not None,
             origins=running.config.origins,
             hub=running.config.hub,

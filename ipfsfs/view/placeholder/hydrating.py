@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -28,6 +28,7 @@ from ipfsfs.view.backing import Backing, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.placeholder.open_links import OpenLinks
 from ipfsfs.view.placeholder.taking_back import TakingBack
+from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Hydrating:
     arrivals: Arrivals
     uses: Uses
     taking_back: TakingBack
+    team: Team | None = None
     _nodes_of: WeakKeyDictionary[Load, dict[Node, None]] = field(default_factory=WeakKeyDictionary)
     """The nodes that a load was opened for, in that order."""
     _is_over: bool = False
@@ -223,6 +225,8 @@ class Hydrating:
             raise Replaced(errno.EEXIST, "it was replaced beneath the view")
         if (found.root, found.size) != (load.reference.root, load.reference.size):
             raise Replaced(errno.EEXIST, "it names another content now")
+        if self.team is not None:
+            found = replace(found, mode=self.team.file_mode(found.mode))
         return link, found
 
     def _came(self, fd: int, found: Reference, sha256: bytes) -> None:

@@ -27,11 +27,12 @@ class _Download:
 
 @dataclass(slots=True)
 class Downloads:
-    """Tells the sealer how far each download is."""
+    """Tells the sealer how far each download is. `kept_bytes`: of all that got a promised name and keep the promise."""
 
     nodes: NodeTable
     files: OpenFiles
     sealer: Sealer
+    kept_bytes: int = 0
     _files: dict[int, _Download] = field(default_factory=dict)
     _by_promise: dict[bytes, set[int]] = field(default_factory=dict)
 

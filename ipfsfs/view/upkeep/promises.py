@@ -294,6 +294,7 @@ class Promises:
         return before
 
     def _keep(self, digest: Digest) -> None:
+        self.downloads.kept_bytes += digest.identity.size
         if not digest.lasting:
             return  # a write could come that its mtime does not show: sealing hashes the whole again
         identity = digest.identity

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Final
+from typing import Final, Literal
 
 from ipfsfs.origins.ordered import Ordered
 from ipfsfs.origins.paused import Counts, Paused
+from ipfsfs.workers.fetcher.stored import IMPORTED
+from ipfsfs.workers.fetcher.table import COPIED
 
 _WORDS_MOST: Final = 1_000
+
+SourceKind = Literal["peers", "hub", "others", "here"]
+"""Where leaves come from: machines of the site, the Hub, other origins, files and blocks of this machine."""
+_FIRST_WORDS: Final[Mapping[str, SourceKind]] = {"peer": "peers", "hub": "hub"}
+"""Of the names of origins."""
 
 
 @dataclass(slots=True)
@@ -23,6 +30,16 @@ class Served:
         """It gave a leaf of `length` bytes."""
         self.leaves += 1
         self.bytes += length
+
+
+def by_kind(served: Mapping[str, Served]) -> dict[SourceKind, Served]:
+    """What came from each kind of source, given what came from each source by its name."""
+    kinds: dict[SourceKind, Served] = {kind: Served() for kind in ("peers", "hub", "others", "here")}
+    for name, one in served.items():
+        kind = "here" if name in (COPIED, IMPORTED) else _FIRST_WORDS.get(name.partition(" ")[0], "others")
+        kinds[kind].leaves += one.leaves
+        kinds[kind].bytes += one.bytes
+    return kinds
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,0 +1,43 @@
+"""Command lines of the real clients, for machines of a site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+_DOWNLOAD: Final = """
+import sys, time
+from huggingface_hub import snapshot_download
+began = time.monotonic()
+path = snapshot_download(sys.argv[1])
+print(time.monotonic() - began, path)
+"""
+_LOAD: Final = """
+import sys, time
+import transformers
+began = time.monotonic()
+model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])
+total = sum(float(weights.float().sum()) for weights in model.state_dict().values())
+print(time.monotonic() - began, total)
+"""
+
+
+def download(repo_id: str) -> list[str | Path]:
+    """`snapshot_download`, which says how many seconds it took and where the snapshot is."""
+    return [sys.executable, "-c", _DOWNLOAD, repo_id]
+
+
+def load(repo_id: str) -> list[str | Path]:
+    """`from_pretrained` and every byte read; says how many seconds that took (imports apart), and a sum of all."""
+    return [sys.executable, "-c", _LOAD, repo_id]
+
+
+def took_s(said: str) -> float:
+    """How long one of them took."""
+    return float(said.splitlines()[-1].split()[0])
+
+
+def hf(*words: str) -> list[str | Path]:
+    """The `hf` command line."""
+    return [sys.executable, "-m", "huggingface_hub.cli.hf", *words]
