@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
-import secrets
 import select
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +19,13 @@ import trio
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.daemon import endings, lingering, mounts, outsiders, register
-from ipfsfs.daemon.config import Config, SiteConfig
+from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
-from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.serving import Address, others_of
+from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
@@ -45,7 +44,7 @@ from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
 from ipfsfs.view.team import Team
-from ipfsfs.view.view import Dependencies, Others, View
+from ipfsfs.view.view import Dependencies, View
 from ipfsfs.workers.fetcher.client import open_fetcher
 from ipfsfs.workers.keeper.client import open_keeper
 from ipfsfs.workers.sealer.client import Sealer, open_sealer
@@ -149,6 +148,13 @@ class StillUsed:
     """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
+class Served(Protocol):
+    """An address that is served while the view is at its path."""
+
+    async def run(self) -> None:
+        """Serve, until cancelled; then the address is free."""
+
+
 class Control(Protocol):
     """Answers the questions that are put to a view, until cancelled."""
 
@@ -166,6 +172,7 @@ async def serve(
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
     team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
+    address = Address.take(config)
     quarantine = _open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
@@ -179,8 +186,7 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
-        machine = secrets.token_hex(16)
-        site = config.site_settings(machine)
+        site = config.site_settings(address.machine)
         async with (
             open_sealer(plain.fd) as sealer,
             open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
@@ -205,8 +211,11 @@ async def serve(
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
+                server=address.server(store, plain.fd),
+                share=config.site.share,
+                announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
-                others=_others(config.site, is_read_only=read_only(plain)),
+                others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
             )
@@ -229,7 +238,7 @@ async def serve(
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
                 running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
-                await _run(running, metrics, ready, control)
+                await _run(running, (metrics, address), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -240,6 +249,7 @@ async def serve(
         raise
     finally:
         metrics.close()
+        address.close()
         if mount is not None:
             _take_away(mount)
         if index is not None:
@@ -247,17 +257,7 @@ async def serve(
         ledger.close()
 
 
-def _collect_seldom() -> None:
-    """Tell Python's collector that what stands now stays, and to look for cycles seldom.
-
-    A million nodes take half a second to look through, during which nobody is answered; they hold no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
-async def _run(running: Running, metrics: Serving, ready: Callable[[Running], None], control: Control) -> None:
+async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
@@ -266,8 +266,9 @@ async def _run(running: Running, metrics: Serving, ready: Callable[[Running], No
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
-        nursery.start_soon(metrics.run)
-        _collect_seldom()
+        for one in served:
+            nursery.start_soon(one.run)
+        collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
@@ -346,14 +347,6 @@ def _is_expected(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(expected)[1] is None
     return isinstance(error, expected)
-
-
-def _others(site: SiteConfig, *, is_read_only: bool) -> Others | None:
-    """How this machine shares with others, if it asks any."""
-    if site.peers is None:
-        return None
-    announces = site.serve is not None and site.share != "published"
-    return Others(announces, site.share == "public", site.trusts_peers, is_read_only)
 
 
 def _enter_into_register(config: Config) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -22,19 +21,18 @@ from typing import Final, Protocol
 import trio
 
 from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
+from ipfsfs.exchange.having import Having
 from ipfsfs.exchange.keeping import Keeping
-from ipfsfs.exchange.load import Load
+from ipfsfs.exchange.load import Follower, Load, NoFollower
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.provenance import Provenances
 from ipfsfs.exchange.recutting import Recutting
-from ipfsfs.exchange.site import Site
 from ipfsfs.exchange.stored_leaves import StoredLeaves
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.tables.pins import PinnedFile
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Fetcher
-from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.table import LeafTable, pack
 
 log = logging.getLogger(__name__)
@@ -48,9 +46,6 @@ _ATTEMPT_S: Final = 2.0
 _BACK_S: Final = 5.0
 """How long an origin that does not answer is waited for, before all of a file is fetched from the Hub instead."""
 
-_PEERS_AGAIN_S: Final = 2.0
-"""How often it is asked anew which machines have a file, while they do not give it."""
-_PROMISE: Final = re.compile(rb"[0-9a-f]{64}")
 _NOTHING: Final = "nothing came of it in time (mount --patience)"
 
 
@@ -79,9 +74,9 @@ class Loads:
     local: LocalLeaves
     keeping: Keeping
     recutting: Recutting
-    site: Site | None = None
-    """Other machines; None where none are asked."""
+    having: Having
     provenance: Provenances = field(default_factory=Provenances)
+    follower: Follower = field(default_factory=NoFollower)
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
     """Loads of which all is here by now, for one task to receive, which must tell of each that it is `placed`."""
     idle: trio.Event = field(default_factory=trio.Event)
@@ -108,8 +103,9 @@ class Loads:
         load.readers += 1
         if path is not None:
             load.paths.add(path)
-        if not load.sha256 and self.site is not None and (promise := _promised(reference, path)):
-            load.sha256 = promise
+        self.having.opened(load, reference, path)
+        if load.readers == 1:
+            self.follower.loading(load)
         return load
 
     def close(self, load: Load) -> None:
@@ -229,6 +225,8 @@ class Loads:
         """What was handed over was put in place, or cannot be."""
         self.placing.discard(load)
         load.done.set()
+        if load.is_retired:
+            self.follower.loaded(load)
         self.close(load)
 
     async def all_placed(self) -> None:
@@ -314,7 +312,7 @@ class Loads:
 
         try:
             with patience:
-                source = await self._peers(reference, _promised(reference, path))
+                source = await self.having.peers(reference, path)
                 return await self.fetcher.table(reference.root, reference.size, progress, from_peers=source)
             raise trio.TooSlowError
         except OriginError as error:
@@ -353,14 +351,9 @@ class Loads:
         """Returns why not all of it came. The Hub is asked where nobody else has it, once it is known what for."""
         was_known = load.on_hub is not None
         failure = await self._ask_for_batch(load, batch)
-        if was_known or not isinstance(failure, OriginError):
+        if (was_known and not load.sha256) or not isinstance(failure, OriginError):
             return failure
-        async with load.looking:  # batches fail beside each other: each is asked for again once the files are known
-            if load.on_hub is None:
-                load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
-        if load.sha256:
-            await self._ask_peers_again(load)
-        if (load.on_hub or load.from_peers) and not load.is_quiet and not load.is_retired:
+        if await self.having.find_others(load) and not load.is_quiet and not load.is_retired:
             return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
         return failure
 
@@ -368,8 +361,7 @@ class Loads:
         provenance = self.provenance.begin(*_key(load.reference), len(load.table))
         try:
             sources = [load.sources.get(index) for index in batch]
-            if load.sha256 and load.on_hub is None:
-                await self._find_all(load)
+            await self.having.find(load)
             records, on_hub, name = load.table.part(batch), load.on_hub or (), self.name(load)
             async with self.fetcher.leaves(name, records, sources, on_hub, from_peers=load.from_peers) as arriving:
                 async for leaf in arriving:
@@ -383,22 +375,6 @@ class Loads:
             self._failed(load.reference, error)
             return error
         return None
-
-    async def _find_all(self, load: Load) -> None:
-        """Find out who has what other machines said to be here: they, and the Hub where they are slower than that."""
-        async with load.looking:
-            if load.on_hub is None:
-                await self._ask_peers_again(load)
-                load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
-
-    async def _ask_peers_again(self, load: Load) -> None:
-        now = trio.current_time()
-        if now > load.asked_peers + _PEERS_AGAIN_S:
-            load.asked_peers = now
-            load.from_peers = await self._peers(load.reference, load.sha256) or load.from_peers
-
-    async def _peers(self, reference: Reference, promise: bytes) -> PeerSource | None:
-        return await self.site.source(promise, *_key(reference)) if self.site is not None and promise else None
 
     def _failed(self, reference: Reference, error: IpfsfsError) -> None:
         """Note for `why` that something of a file did not come."""
@@ -416,15 +392,10 @@ class Loads:
         if not load.is_retired:
             with suppress(OSError):
                 os.utime(load.fd)  # when it was used last: what is oldest is removed first
+            self.follower.ended(load)
         self._take_out(load)
         os.close(load.fd)
         self.idle.set()
-
-
-def _promised(reference: Reference, path: bytes | None) -> bytes:
-    """The sha256 that a file promises by its name, where it is one of which other machines told; else empty."""
-    name = path.rpartition(b"/")[2] if path is not None else b""
-    return bytes.fromhex(name.decode()) if reference.is_by_name and _PROMISE.fullmatch(name) else b""
 
 
 def _key(reference: Reference) -> _Key:

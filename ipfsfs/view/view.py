@@ -14,11 +14,13 @@ from ipfsfs.caches.place import Place
 from ipfsfs.exchange.below import Below
 from ipfsfs.exchange.by_leaves import ByLeaves
 from ipfsfs.exchange.eviction import Possible
+from ipfsfs.exchange.having import Having
 from ipfsfs.exchange.heal import Healing
 from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
+from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.site import Site
@@ -76,6 +78,7 @@ from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.server.client import Server
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +117,12 @@ class Dependencies:
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
     eviction: Possible
     """Whether files can be evicted."""
+    server: Server | None = None
+    """Gives what is here to other machines; None where nothing is served."""
+    share: Share = "public"
+    """What other machines may have."""
+    announces: bool = False
+    """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
     others: Others | None = None
@@ -154,6 +163,7 @@ class View:
     """What other machines have; None where none are asked."""
     appearing: Appearing | None
     locking: Locking
+    offers: Offers | None
     team: Team | None
     counts: Counts = field(default_factory=Counts)
 
@@ -185,7 +195,8 @@ class View:
             announces, is_for_all = others.announces, others.asks_public
             site = Site(on.fetcher, on.plain.fd, promises.downloads, background, announces, is_for_all, on.token)
             upkeep.site = site
-        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting, site)
+        having, local = Having(recutting, site), LocalLeaves(seals)
+        loads = Loads(on.fetcher, on.extents, background, on.patience_s, local, keeping, recutting, having)
         links = OpenLinks(nodes)
         arrivals = Arrivals(seals)
         taking_back = TakingBack(nodes, records, site)
@@ -197,6 +208,10 @@ class View:
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
         evicting = Evicting(nodes, files, upkeep, elsewhere, arrivals, possible, ways_back)
         below = Below(on.plain.fd, on.place)
+        offers = None
+        if on.server is not None:
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces, site=site)
+            seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
         return cls(
@@ -229,6 +244,7 @@ class View:
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             locking=Locking(nodes, background, on.leasing or site, on.keeper),
+            offers=offers,
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             site=site,
             appearing=Appearing(names, site, others.is_read_only) if site is not None and others is not None else None,
@@ -311,6 +327,8 @@ class View:
             nursery.start_soon(logged, self.room.run)
             if self.site is not None:
                 nursery.start_soon(logged, self.site.run)
+            if self.offers is not None:
+                nursery.start_soon(logged, self.offers.run)
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -31,8 +31,6 @@ _BURST: Final = 256
 _A_SECOND: Final = 64.0
 """How many questions to others a user's LOOKUPs may bring at once, and in a second."""
 _USERS_MOST: Final = 1_024
-_SHARED: Final = stat_.S_ISGID | stat_.S_IWGRP
-"""Permissions of a directory that its group works in together."""
 
 
 @dataclass(slots=True)
@@ -134,9 +132,8 @@ class Appearing:
         """Make the placeholder: as root with the directory's group; its owner gets the file once all is here (H41)."""
         dir_fd = self.names.nodes.directory_fd(parent)
         directory = os.fstat(dir_fd)
-        mode = MODE | stat_.S_IWGRP if directory.st_mode & _SHARED == _SHARED else MODE
         try:
-            text = reference.text(Reference(found.root, found.size, mode, BY_NAME))
+            text = reference.text(Reference(found.root, found.size, MODE, BY_NAME))
         except FormatError:  # what they say cannot be
             return None
         try:
