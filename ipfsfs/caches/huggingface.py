@@ -66,6 +66,11 @@ _SECRET_NAME = Name(Kind.SECRET)
 _SCRATCH_NAME = Name(Kind.SCRATCH)
 _CONTENT_NAME = Name(Kind.CONTENT)
 
+_MODULES = b"modules"
+"""Code of repositories that the user trusts, which is imported from there without another question."""
+_RUN = re.compile(rb".+\.(?:py[a-z]?|so(?:\.[0-9.]+)?|dylib|dll|exe|sh|cubin|hsaco|ptx|pth|pkl|pickle)", re.DOTALL)
+"""Files that programs run as they find them in a cache. In a repository they have the names of blobs."""
+
 
 class HubPlace(Enum):
     """What a directory is. All that is not listed is `OTHER`, where content lies by default."""
@@ -176,6 +181,34 @@ class HubPlace(Enum):
         if self is HubPlace.BLOBS and _SHA256.fullmatch(name) and (found := _INTO_SHARED.fullmatch(target)):
             return found[1]
         return None
+
+    def admits(self, name: bytes) -> bool:
+        """As `Place`: repositories with their blobs and snapshots, and directories of plain content. Nothing that says
+        what a branch is (`refs/`, `trees/`), is run (`modules/`), configures (`accelerate/`) or has rules of its own.
+        """
+        if self is HubPlace.SNAPSHOT:
+            return not _SECRET.fullmatch(name)
+        below = self.enter(name)
+        if self is HubPlace.REPO:
+            return below is HubPlace.BLOBS or below is HubPlace.SNAPSHOTS
+        if self is HubPlace.SNAPSHOTS:
+            return below is HubPlace.SNAPSHOT
+        if self is not HubPlace.OTHER or name == _MODULES or name.startswith(b".") or _SECRET.fullmatch(name):
+            return False
+        return below is HubPlace.OTHER or below is HubPlace.REPO
+
+    def fills_in(self, name: bytes, *, is_link: bool) -> bool:
+        """As `Place`: blobs whose names can be compared with their content, the links of snapshots, and content that is
+        neither hidden nor run as it is."""
+        if not self.classify(name).is_sealed:
+            return False
+        if self is HubPlace.SNAPSHOT:
+            return is_link
+        if is_link:
+            return False
+        if self is HubPlace.BLOBS:
+            return _SHA256.fullmatch(name) is not None or _COMMIT.fullmatch(name) is not None
+        return self is HubPlace.OTHER and not name.startswith(b".") and not _RUN.fullmatch(name)
 
     def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
         """As `Place`: huggingface_hub downloads `<repo>/blobs/<etag>` under the lock `.locks/<repo>/<etag>.lock`, and

@@ -75,6 +75,13 @@ class Place(Protocol):
         which the clients share among what people know by name. The path from the directory that holds this one's
         parent; None for every other link."""
 
+    def admits(self, name: bytes) -> bool:
+        """Whether the tree of an upstream may fill in what is missing in the directory `name` in it (H37)."""
+
+    def fills_in(self, name: bytes, *, is_link: bool) -> bool:
+        """The same, of the file or link `name`. Where a link leads to is another question, and so is what is checked of
+        a file."""
+
     def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
         """Which promised blob the lock file `name` is for, in a directory of this kind and of that name; None for a
         file that is no such lock."""

@@ -260,6 +260,8 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
             shown["cache size"] += [found.too_large] * bool(found.too_large)
     if found.served is not None:
         shown["serves"] = _shown_served(found.served)
+    if found.upstream is not None:
+        shown["upstream"] = [found.upstream, found.upstream_says]
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}
 

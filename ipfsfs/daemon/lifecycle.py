@@ -24,9 +24,11 @@ from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
+from ipfsfs.daemon.opening import open_databases, open_quarantine
 from ipfsfs.daemon.serving import Address, others_of
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
+from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -36,11 +38,8 @@ from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.printed import shell
-from ipfsfs.store import recovery
 from ipfsfs.store.extents import Extents
-from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
-from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
 from ipfsfs.view.team import Team
@@ -71,6 +70,7 @@ class Running:
     view: View
     sealer: Sealer
     guarding: Guarding
+    following: Following
     mount: mounts.Mount
     features: list[str]
     ended: trio.Event
@@ -90,6 +90,10 @@ class Running:
     async def unmount(self, *, lazy: bool) -> None:
         """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
         refuses."""
+        with self.following.resting():
+            await self._unmount(lazy=lazy)
+
+    async def _unmount(self, *, lazy: bool) -> None:
         await self.view.seals.flush()
         if not lazy:
             with trio.move_on_after(_PLACED_S):
@@ -173,10 +177,10 @@ async def serve(
     team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
     address = Address.take(config)
-    quarantine = _open_quarantine(store, config)
+    quarantine = open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
-    ledger, index, degraded = _open_databases(store, plain)
+    ledger, index, degraded = open_databases(store, plain)
     eviction.put_right(plain.fd, ledger)
     limit = raise_descriptor_limit()
     ownership = Ownership.prepare()
@@ -237,8 +241,9 @@ async def serve(
                 _forget_last_end(config, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
-                await _run(running, (metrics, address), ready, control)
+                following = Following.of(config.upstream, config.mountpoint, config.store)
+                running = Running(config, store, quarantine, view, sealer, guarding, following, mount, features, ended)
+                await _run(running, (metrics, address, following), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -362,29 +367,6 @@ def _forget_last_end(config: Config, store: Store) -> None:
     with suppress(OSError):
         if not endings.forget(store.fd) and config.restarts:
             raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
-
-
-def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
-    """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
-    ledger = recovery.open_ledger(store)
-    try:
-        index = recovery.open_index(store, ledger, plain_root=plain.root)
-    except StoreError as error:
-        log.error("%s; the view goes on without checks and seals. %s", error, error.hint)
-        return ledger, None, str(error)
-    if index.reason:
-        log.warning("the index was made anew: %s", index.reason)
-    return ledger, index, ""
-
-
-def _open_quarantine(store: Store, config: Config) -> Quarantine:
-    """The quarantine, without what a daemon that died left half done, and within its limit."""
-    quarantine = Quarantine(store.quarantine_fd, config.quarantine_size)
-    try:
-        quarantine.put_in_order()
-    except (StoreError, OSError) as error:  # `fsck` and `status` look there as well
-        log.warning("the quarantine cannot be put in order: %s", error)
-    return quarantine
 
 
 def clear_stale(path: Path) -> None:

@@ -61,6 +61,8 @@ class Answer:
     too_large: str
     metrics: str | None
     served: Served | None
+    upstream: str | None
+    upstream_says: str
     fetcher: str
     sealed: int
     sealed_bytes: int
@@ -118,6 +120,8 @@ class Question(Asked[Answer, NoProgress]):
             too_large=view.room.trouble,
             metrics=running.config.metrics,
             served=_served(running),
+            upstream=running.config.upstream,
+            upstream_says=running.following.state,
             fetcher=view.fetcher.state or "ready",
             sealed=files,
             sealed_bytes=size,

@@ -95,7 +95,7 @@ def test_a_public_blob_is_served_and_a_private_one_is_not(serving: Mounted, hub:
     for absent in (hidden, cid.raw_cid(sha256(OTHERS[: 1 << 20]).digest())):
         assert block(port, absent)[0] == 404
         assert block(port, absent, "-H", "Cache-Control: only-if-cached")[0] == 412
-    assert served(serving)["gave_bytes"] > len(WEIGHTS)
+    eventually(lambda: served(serving)["gave_bytes"] > len(WEIGHTS), "what was given is told", within_s=5)
 
 
 def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
