@@ -53,7 +53,7 @@ class Peers:
 
     def __post_init__(self) -> None:
         self.token = Token.of(self.settings.token) if self.settings.token else None
-        self._list = peer_list.parse(self.settings.peers)
+        self._list = peer_list.parse(self.settings.peers) if self.settings.peers else PeerList()
         self._now = self._list.listed
 
     async def listed(self) -> Sequence[HostPort]:
