@@ -188,6 +188,7 @@ class Site:
 
     async def run(self) -> None:
         """Renew leases, and ask about those of others, until cancelled."""
+        self.fetcher.expect()  # to begin with the first question would be too late for a LOOKUP
         while True:
             if not self.blobs.released and not self.blobs.of(State.OURS, State.THEIRS):
                 self._due = trio.Event()
