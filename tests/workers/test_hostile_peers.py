@@ -19,7 +19,7 @@ from ipfsfs.origins.http import Client
 from ipfsfs.origins.message import Request
 from ipfsfs.origins.peer import Peer
 from ipfsfs.origins.peer_list import HostPort
-from ipfsfs.origins.peer_messages import Wish
+from ipfsfs.origins.peer_messages import Held, Question, Wish
 from ipfsfs.origins.rendezvous import owners
 from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
@@ -29,6 +29,7 @@ from tests.support.site import TOKEN, Machine, blob, cut, machines
 
 SIZE = 48 << 20
 _ID = "f" * 32
+_ANOTHER = "a token of quite another site"
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -
         async with first.fetcher() as own:
             await own.announce([blob(root, data)])
             await own.lease([(bytes(32), 5)], [], [])
-        async with second.fetcher(token="a token of quite another site") as stranger:
+        async with second.fetcher(token=_ANOTHER) as stranger:
             assert await stranger.find([digest], 1.0) == {}
             answer = await stranger.lease([(digest, -1), (bytes(32), 5)], [], [])
             assert (answer.granted, answer.held, answer.found) == ({digest, bytes(32)}, {}, {})
@@ -168,10 +169,7 @@ def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path
         site[0].server.offer("blob", data)
         address = Address("http", "127.0.0.1", site[0].port, "it")
         client = Client("it", address)
-        token, body = (
-            Token.of(TOKEN),
-            b'{"id":"' + _ID.encode() + b'","blobs":["' + sha256(data).hexdigest().encode() + b'"]}',
-        )
+        token, body = Token.of(TOKEN), peer_messages.encode(Question(_ID, (sha256(data).digest(),)).message())
         answers = set()
         for method, target, content in (
             ("GET", f"/ipfs/{leaf}?format=raw", b""),
@@ -207,10 +205,8 @@ def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path
 def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
     """Something at the address of a peer, without the token: what it says of blobs and leases counts for nothing."""
     data = b"content" * 1_000
-    said = (
-        b'{"id":"' + _ID.encode() + b'","granted":[],"held":{"%b":{"holder":"10.0.0.1:1","done":0,"rate":0,"age":1}}}'
-    )
-    body = said.replace(b"%b", sha256(data).hexdigest().encode())
+    held = peer_messages.held_message({sha256(data).digest(): Held("10.0.0.1:1", 0, 0.0, 1.0)})
+    body = peer_messages.encode({"id": _ID, "granted": [], "held": held})
 
     async def check() -> None:
         async with hostile_server(answering(saying(body, "200 OK", f"{HEADER}: v1 {'0' * 64}"))) as hostile:
