@@ -1,35 +1,29 @@
-"""Two machines that share, on loopback: each a view with its own store and port, and real clients of one Hub."""
+"""Machines that share, on loopback: each a view with its own store and port, and real clients of one Hub."""
 
 from __future__ import annotations
 
 import json
-import socket
-import time
-from collections.abc import Callable
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ipfsfs.caches.huggingface import repository_over
 from tests.support.clients import Clients
-from tests.support.hub import LocalHub
+from tests.support.hub import LocalHub, Request
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually
+from tests.support.site import free_port
 
 REPO = "org/model"
 FOLDER = "models--org--model"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+def digest(data: bytes) -> str:
+    """The name of a blob."""
+    return sha256(data).hexdigest()
 
 
 @dataclass(slots=True)
@@ -43,60 +37,88 @@ class OnLoopback:
 
     @classmethod
     def make(
-        cls, mounted: Callable[..., Mounted], hub: LocalHub, at: Path, port: int, ports: list[int], *more: str
+        cls, mounted: Callable[..., Mounted], hub: LocalHub, at: Path, ports: Sequence[int], *more: str
     ) -> OnLoopback:
-        """Mount `at`, serve at a port, and share with the machines at all of `ports`."""
+        """Mount `at`, serve at the first of `ports`, and share with the machines at all of them."""
         at.mkdir(parents=True)
-        peers = ",".join(f"127.0.0.1:{number}" for number in ports)
-        view = mounted(at, "--serve", f"127.0.0.1:{port}", "--peers", peers, "--hub", hub.url, "--patience", "5", *more)
         scratch = at.with_name(at.name + ".scratch")
         scratch.mkdir()
-        return cls(view, Clients(at, hub.url, scratch), port, hub)
+        peers = ",".join(f"127.0.0.1:{port}" for port in sorted(ports))
+        where = "--serve", f"127.0.0.1:{ports[0]}", "--peers", peers, "--hub", hub.url
+        return cls(mounted(at, *where, *more), Clients(at, hub.url, scratch), ports[0], hub)
 
     @property
     def repository(self) -> Path:
         """The repository in the cache."""
         return self.view.path / "hub" / FOLDER
 
-    def blob(self, sha256: str) -> Path:
-        """A blob by its name."""
-        return self.repository / "blobs" / sha256
+    def blob(self, content: bytes | str) -> Path:
+        """A blob, by its content or name."""
+        return self.repository / "blobs" / (content if isinstance(content, str) else digest(content))
 
-    def snapshot(self, *options: str, **env: str) -> Path:
-        """Download all of the model by `snapshot_download`."""
-        return Path(self.clients.hf_ok("download", REPO, "--quiet", *options, **env).strip().splitlines()[-1])
+    def download(self, *words: str, **env: str) -> Path:
+        """Download all of the model, or the files that are named, by the `hf` command."""
+        return Path(self.clients.hf_ok("download", REPO, "--quiet", *words, **env).strip().splitlines()[-1])
 
-    def file(self, name: str, *options: str, **env: str) -> Path:
-        """Download one file by `hf_hub_download`."""
-        return Path(self.clients.hf_ok("download", REPO, name, "--quiet", *options, **env).strip().splitlines()[-1])
+    def wants(self, files: dict[str, bytes]) -> None:
+        """Have a listing that names files, as a client is about to write it, and the directories that it makes."""
+        entries = {
+            path: {"size": len(data), "blob_id": "0" * 40, "lfs_sha256": digest(data), "lfs_size": len(data)}
+            for path, data in files.items()
+        }
+        for name in ("blobs", "trees"):
+            (self.repository / name).mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format_version": 1, "files": entries})
+        (self.repository / "trees" / "tmp12345678").write_text(text)
+        (self.repository / "trees" / "tmp12345678").rename(self.repository / "trees" / f"{'1' * 40}.json")
 
-    def is_placeholder(self, sha256: str) -> bool:
-        """Whether the plain directory has a link for a blob that is not here."""
-        store = self.view.store  # the view hides what is beneath: the daemon knows
-        assert store
-        return self.blobs_elsewhere().get(sha256, False)
+    def links(self, path: str, content: bytes) -> Path:
+        """A link of a snapshot to a blob, as a client makes it."""
+        link = self.repository / "snapshots" / ("1" * 40) / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to("../" * (2 + path.count("/")) + f"blobs/{digest(content)}")
+        return link
 
-    def blobs_elsewhere(self) -> dict[str, bool]:
-        """By name, which blobs of the view stand for what is not here."""
-        found = json.loads(self.view.run("ls", self.view.path, "--json").stdout)
-        assert isinstance(found, object)
-        return {}
+    def appears(self, content: bytes, within_s: float = 5.0) -> Path:
+        """Wait until a blob is there that was not downloaded."""
+        eventually(self.blob(content).exists, "another machine's blob is there", within_s)
+        return self.blob(content)
+
+    def is_resident(self, content: bytes) -> bool:
+        """Whether a blob is wholly here, as the view's own word says."""
+        st = self.blob(content).lstat()
+        return stat.S_ISREG(st.st_mode) and st.st_blocks * 512 >= st.st_size and not self._stands_for(content)
+
+    def _stands_for(self, content: bytes) -> bool:
+        said = json.loads(self.view.run("why", self.blob(content), "--json").stdout)
+        return bool(said["is_placeholder"] if "is_placeholder" in said else said.get("stands_for"))
+
+    def peers(self) -> list[dict[str, Any]]:
+        """What `peers --json` says of each machine."""
+        found: list[dict[str, Any]] = json.loads(self.view.run("peers", self.view.path, "--json").stdout)["peers"]
+        return found
+
+    def announced(self, count: int = 1) -> None:
+        """Wait until so many blobs are known at the site."""
+        eventually(lambda: max(one["announced"] for one in self.peers()) >= count, "what is here is announced", 20)
 
 
-def content_requests(hub: LocalHub, name: str) -> list[Any]:
-    """What was asked of the content of a file, but for heads and the question whether anyone may have it."""
-    assert repository_over(FOLDER.encode()) is not None
-    return [
-        one for one in hub.requests(REPO) if one.name.endswith("/" + name) and one.method == "GET" and one.sent > 64
-    ]
+def two(mounted: Callable[..., Mounted], hub: LocalHub, at: Path, *more: str) -> tuple[OnLoopback, OnLoopback]:
+    """Two machines that know each other."""
+    one, other = free_port(), free_port()
+    return (
+        OnLoopback.make(mounted, hub, at / "one", (one, other), *more),
+        OnLoopback.make(mounted, hub, at / "two", (other, one), *more),
+    )
 
 
-def announced(machine: OnLoopback, count: int = 1) -> None:
-    """Wait until a machine's blobs are offered and announced."""
+def taken(hub: LocalHub, name: str) -> list[Request]:
+    """The requests for a file's content that brought more than a range to see who may have it."""
+    asked = [one for one in hub.requests(REPO) if one.name.endswith("/" + name) and one.method == "GET"]
+    return [one for one in asked if one.sent > 1_000]
 
-    def is_so() -> bool:
-        peers = json.loads(machine.view.run("peers", machine.view.path, "--json", check=False).stdout or "{}")
-        return sum(int(one.get("announced", 0)) for one in peers.get("peers", ())) >= count
 
-    eventually(is_so, "what is here is announced", 20)
-    time.sleep(0.1)
+def beneath(path: Path, mountpoint: Path) -> str:
+    """What `ls -l` says of a path in the plain directory of a view that is unmounted."""
+    assert not mountpoint.is_mount()
+    return subprocess.run(["ls", "-l", path], capture_output=True, text=True, check=True).stdout
