@@ -155,7 +155,7 @@ class Loads:
 
     def _is_in_vain(self, load: Load) -> bool:
         """Whether it is no use to wait for a leaf once an attempt to have it has failed."""
-        return self._is_offline or isinstance(load.failure, _FOR_GOOD)
+        return self._is_offline or self._is_for_good(load.reference, load.failure)
 
     @asynccontextmanager
     async def quiet(self, load: Load) -> AsyncIterator[None]:
@@ -234,10 +234,14 @@ class Loads:
         for load in list(self.placing):
             await load.done.wait()
 
+    def _is_for_good(self, reference: Reference, failure: IpfsfsError | None) -> bool:
+        """Whether it is no use to wait for what failed; other machines may come back, or another one have it."""
+        return isinstance(failure, _FOR_GOOD) and not (isinstance(failure, NoOrigin) and reference.is_by_name)
+
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
         why = load.failure or _NOTHING
-        self._is_offline = not isinstance(load.failure, _FOR_GOOD)
+        self._is_offline = not self._is_for_good(load.reference, load.failure)
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
     async def _load(self, reference: Reference, path: bytes | None) -> Load:
@@ -294,7 +298,7 @@ class Loads:
             except OriginError as error:
                 self._failed(reference, error)
                 failure = error
-            is_for_good = isinstance(failure, _FOR_GOOD)
+            is_for_good = self._is_for_good(reference, failure)
             if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
                 self._is_offline = not is_for_good
                 raise NotHere(f"{where} is not here, and cannot be fetched: {failure or _NOTHING}") from failure

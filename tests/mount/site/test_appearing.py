@@ -36,7 +36,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 
 
 @pytest.fixture
-def machines(mounted: Callable[..., Mounted], hub: LocalHub, tmp_path: Path) -> tuple[OnLoopback, OnLoopback]:
+def machines(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> tuple[OnLoopback, OnLoopback]:
     """Two of them, of which the first has downloaded the model."""
     one, other = two(mounted, hub, tmp_path)
     one.download()
@@ -61,7 +61,7 @@ def test_the_second_machine_downloads_nothing_that_the_first_has(
 
 
 def test_machines_that_start_at_once_download_once(
-    mounted: Callable[..., Mounted], hub: LocalHub, tmp_path: Path
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
     one, other = two(mounted, hub, tmp_path)
     hub.spoil(REPO, "model.safetensors", rate=6_000_000)
@@ -138,7 +138,7 @@ def test_h50_where_the_caller_could_not_write_nothing_appears(
 
 
 def test_h40_a_machine_that_dies_after_the_lookup_costs_a_download(
-    mounted: Callable[..., Mounted], hub: LocalHub, tmp_path: Path
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
     one, other = two(mounted, hub, tmp_path, "--patience", "2")
     one.download()
@@ -176,7 +176,7 @@ def _liar(at: Path, port: int, others: list[int], told: dict[str, bytes]) -> Mac
 
 
 @pytest.fixture
-def lied_to(mounted: Callable[..., Mounted], hub: LocalHub, tmp_path: Path) -> Iterator[OnLoopback]:
+def lied_to(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
     """A machine whose only peer lies: it has other weights and another pickle under the names of the right ones."""
     ours, theirs = free_port(), free_port()
     machine = OnLoopback.make(mounted, hub, tmp_path / "ours", (ours, theirs))
