@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -84,14 +82,12 @@ class OnLoopback:
         eventually(self.blob(content).exists, "another machine's blob is there", within_s)
         return self.blob(content)
 
-    def is_resident(self, content: bytes) -> bool:
-        """Whether a blob is wholly here, as the view's own word says."""
-        st = self.blob(content).lstat()
-        return stat.S_ISREG(st.st_mode) and st.st_blocks * 512 >= st.st_size and not self._stands_for(content)
-
-    def _stands_for(self, content: bytes) -> bool:
-        said = json.loads(self.view.run("why", self.blob(content), "--json").stdout)
-        return bool(said["is_placeholder"] if "is_placeholder" in said else said.get("stands_for"))
+    def bring_all(self) -> None:
+        """Have all of the view here, while those who have it are there."""
+        for path in self.view.path.rglob("*"):
+            if path.is_file():
+                path.read_bytes()
+        self.view.settle()
 
     def peers(self) -> list[dict[str, Any]]:
         """What `peers --json` says of each machine."""
@@ -116,9 +112,3 @@ def taken(hub: LocalHub, name: str) -> list[Request]:
     """The requests for a file's content that brought more than a range to see who may have it."""
     asked = [one for one in hub.requests(REPO) if one.name.endswith("/" + name) and one.method == "GET"]
     return [one for one in asked if one.sent > 1_000]
-
-
-def beneath(path: Path, mountpoint: Path) -> str:
-    """What `ls -l` says of a path in the plain directory of a view that is unmounted."""
-    assert not mountpoint.is_mount()
-    return subprocess.run(["ls", "-l", path], capture_output=True, text=True, check=True).stdout
