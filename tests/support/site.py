@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from ipfsfs.exchange.load import BATCH
+from ipfsfs.origins.dag import side_by_side
+from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.peer_messages import Announced
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.workers.fetcher.client import Arrived, Fetcher, open_fetcher
@@ -67,17 +70,24 @@ class Machine:
             before = now
         return now
 
-    async def load(self, fetcher: Fetcher, source: PeerSource, data: bytes, batch: int = 8) -> list[Arrived]:
-        """Have all leaves of a file, as a view does: some at a time, several batches beside each other."""
+    async def load(
+        self, fetcher: Fetcher, source: PeerSource, data: bytes, on_hub: Sequence[HubFile] = ()
+    ) -> list[Arrived]:
+        """Have all leaves of a file, as a view does: 8 at a time, four times beside each other."""
         table = cut(data)
         name = f"{sha256(data).hexdigest()}-{len(list((self.at / 'extents').iterdir()))}"
         extent = self.at / "extents" / name
         extent.touch()
         arrived: list[Arrived] = []
-        for first in range(0, len(table), batch):
-            part = list(range(first, min(first + batch, len(table))))
-            async with fetcher.leaves(name, table.part(part), [None] * len(part), (), source) as arriving:
-                arrived += [leaf async for leaf in arriving]
+        parts = [list(range(first, min(first + BATCH, len(table)))) for first in range(0, len(table), BATCH)]
+
+        async def work() -> None:
+            while parts:
+                part = parts.pop(0)
+                async with fetcher.leaves(name, table.part(part), [None] * len(part), on_hub, source) as arriving:
+                    arrived.extend([leaf async for leaf in arriving])
+
+        await side_by_side([(work,)] * 4)
         assert extent.read_bytes() == data
         return arrived
 

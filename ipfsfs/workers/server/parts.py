@@ -28,5 +28,5 @@ def parts(settings: ServerSettings, totals: Totals) -> Parts:
     said = SiteSettings(settings.peers or "", settings.token or "", settings.id)
     peers = Peers(said)
     hub = open_hub(OriginSettings(HUB, settings.hub)) if settings.hub else None
-    endpoints = SiteEndpoints(settings, totals, peers if settings.peers else None)
-    return Parts(endpoints, RelayBlocks(peers, hub))
+    endpoints = SiteEndpoints(settings, totals, peers)
+    return Parts(endpoints, RelayBlocks(peers, hub, totals=totals))

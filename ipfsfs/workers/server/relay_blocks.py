@@ -22,6 +22,7 @@ from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.race import Candidate, Usual, first
 from ipfsfs.origins.rendezvous import owners
 from ipfsfs.workers.server.relay import Sought
+from ipfsfs.workers.server.totals import Totals
 
 CACHE_MAX: Final = 128 << 20
 """Bytes of blocks that are kept."""
@@ -77,10 +78,7 @@ class RelayBlocks:
     peers: Peers
     hub: HubFiles | None
     cache: BlockCache = field(default_factory=BlockCache)
-    from_holders: int = 0
-    """Bytes that came from holders."""
-    from_hub: int = 0
-    """Bytes that came from the Hub."""
+    totals: Totals = field(default_factory=Totals)
     _usual: Usual = field(default_factory=Usual)
     _asked: dict[bytes, _Asked] = field(default_factory=dict)
     _at_once: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
@@ -130,10 +128,10 @@ class RelayBlocks:
             given = await first(sought.cid, candidates, self._usual, from_hub)
         except (OriginError, FormatError):
             return None
-        if from_hub is None or given.by != getattr(self.hub, "name", ""):
-            self.from_holders += len(given.block)
+        if self.hub is not None and given.by == self.hub.name:
+            self.totals.had_from_hub += len(given.block)
         else:
-            self.from_hub += len(given.block)
+            self.totals.had_from_holders += len(given.block)
         self.cache.put(sought.cid, given.block)
         return given.block
 

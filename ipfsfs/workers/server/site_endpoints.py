@@ -33,17 +33,16 @@ _FIRST_S: Final = 0.3
 """How long the first owner of a blob may take, before the second grants a lease on it."""
 _TOLD_MOST: Final = 2_000
 """Blobs of which is told in one answer."""
-_TIDY_S: Final = 30.0
 _OWNERS: Final = 2
 
 
 @dataclass(slots=True, eq=False)
 class SiteEndpoints:
-    """The `Endpoints` of a machine that shares. `peers`: None where it knows of none."""
+    """The `Endpoints` of a machine that shares."""
 
     settings: ServerSettings
     totals: Totals
-    peers: Peers | None
+    peers: Peers
     directory: Directory = field(default_factory=Directory)
     leases: LeaseBook = field(default_factory=LeaseBook)
 
@@ -62,10 +61,7 @@ class SiteEndpoints:
 
     async def run(self) -> None:
         """As `Endpoints`."""
-        while True:
-            await trio.sleep(_TIDY_S)
-            if self.peers is not None:
-                await self.peers.tidy()
+        await self.peers.run()
 
     async def _answer(self, call: Call, method: str, answer: Callable[[Call], Awaitable[Message]]) -> Reply:
         if call.method != method:
@@ -88,7 +84,7 @@ class SiteEndpoints:
             len(self.directory),
             self.leases.count(trio.current_time()),
             totals.gave_bytes,
-            "" if self.peers is None else await self.peers.digest(),
+            await self.peers.digest() if self.settings.peers else "",
         )
         return about.message()
 
@@ -118,7 +114,7 @@ class SiteEndpoints:
         at = wish.on_behalf or (_holder(call.caller, wish.port) if wish.port else "")
         for sha256, holder in wish.gone:
             self.directory.gone(sha256, holder)
-        if not wish.first and self.peers is not None:
+        if not wish.first:
             passed_on = await self._ask_first(replace(wish, first=True, on_behalf=at))
             if passed_on is not None:
                 return passed_on
@@ -127,7 +123,6 @@ class SiteEndpoints:
     async def _ask_first(self, wish: Wish) -> Message | None:
         """What the first owner of some blobs says, which all have it in common; None where it does not answer, or is
         this machine."""
-        assert self.peers is not None
         keys = [*(entry[0] for entry in (*wish.want, *wish.hold)), *wish.release]
         listed = await self.peers.listed()
         firsts = {tuple(owners(key, listed, 1)) for key in keys}
