@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, StoreError
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.site import Site
@@ -16,6 +17,8 @@ from ipfsfs.workers.fetcher.site_messages import PeerSource
 
 _AGAIN_S: Final = 2.0
 """How often it is asked anew which machines have a file, while they do not give it."""
+_FOR_GOOD: Final = (FormatError, StoreError, NoOrigin)
+"""Failures that no origin that comes back mends: what a link says is not so, there is no room, or nobody to ask."""
 _PROMISE: Final = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -38,21 +41,21 @@ class Having:
     async def find(self, load: Load) -> None:
         """Find out who has the content of a load, if other machines said that it is a blob: the Hub is asked beside
         them where they are slower."""
-        if not load.sha256 or load.on_hub is not None:
-            return
-        async with load.looking:
-            if load.on_hub is None:
-                await self._again(load)
-                load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
+        if load.sha256 and load.on_hub is None:
+            await self._again(load)
+            await self._look(load)
 
     async def find_others(self, load: Load) -> bool:
         """Nobody of those who were asked has some of a load: find out who else may. Returns whether there are any."""
         if load.sha256:
             await self._again(load)
-        async with load.looking:  # batches fail beside each other: each is asked for again once the files are known
+        await self._look(load)
+        return bool(load.on_hub)
+
+    async def _look(self, load: Load) -> None:
+        async with load.looking:  # batches are asked for, and fail, beside each other
             if load.on_hub is None:
                 load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
-        return bool(load.on_hub)
 
     async def _again(self, load: Load) -> None:
         now = trio.current_time()
@@ -64,6 +67,11 @@ class Having:
         if self.site is None or not promise:
             return None
         return await self.site.source(promise, reference.root, reference.size)
+
+
+def is_for_good(reference: Reference, failure: IpfsfsError | None) -> bool:
+    """Whether it is no use to wait for what failed; other machines may come back, or another one have it."""
+    return isinstance(failure, _FOR_GOOD) and not (isinstance(failure, NoOrigin) and reference.is_by_name)
 
 
 def _promised(reference: Reference, path: bytes | None) -> bytes:

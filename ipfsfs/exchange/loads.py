@@ -20,8 +20,8 @@ from typing import Final, Protocol
 
 import trio
 
-from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
-from ipfsfs.exchange.having import Having
+from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError
+from ipfsfs.exchange.having import Having, is_for_good
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.load import Follower, Load, NoFollower
 from ipfsfs.exchange.local_leaves import LocalLeaves
@@ -51,10 +51,6 @@ _NOTHING: Final = "nothing came of it in time (mount --patience)"
 
 _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
-
-
-_FOR_GOOD: Final = (FormatError, StoreError, NoOrigin)
-"""Failures that no origin that comes back mends: what a link says is not so, there is no room, or nobody to ask."""
 
 
 class Tasks(Protocol):
@@ -155,7 +151,7 @@ class Loads:
 
     def _is_in_vain(self, load: Load) -> bool:
         """Whether it is no use to wait for a leaf once an attempt to have it has failed."""
-        return self._is_offline or self._is_for_good(load.reference, load.failure)
+        return self._is_offline or is_for_good(load.reference, load.failure)
 
     @asynccontextmanager
     async def quiet(self, load: Load) -> AsyncIterator[None]:
@@ -234,14 +230,10 @@ class Loads:
         for load in list(self.placing):
             await load.done.wait()
 
-    def _is_for_good(self, reference: Reference, failure: IpfsfsError | None) -> bool:
-        """Whether it is no use to wait for what failed; other machines may come back, or another one have it."""
-        return isinstance(failure, _FOR_GOOD) and not (isinstance(failure, NoOrigin) and reference.is_by_name)
-
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
         why = load.failure or _NOTHING
-        self._is_offline = not self._is_for_good(load.reference, load.failure)
+        self._is_offline = not is_for_good(load.reference, load.failure)
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
     async def _load(self, reference: Reference, path: bytes | None) -> Load:
@@ -298,9 +290,9 @@ class Loads:
             except OriginError as error:
                 self._failed(reference, error)
                 failure = error
-            is_for_good = self._is_for_good(reference, failure)
-            if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
-                self._is_offline = not is_for_good
+            in_vain = is_for_good(reference, failure)
+            if in_vain or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
+                self._is_offline = not in_vain
                 raise NotHere(f"{where} is not here, and cannot be fetched: {failure or _NOTHING}") from failure
             await trio.sleep(_AGAIN_S)
             patience = trio.CancelScope(deadline=patience.deadline)

@@ -13,10 +13,8 @@ from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
-from ipfsfs.view.backing import Node
 from ipfsfs.view.listings import DOTS
 from ipfsfs.view.names import Entry
-from ipfsfs.view.placeholder.appearing import Appearing
 from ipfsfs.view.view import View
 
 
@@ -40,20 +38,8 @@ class Operations(pyfuse3.Operations):
         names, parent = self.view.names, self.view.nodes[parent_inode]
         entry = names.lookup(parent, name, ctx) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
-            if self.view.appearing is None:
-                return absent(names.absent_s(parent, name))
-            return await self._absent(self.view.appearing, parent, name, ctx)
-        return _referenced(entry)
-
-    async def _absent(
-        self, appearing: Appearing, parent: Node, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        """A name that is not there, where other machines may have what it promises."""
-        promise = appearing.promise(parent, name)
-        if promise is None:
-            return absent(self.view.names.absent_s(parent, name))
-        entry = await appearing.look(parent, name, promise, ctx)
-        return absent(0.0) if entry is None else _referenced(entry)
+            entry = None if self.view.appearing is None else await self.view.appear(parent, name, ctx)
+        return absent(names.absent_s(parent, name)) if entry is None else _referenced(entry)
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:

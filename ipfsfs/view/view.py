@@ -251,6 +251,11 @@ class View:
             team=on.team,
         )
 
+    async def appear(self, parent: Node, name: bytes, caller: Caller) -> Entry | None:
+        """What stands under a name that is absent, once other machines were asked, where that may be; at most 20 ms
+        later. Raises OSError."""
+        return None if self.appearing is None else await self.appearing.look(parent, name, caller)
+
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
         if self.locking.is_keeper(caller):

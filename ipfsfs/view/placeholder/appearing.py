@@ -51,13 +51,11 @@ class Appearing:
     _waiting: int = 0
     _allowances: OrderedDict[int, _Allowance] = field(default_factory=OrderedDict)
 
-    def promise(self, parent: Node, name: bytes) -> bytes | None:
-        """The sha256 that an absent name promises where downloads arrive; None for every other one."""
-        place = self.names.nodes.place(parent)
-        return place.classify(name).promise if place.receives_downloads else None
-
-    async def look(self, parent: Node, name: bytes, promise: bytes, caller: Caller) -> Entry | None:
-        """What stands under an absent name that promises a content, once others were asked. Raises OSError."""
+    async def look(self, parent: Node, name: bytes, caller: Caller) -> Entry | None:
+        """What stands under an absent name, once others were asked, if it promises a content. Raises OSError."""
+        promise = self.names.nodes.place(parent).classify(name).promise
+        if promise is None:
+            return None
         path = self.names.nodes.path_of(parent, name)
         if not self.site.is_wanted(promise):
             self.site.listings_of(path)

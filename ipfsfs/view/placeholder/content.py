@@ -94,7 +94,7 @@ class PlaceholderContent:
                     return False
                 self._may_serve = not await self.serving.proof.is_needed(self.node, load)
             if not self._may_serve:
-                await self.node.backing.resident(self.node)
+                await self.resident()
         return self._may_serve
 
     async def _leaf_part(self, offset: int, end: int) -> memoryview | None:

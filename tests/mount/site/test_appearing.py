@@ -36,9 +36,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 
 
 @pytest.fixture
-def machines(
-    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
-) -> Iterator[tuple[OnLoopback, OnLoopback]]:
+def machines(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[tuple[OnLoopback, OnLoopback]]:
     """Two of them, of which the first has downloaded the model."""
     one, other = two(mounted, hub, tmp_path)
     one.download()
