@@ -141,7 +141,7 @@ def test_h50_where_the_caller_could_not_write_nothing_appears(
 def test_h40_a_machine_that_dies_after_the_lookup_costs_a_download(
     hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
-    one, other = two(mounted, hub, tmp_path, "--patience", "2")
+    one, other = two(mounted, hub, tmp_path, "--patience", "2", "--hub", "none", "--share", "all")
     one.download()
     one.announced(LARGE)
     other.view.expect_logged += ["no other machine gives it any more", "is not wholly here", "is not here, and cannot"]
