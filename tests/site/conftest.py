@@ -12,6 +12,7 @@ from tests.support.llama import Llama, write_llama
 from tests.support.machines import Site
 
 SMALL: int = 40_000_000
+LARGE: int = 500_000_000
 
 
 @pytest.fixture
@@ -36,3 +37,9 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[i
 def small(tmp_path_factory: pytest.TempPathFactory) -> Llama:
     """A model of 40 MB in four files."""
     return write_llama(tmp_path_factory.mktemp("small") / "model", SMALL, shards=4)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Llama:
+    """A model of 500 MB, for campaigns."""
+    return write_llama(tmp_path_factory.mktemp("large") / "model", LARGE, shards=2)
