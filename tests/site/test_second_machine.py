@@ -17,6 +17,7 @@ from tests.support.machines import Machine, Site
 
 pytestmark = [pytest.mark.root, pytest.mark.workers]
 
+ACCESS = "hf_of-one-user"
 EXISTS = "import os, sys; print([os.path.exists(path) for path in sys.argv[1:]])"
 
 
@@ -92,13 +93,13 @@ def test_a_private_repository_comes_from_the_hub_with_the_users_own_token(
     may, have it from the first: what is not public is not shared (`--share public`)."""
     here = site(3)
     here.hub.add_folder(REPO, small.folder)
-    here.hub.restrict(REPO, "private", "hf_secret")
+    here.hub.restrict(REPO, "private", ACCESS)
     share_all(here)
     first, second, third = here.machines
-    first.run(*download(REPO), env=first.environment(HF_TOKEN="hf_secret"))
+    first.run(*download(REPO), env=first.environment(HF_TOKEN=ACCESS))
     settled(first)
     refused = second.run(*download(REPO), check=False)
-    third.run(*download(REPO), env=third.environment(HF_TOKEN="hf_secret"))
+    third.run(*download(REPO), env=third.environment(HF_TOKEN=ACCESS))
 
     assert refused.returncode != 0
     assert "RepositoryNotFound" in refused.stderr
