@@ -17,6 +17,7 @@ from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.table import Settings
+from ipfsfs.cli.teaming import Teaming
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config, SiteConfig, share_named
@@ -38,14 +39,15 @@ _PATIENCE_S: Final = 5.0
 @options()
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
 @click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
-def mount(path: Path, foreground: bool, force: bool, **given: object) -> None:
+@click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
+def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
     """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
 
-    Each option but --foreground and --force is a setting: it can stand in the environment and in the configuration file
-    as well (see `ipfsfs config`).
+    Each option but --foreground, --force and --adopt is a setting: it can stand in the environment and in the
+    configuration file as well (see `ipfsfs config`).
     """
     if given["restart"] and foreground:
         raise UsageError(
@@ -63,25 +65,36 @@ def mount(path: Path, foreground: bool, force: bool, **given: object) -> None:
         must_be_ours(view)
     answers = view is not None and mounts.answers(view)
     config = _config(at, chosen.settings, foreground)
+    team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
         _nothing_to_do(foreground)
         _say_mounted(config, chosen, view)
+        if team is not None and adopt:
+            _adopt_in(team, view)
         return
-    with _made(at) if view is None else nullcontext():
+    with _made(at) if view is None else nullcontext(False) as made:
         placing.refuse_what_cannot_be_covered(at, config.store)
         if view is None:
             _refuse_while_in_use(at, force)
+            if team is not None:
+                team.prepare(made=made)
         if foreground:
+            if team is not None:
+                click.echo("\n".join(team.words(team.adopt() if adopt else team.look())), err=True)
             _serve_here(config)
         else:
+            # Beneath, where that takes least; to mend is for later, in the view: there a file keeps its seal.
+            found = team.look() if team is not None and not adopt else None
             click.echo(_welcome(config, start(config), stale=view is not None))
+            if team is not None:
+                click.echo("\n" + "\n".join(team.words(found if found is not None else team.adopt())))
 
 
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     return Config(
         mountpoint=at,
         store=mountpoint(settings.store if settings.store is not None else placing.default_store(at)),
-        allow_other=settings.allow_other,
+        allow_other=settings.allow_other or settings.team is not None,
         chunker=chunker_named(settings.chunker),
         negotiate=not settings.stock_init,
         quarantine_size=settings.quarantine_size,
@@ -102,6 +115,16 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
         team=settings.team,
         restarts=() if settings.restart and not foreground else None,
     )
+
+
+def _adopt_in(team: Teaming, view: mounts.Mount) -> None:
+    """Mend the files of a view that is mounted. Raises MountError where it is not for this group."""
+    if view.is_of_another or ask(view.store, Question(), patience_s=_PATIENCE_S).team != team.group:
+        raise MountError(
+            f"{team.at} is not mounted for the group {team.group}: nothing was given to it",
+            hint=f"Unmount it first, and mount it again: ipfsfs umount {shell(team.at)}",
+        )
+    click.echo("\n".join(team.words(team.adopt())))
 
 
 def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
@@ -131,11 +154,14 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             status = ask(view.store, Question(), patience_s=_PATIENCE_S)
         except IpfsfsError as error:
             return [*lines, f"Its daemon does not say how it was mounted: {error}"]
+        if "team" in given and config.team != status.team:
+            shared = f"by the group {status.team}" if status.team is not None else "by no group"
+            lines.append(f"It is shared {shared}, not by {config.team}.")
         if "chunker" in given and config.chunker != status.chunker:
             lines.append(f"Files are cut as by --chunker {status.chunker}, not {config.chunker}.")
         if "quarantine_size" in given and config.quarantine_size != status.quarantine_limit:
             lines.append(f"The quarantine may hold {render.size(status.quarantine_limit)}.")
-        if given & {"kubo", "gateway", "ipfs_kit_py"} and config.origins != status.origins:
+        if given & {"kubo", "gateway", "routing", "ipfs_kit_py"} and config.origins != status.origins:
             known = ", ".join(origin.name for origin in status.origins)
             lines.append(f"Its origins are: {known}." if known else "It has no origins.")
         if "cache_size" in given and config.cache_size != status.cache_size:
@@ -159,8 +185,9 @@ def _nothing_to_do(foreground: bool) -> None:
 
 
 @contextmanager
-def _made(at: Path) -> Iterator[None]:
-    """See that there is a directory to mount over; where it was made for that it goes again if the mount is refused."""
+def _made(at: Path) -> Iterator[bool]:
+    """See that there is a directory to mount over; where it was made for that it goes again if the mount is refused.
+    Yields whether it was."""
     around = mounts.view_over(at)
     if around is not None:
         raise MountError(
@@ -187,7 +214,7 @@ def _made(at: Path) -> Iterator[None]:
             raise UsageError(f"{at} does not exist and cannot be made: {error.strerror}") from error
         made = False
     try:
-        yield
+        yield made
     except IpfsfsError:
         if made:
             with suppress(OSError):

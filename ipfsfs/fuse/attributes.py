@@ -36,11 +36,11 @@ def attributes(node: Node, of: Attributes, timeout_s: float = SHORT_S) -> pyfuse
     return shown
 
 
-def absent() -> pyfuse3.EntryAttributes:
-    """The answer to a LOOKUP of a name that is not there: the kernel may trust that for a moment too."""
+def absent(timeout_s: float) -> pyfuse3.EntryAttributes:
+    """The answer to a LOOKUP of a name that is not there; the kernel may trust it for `timeout_s` seconds."""
     shown = pyfuse3.EntryAttributes()
     shown.st_ino = _NOTHING
-    shown.entry_timeout = SHORT_S
+    shown.entry_timeout = timeout_s
     return shown
 
 

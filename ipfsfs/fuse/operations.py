@@ -35,9 +35,10 @@ class Operations(pyfuse3.Operations):
     @answered
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         self.counts.lookups += 1
-        entry = self.view.names.lookup(self.view.nodes[parent_inode], name)
+        names, parent = self.view.names, self.view.nodes[parent_inode]
+        entry = names.lookup(parent, name, ctx) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
-            return absent()
+            return absent(names.absent_s(parent, name))
         return _referenced(entry)
 
     @unanswered
@@ -90,7 +91,7 @@ class Operations(pyfuse3.Operations):
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        entry = await self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name)
+        entry = await self.view.names.link(self.view.nodes[inode], self.view.nodes[new_parent_inode], new_name, ctx)
         return _referenced(entry)
 
     @answered
@@ -111,8 +112,8 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: pyfuse3.RequestContext,
     ) -> None:
-        nodes = self.view.nodes
-        await self.view.renames.rename(nodes[parent_inode_old], name_old, nodes[parent_inode_new], name_new, flags)
+        old, new = self.view.nodes[parent_inode_old], self.view.nodes[parent_inode_new]
+        await self.view.renames.rename(old, name_old, new, name_new, flags, ctx)
 
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -170,7 +171,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        opened = self.view.listings.open(self.view.nodes[inode])
+        opened = self.view.listings.open(self.view.nodes[inode], ctx)
         self.replies.add(CACHE_DIR * opened.keep | KEEP_CACHE * opened.unchanged)
         return opened.number
 

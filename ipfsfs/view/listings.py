@@ -17,12 +17,14 @@ from typing import Final, NamedTuple
 
 import trio
 
+from ipfsfs.caches.place import Kind
 from ipfsfs.plain import entries, held
 from ipfsfs.plain.identities import hides_changes
-from ipfsfs.view.backing import Node
+from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.kernel_cache import stamp
 from ipfsfs.view.names import SHORT_S, Entry, Names
 from ipfsfs.view.nodes import NodeTable
+from ipfsfs.view.team import Team
 
 DOTS: Final = 2
 """The positions behind `.` and `..`, with which a listing begins."""
@@ -43,10 +45,11 @@ class OpenedDirectory(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Listing:
-    """One open of a directory. `names`, with the position behind each, are those of when reading began."""
+    """One open of a directory, by a user. `names`, with the position behind each, are those of when reading began."""
 
     node: Node
     keep: bool
+    uid: int
     fd: int = -1
     names: list[tuple[int, bytes]] | None = None
 
@@ -57,17 +60,18 @@ class Listings:
 
     nodes: NodeTable
     names: Names
+    team: Team | None = None
     _next: int = 1
     _open: dict[int, Listing] = field(default_factory=dict)
     _keeping: set[Node] = field(default_factory=set)
     _fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
 
-    def open(self, node: Node) -> OpenedDirectory:
+    def open(self, node: Node, caller: Caller) -> OpenedDirectory:
         """Open a directory for listing. Raises OSError; ESTALE where another directory has its path by now, at which
         the kernel looks the path up again (H22)."""
         unchanged = node.listed == stamp(self.nodes.confirm(node))
         # Unchanged, it is not opened either: most likely nobody will ask.
-        listing = Listing(node, node not in self._keeping, -1 if unchanged else self._reach(node))
+        listing = Listing(node, node not in self._keeping, caller.uid, -1 if unchanged else self._reach(node))
         if not unchanged:
             node.listed = 0
         if listing.keep:
@@ -112,6 +116,8 @@ class Listings:
                 st = entries.stat(fd, name)
             except FileNotFoundError:
                 continue
+            if self.team is not None and self.team.hides(self.nodes.place(listing.node), name, st, listing.uid):
+                continue
             entry = self.names.found(listing.node, name, st)
             if entry.node.number != st.st_ino:  # it may have another number once the kernel has forgotten it
                 listing.node.listed = _CHANGING
@@ -123,11 +129,19 @@ class Listings:
             listing.node.listed = _CHANGING if hides_changes(st.st_ctime_ns) else stamp(st)
         names = [(1, b"."), (DOTS, b"..")]
         last = DOTS
-        for position, name in sorted((hash(name) & _POSITIONS, name) for name in entries.listing(fd)):
+        found = entries.listing(fd)
+        if keep and self.team is not None and self._depends_on_user(listing.node, found):
+            listing.node.listed = _CHANGING
+        for position, name in sorted((hash(name) & _POSITIONS, name) for name in found):
             last = max(last + 1, position)
             names.append((last, name))
         listing.names = names
         return names
+
+    def _depends_on_user(self, node: Node, names: list[bytes]) -> bool:
+        """Whether a name may be there for some users only: the kernel keeps one listing for all."""
+        place = self.nodes.place(node)
+        return any(place.classify(name).kind is Kind.SECRET for name in names)
 
     def _dots(self, listing: Listing, fd: int, name: bytes) -> Entry:
         """What `.` and `..` are, of which the kernel takes no reference and looks at type and number only.

@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 import trio
 
+from ipfsfs.caches.place import Kind
 from ipfsfs.plain import entries
-from ipfsfs.plain.ownership import Ownership
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes
 from ipfsfs.view.backing import Backing, Caller, Elsewhere, Node
+from ipfsfs.view.making import At, Making
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.records import Records
+from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 LONG_S: Final = 86_400.0
@@ -45,16 +47,30 @@ class Names:
     elsewhere: Elsewhere
     records: Records
     upkeep: Upkeep
-    ownership: Ownership
+    making: Making
+    team: Team | None = None
+    """Who shares the view, where secrets are seen by their owners alone."""
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4))
 
-    def lookup(self, parent: Node, name: bytes) -> Entry | None:
-        """What stands under a name; None when nothing does. Raises OSError."""
+    def lookup(self, parent: Node, name: bytes, caller: Caller | None = None) -> Entry | None:
+        """What stands under a name for who asks (None: the daemon itself); None when nothing does. Raises OSError."""
         try:
             st = entries.stat(self.nodes.directory_fd(parent), name)
         except FileNotFoundError:
             return None
+        if (
+            self.team is not None
+            and caller is not None
+            and self.team.hides(self.nodes.place(parent), name, st, caller.uid)
+        ):
+            return None
         return self.found(parent, name, st)
+
+    def absent_s(self, parent: Node, name: bytes) -> float:
+        """How long the kernel may trust that a name is not there: not at all where that depends on who asks."""
+        if self.team is not None and self.nodes.place(parent).classify(name).kind is Kind.SECRET:
+            return 0.0
+        return SHORT_S
 
     def found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         """The entry of what was just seen under a name."""
@@ -82,6 +98,8 @@ class Names:
         backing = node.backing
         if not backing.is_settled:
             return Entry(node, backing.shown(st), 0.0)
+        if self.team is not None and self.team.is_secret(self.nodes.place(parent), name, st.st_mode):
+            return Entry(node, backing.shown(st), 0.0)  # the kernel's entries are one for all users
         kept = (
             self.nodes.place(parent).is_immutable(name, is_link=stat_.S_ISLNK(st.st_mode))
             and not stat_.S_ISDIR(st.st_mode)
@@ -91,29 +109,26 @@ class Names:
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a directory. Raises OSError."""
-        fd = self.nodes.directory_fd(parent)
-        with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            entries.mkdir(fd, name, stat_.S_IMODE(mode))
-        return self.found(parent, name, entries.stat(fd, name))
+        at = self._at(parent, name)
+        self.making.directory(at, stat_.S_IMODE(mode), caller)
+        return self.found(parent, name, entries.stat(at.dir_fd, name))
 
     def mknod(self, parent: Node, name: bytes, mode: int, device: int, caller: Caller) -> Entry:
         """Make a regular file, fifo, socket or device. Raises OSError."""
-        fd = self.nodes.directory_fd(parent)
-        with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            entries.mknod(fd, name, mode, device)
-        return self._made(parent, name, entries.stat(fd, name))
+        at = self._at(parent, name)
+        self.making.node(at, mode, device, caller)
+        return self._made(parent, name, entries.stat(at.dir_fd, name))
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> Entry:
         """Make a symlink, be it one that stands for a file which is not here: that is answered as the link that the
         kernel expects, and is a file when it is looked up. Raises OSError; EPERM where another user than the view's own
         would have content fetched (H41)."""
-        fd = self.nodes.directory_fd(parent)
-        is_placeholder = self.nodes.place(parent).may_be_elsewhere(name) and self.elsewhere.is_reference(target)
+        at = self._at(parent, name)
+        is_placeholder = at.place.may_be_elsewhere(name) and self.elsewhere.is_reference(target)
         if is_placeholder and caller.uid not in (0, os.geteuid()):
             raise OSError(errno.EPERM, "only who mounted the view may have content fetched into it")
-        with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            entries.symlink(target, fd, name)
-        st = entries.stat(fd, name)
+        self.making.link(at, target, caller)
+        st = entries.stat(at.dir_fd, name)
         entry = self.found(parent, name, st)
         return Entry(entry.node, st, 0.0) if is_placeholder else entry
 
@@ -121,20 +136,23 @@ class Names:
         """Make and open a regular file; the descriptor is the caller's. Raises OSError: EEXIST when it is there."""
         # Asked for with another descriptor: once the file is made, it is too late to refuse it one.
         os.close(self.nodes.for_worker(os.dup(self.nodes.root.held)))
-        dir_fd = self.nodes.directory_fd(parent)
-        with self.ownership.of(caller.uid, caller.gid, caller.umask):
-            fd = entries.create(dir_fd, name, access.flags, stat_.S_IMODE(mode))
+        fd = self.making.file(self._at(parent, name), access.flags, stat_.S_IMODE(mode), caller)
         return self._made(parent, name, os.fstat(fd)), fd
+
+    def _at(self, parent: Node, name: bytes) -> At:
+        return At(self.nodes.directory_fd(parent), self.nodes.place(parent), name)
 
     def _made(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         entry = self.found(parent, name, st)
         self.upkeep.made(entry.node, parent, name)
         # Whatever its name is: it is being written, and may have to go when a promise proves broken.
-        return entry._replace(timeout_s=SHORT_S)
+        return entry._replace(timeout_s=min(entry.timeout_s, SHORT_S))
 
-    async def link(self, node: Node, parent: Node, name: bytes) -> Entry:
+    async def link(self, node: Node, parent: Node, name: bytes, caller: Caller) -> Entry:
         """Give a file a second name. Raises OSError."""
         await node.backing.resident(node)
+        if self.team is not None:
+            self._make_private(self.team, node, self._at(parent, name), caller)
         with self.nodes.looked(node) as fd:
             await self.upkeep.about_to_be_named(parent, name, fd)
         before = self.nodes.stat(node)
@@ -148,6 +166,14 @@ class Names:
         st = entries.stat(dst_fd, name)
         self.records.named(before, st, self.nodes.place(parent).classify(name))
         return self.found(parent, name, st)
+
+    def _make_private(self, team: Team, node: Node, at: At, caller: Caller) -> None:
+        """A file is about to get a name, which may be a secret's. Raises OSError."""
+        team.refuse_anothers(at.place, at.dir_fd, at.name, caller)
+        with self.nodes.looked(node) as fd:
+            before = os.fstat(fd)
+            if team.keep_private(at.place, at.name, fd, caller):
+                self.records.same_content(before, os.fstat(fd))
 
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""

@@ -33,6 +33,13 @@ class Records:
         if node is not None:
             self._same_content(node, before, after)
 
+    def same_content(self, before: os.stat_result, after: os.stat_result) -> None:
+        """A call of ours changed attributes of a file, and not its content."""
+        self.seals.restamp(before, after)
+        node = self.nodes.find(after.st_dev, after.st_ino)
+        if node is not None:
+            self._same_content(node, before, after)
+
     def linked_elsewhere(self, before: os.stat_result, after: os.stat_result) -> None:
         """A file got or lost a name outside of the plain directory, in the store: its content is the same."""
         if not self._may_have_seal(after):

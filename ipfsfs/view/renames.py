@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from ipfsfs.caches.place import Name
 from ipfsfs.plain import entries, syscalls
-from ipfsfs.view.backing import Node
+from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.records import Records
+from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 
@@ -50,9 +51,16 @@ class Renames:
     nodes: NodeTable
     records: Records
     upkeep: Upkeep
+    team: Team | None = None
 
-    async def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int) -> None:
+    async def rename(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
+    ) -> None:
         """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
+        if self.team is not None:
+            self._keep_secrets(self.team, parent, name, new_parent, new_name, caller)
+            if flags & syscalls.RENAME_EXCHANGE:
+                self._keep_secrets(self.team, new_parent, new_name, parent, name, caller)
         await self._bring_what_has_to_be_here(parent, name, new_parent, new_name)
         if flags & syscalls.RENAME_EXCHANGE:
             await self._bring_what_has_to_be_here(new_parent, new_name, parent, name)
@@ -61,6 +69,18 @@ class Renames:
         after = self._move(move)
         if after is not None and move.is_of(after):
             await self._record(move, after)
+
+    def _keep_secrets(
+        self, team: Team, parent: Node, name: bytes, new_parent: Node, new_name: bytes, caller: Caller
+    ) -> None:
+        """No name of another user's secret is given to another file, and what becomes a secret is made private before
+        it has its name. Raises OSError."""
+        place = self.nodes.place(new_parent)
+        team.refuse_anothers(place, self.nodes.directory_fd(new_parent), new_name, caller)
+        with self.nodes.held_at(parent, name) as fd:
+            before = os.fstat(fd)
+            if team.keep_private(place, new_name, fd, caller):
+                self.records.same_content(before, os.fstat(fd))
 
     async def _bring_what_has_to_be_here(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes) -> None:
         """A file that is not (wholly) here, and gets a name at which such a file cannot be, is fetched first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as stat_
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
+from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.trees import SealedLeaves, Trees
@@ -36,11 +38,13 @@ from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes, Changes
 from ipfsfs.view.background import Background, logged
-from ipfsfs.view.backing import Caller, Node
+from ipfsfs.view.backing import Caller, Node, stale
 from ipfsfs.view.counts import Counts
 from ipfsfs.view.handles import Handles
 from ipfsfs.view.linking import Linking
 from ipfsfs.view.listings import Listings
+from ipfsfs.view.locking import KeptContent, Leasing, Locking
+from ipfsfs.view.making import AsAsked, AsTeam
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
@@ -61,12 +65,15 @@ from ipfsfs.view.resident.reading import Reader
 from ipfsfs.view.resident.resident import Resident
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.resident.xattrs import Xattrs
+from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.healing import PlacingInView
 from ipfsfs.view.upkeep.promises import Promises
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.server.client import Server
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,8 +100,20 @@ class Dependencies:
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
     eviction: Possible
     """Whether files can be evicted."""
+    server: Server | None = None
+    """Gives what is here to other machines; None where nothing is served."""
+    share: Share = "public"
+    """What other machines may have."""
+    announces: bool = False
+    """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
+    leasing: Leasing | None = None
+    """What is known of downloads on other machines; None where none is known of."""
+    keeper: Keeper | None = None
+    """What has clients wait for those."""
+    team: Team | None = None
+    """The group that shares the view, if one does."""
 
 
 @dataclass(slots=True)
@@ -121,6 +140,9 @@ class View:
     healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
+    offers: Offers | None
+    locking: Locking
+    team: Team | None
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
@@ -148,14 +170,19 @@ class View:
         loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting)
         links = OpenLinks(nodes)
         arrivals = Arrivals(seals)
-        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses)
+        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses, on.team)
         elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links)
-        placeholders = Placeholders(elsewhere)
+        placeholders = Placeholders(elsewhere, on.team)
         possible = on.eviction
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
         evicting = Evicting(nodes, files, upkeep, elsewhere, arrivals, possible, ways_back)
         below = Below(on.plain.fd, on.place)
-        names = Names(nodes, resident, placeholders, records, upkeep, on.ownership)
+        offers = None
+        if on.server is not None:
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces)
+            seals.follower = loads.follower = offers
+        making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
+        names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
         return cls(
             plain=on.plain,
             nodes=nodes,
@@ -165,8 +192,8 @@ class View:
             upkeep=upkeep,
             resident=resident,
             names=names,
-            renames=Renames(nodes, records, upkeep),
-            listings=Listings(nodes, names),
+            renames=Renames(nodes, records, upkeep, on.team),
+            listings=Listings(nodes, names, on.team),
             trees=trees,
             hydrating=hydrating,
             arrivals=arrivals,
@@ -185,11 +212,16 @@ class View:
             ),
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
+            offers=offers,
+            locking=Locking(nodes, background, on.leasing, on.keeper),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
+            team=on.team,
         )
 
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
+        if self.locking.is_keeper(caller):
+            return self.handles.add_ours(KeptContent()), True
         opened = node.backing.open_nowait(node, access, caller)
         return None if opened is None else (self.handles.add(opened[0]), opened[1])
 
@@ -199,7 +231,10 @@ class View:
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
         content, keep = await node.backing.open(node, access, caller)
-        return self.handles.add(content), keep
+        number = self.handles.add(content)
+        if access.writes:
+            await self.locking.opened(node)
+        return number, keep
 
     async def create(
         self, parent: Node, name: bytes, access: Access, mode: int, caller: Caller
@@ -213,17 +248,31 @@ class View:
         try:
             entry, fd = self.names.create(parent, name, access, mode, caller)
         except FileExistsError:
-            found = self.names.lookup(parent, name)
+            found = self.names.lookup(parent, name, caller)
             if access.exclusive or found is None or not stat_.S_ISREG(found.attributes.st_mode):
                 raise
+            if caller.uid not in (0, os.geteuid()):
+                raise stale() from None  # the kernel looks again, and checks whether this user may
             number, keep = await self.open(found.node, access, caller)
             return found._replace(attributes=found.node.backing.attributes(found.node)), number, keep
-        return entry, self.handles.add(self.resident.made(entry.node, fd, access, caller)), True
+        number = self.handles.add(self.resident.made(entry.node, fd, access, caller))
+        await self.locking.opened(entry.node)
+        return entry, number, True
 
     async def change(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> Attributes:
         """Set attributes, by a handle where there is one, and return all of them. Raises OSError."""
         content = self.handles[handle] if handle is not None else None
+        if self.team is not None and changes.mode is not None:
+            changes = self._as_team(self.team, node, changes)
         return await node.backing.change(node, changes, content, caller)
+
+    def _as_team(self, team: Team, node: Node, changes: Changes) -> Changes:
+        directory = node.parent or node
+        above = 0
+        with suppress(OSError):  # it may be gone, while the file is open
+            above = self.nodes.stat(directory).st_mode
+        with self.nodes.reached(node) as fd:
+            return team.changed(self.nodes.place(directory), node.name, fd, above, changes)
 
     async def give_up_seals_of_writers(self) -> None:
         """Before the store is released while files are open: what may be written has no seal any more (H17)."""
@@ -243,6 +292,8 @@ class View:
             nursery.start_soon(self.hydrating.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(logged, self.room.run)
+            if self.offers is not None:
+                nursery.start_soon(logged, self.offers.run)
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -23,6 +23,7 @@ from ipfsfs.daemon.questions import (
     seal,
     status,
     umount,
+    upstream,
     verify,
     why,
 )
@@ -50,6 +51,7 @@ QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
         pin_add.Question,
         pin_ls.Question,
         pin_rm.Question,
+        upstream.Question,
         peers.Question,
     )
 }

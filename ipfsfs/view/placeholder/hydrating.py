@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,7 @@ from ipfsfs.view.background import logged
 from ipfsfs.view.backing import Backing, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.placeholder.open_links import OpenLinks
+from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Hydrating:
     links: OpenLinks
     arrivals: Arrivals
     uses: Uses
+    team: Team | None = None
     _nodes_of: WeakKeyDictionary[Load, dict[Node, None]] = field(default_factory=WeakKeyDictionary)
     """The nodes that a load was opened for, in that order."""
     _refused: WeakKeyDictionary[Node, str] = field(default_factory=WeakKeyDictionary)
@@ -225,6 +227,8 @@ class Hydrating:
             raise Replaced(errno.EEXIST, "it was replaced beneath the view")
         if (found.root, found.size) != (load.reference.root, load.reference.size):
             raise Replaced(errno.EEXIST, "it names another content now")
+        if self.team is not None:
+            found = replace(found, mode=self.team.file_mode(found.mode))
         return link, found
 
     def _came(self, fd: int, found: Reference, sha256: bytes) -> None:

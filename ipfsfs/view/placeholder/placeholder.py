@@ -20,6 +20,7 @@ from ipfsfs.view.backing import Caller, Content, Node, stale
 from ipfsfs.view.kernel_cache import Pages
 from ipfsfs.view.placeholder.content import PlaceholderContent
 from ipfsfs.view.placeholder.serving import Serving
+from ipfsfs.view.team import Team
 
 _BLOCK: Final = 512
 _BLKSIZE: Final = 4096
@@ -211,6 +212,7 @@ class Placeholders:
     """Which links are placeholders."""
 
     serving: Serving
+    team: Team | None = None
 
     def at(self, node: Node | None, dir_fd: int, name: bytes, st: os.stat_result) -> Placeholder | None:
         """The backing of a link at a name where one may be a placeholder; None where it is an ordinary link. `node`:
@@ -218,6 +220,8 @@ class Placeholders:
         found = reference.parse(entries.readlink(dir_fd, name))
         if found is None:
             return None
+        if self.team is not None:
+            found = replace(found, mode=self.team.file_mode(found.mode))
         if node is not None and isinstance(node.backing, Placeholder) and node.backing.reference == found:
             return node.backing
         self.serving.loads.fetcher.expect()
