@@ -104,7 +104,8 @@ def test_a_private_repository_comes_from_the_hub_with_the_users_own_token(
     assert refused.returncode != 0
     assert "RepositoryNotFound" in refused.stderr
     assert not (second.seen(second.home) / FOLDER / "blobs").exists()
-    assert here.from_hub(REPO)["m3"].total() == small.size
+    # A byte or so more: its daemon asks whether the Hub gives the files to anyone.
+    assert small.size <= here.from_hub(REPO)["m3"].total() <= small.size + 100
     holds(third, small)
     end(here)
 
@@ -165,7 +166,8 @@ def test_h52_without_the_token_there_is_nothing(site: Callable[[int], Site], sma
     announced(first, small)
     have(third)
 
-    assert here.from_hub(REPO)["m3"].total() == small.size
+    # A byte or so more: its daemon asks whether the Hub gives the files to anyone.
+    assert small.size <= here.from_hub(REPO)["m3"].total() <= small.size + 100
     states = {state["address"]: state for state in third.view.peers()["peers"]}
     for machine in (first, second):
         state = states[f"{machine.address}:{PORT}"]
