@@ -21,6 +21,7 @@ from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.published_offers import PublishedOffers
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.plain.directory import PlainDirectory
@@ -141,6 +142,7 @@ class View:
     linking: Linking
     pinning: Pinning
     offers: Offers | None
+    published: PublishedOffers
     locking: Locking
     team: Team | None
     counts: Counts = field(default_factory=Counts)
@@ -179,7 +181,7 @@ class View:
         below = Below(on.plain.fd, on.place)
         offers = None
         if on.server is not None:
-            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces)
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces, on.ledger.published)
             seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
@@ -213,6 +215,7 @@ class View:
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
             offers=offers,
+            published=PublishedOffers(on.plain, seals, on.ledger.published, on.server, offers, on.share == "published"),
             locking=Locking(nodes, background, on.leasing, on.keeper),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             team=on.team,
@@ -294,6 +297,7 @@ class View:
             nursery.start_soon(logged, self.room.run)
             if self.offers is not None:
                 nursery.start_soon(logged, self.offers.run)
+            nursery.start_soon(logged, self.published.run)
 
     def close(self) -> None:
         """Close every descriptor."""

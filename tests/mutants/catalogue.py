@@ -16,6 +16,7 @@ from tests.mutants import (
     not_here,
     pinned,
     told,
+    waiting,
     watching,
 )
 from tests.mutants.mutant import Mutant
@@ -33,6 +34,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *waiting.MUTANTS,
 )
 
 WITHOUT: Final = {

@@ -50,6 +50,8 @@ class Program:
         """Work until the pipe of requests ends."""
         decoder = wire.Decoder()
         async with trio.open_nursery() as nursery:
+            if self.jobs.peers is not None:
+                nursery.start_soon(self.jobs.peers.run)
             while data := await requests.receive_some(_READ):
                 for header, blob in decoder.feed(data):
                     self._take(header, blob, nursery)

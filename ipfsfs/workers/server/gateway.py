@@ -38,6 +38,7 @@ class Gateway:
     relay: Relay
     totals: Totals
     _blocks: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
+    _gets: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
     _cars: Capacity = field(default_factory=lambda: Capacity(CARS))
 
     async def answer(self, request: Request, caller: Caller, held: AsyncExitStack) -> Answer:
@@ -50,7 +51,7 @@ class Gateway:
         except UsageError as error:
             return answer.plain(400, str(error))
         try:
-            await held.enter_async_context((self._cars if asked.form == "car" else self._blocks).place(caller.host))
+            await held.enter_async_context(self._capacity(asked, request).place(caller.host))
             block = Block(inlined, True) if inlined is not None else await self._block(asked, request, caller)
         except (TooBusy, trio.TooSlowError, trio.WouldBlock):
             self.totals.busy += 1
@@ -66,6 +67,13 @@ class Gateway:
         if request.method == "GET":
             self.totals.gave(caller.host, len(block.data))
         return Answer(200, headers, block.data, proves_itself=True)
+
+    def _capacity(self, asked: AskedFor, request: Request) -> Capacity:
+        """What has places for a question. What is passed on has its own: machines that wait for each other's answers to
+        a *get* must each find a place for a *have*."""
+        if asked.form == "car":
+            return self._cars
+        return self._blocks if asked.sought is None or request.is_have else self._gets
 
     async def _block(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
         """A block that the caller may have. Raises trio.TooSlowError, trio.WouldBlock."""
