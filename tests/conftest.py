@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tests.support.elsewhere import Elsewhere
 from tests.support.filesystems import KINDS
 from tests.support.kubo_node import KuboNode
+from tests.support.leased import LeasedView
 from tests.support.mounted import Mounted, clear
 from tests.support.own_mounts import own_mounts
 from tests.support.place_of_tests import PlaceOfTests
@@ -25,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Who started the tests in the background has it ignored, and so would all that they start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     own_mounts()
     if kind := config.getoption("filesystem"):
         try:
@@ -62,6 +67,28 @@ def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
                 one.finish()
     finally:
         for one in made:
+            clear(one.path)
+
+
+@pytest.fixture
+def leased(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., LeasedView]]:
+    """Mounts a view of which the test says what other machines download; each is unmounted and checked at the end."""
+    made: list[LeasedView] = []
+
+    def mount(path: Path | None = None, **options: Any) -> LeasedView:
+        path = path or tmp_path / f"cache{len(made)}"
+        path.mkdir(exist_ok=True)
+        made.append(LeasedView(path, **options))
+        return made[-1].mount()
+
+    yield mount
+    try:
+        for one in made:
+            if not getattr(request.node, "failed", False):
+                one.finish()
+    finally:
+        for one in made:
+            one.close()
             clear(one.path)
 
 

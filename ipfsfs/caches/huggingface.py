@@ -13,12 +13,13 @@ import re
 from enum import Enum
 
 from ipfsfs.caches import beside
-from ipfsfs.caches.place import Kind, Name
+from ipfsfs.caches.place import Guarded, Kind, Name
 
 _REPO = re.compile(rb"(?:models|datasets|spaces|kernels)--.+", re.DOTALL)
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 _INTO_SHARED = re.compile(rb"\.\./\.\./(blobs/[0-9a-f]{2}/[0-9a-f]{64})")
+_LOCK = re.compile(rb"([0-9a-f]{64})\.lock")
 _SHARD = re.compile(rb"[0-9a-f]{2}")
 _UNFINISHED = re.compile(rb".+\.incomplete|\.?tmp[a-z0-9_]{8}", re.DOTALL)
 
@@ -63,6 +64,11 @@ _SECRET_NAME = Name(Kind.SECRET)
 _SCRATCH_NAME = Name(Kind.SCRATCH)
 _CONTENT_NAME = Name(Kind.CONTENT)
 
+_MODULES = b"modules"
+"""Code of repositories that the user trusts, which is imported from there without another question."""
+_RUN = re.compile(rb".+\.(?:py[a-z]?|so(?:\.[0-9.]+)?|dylib|dll|exe|sh|cubin|hsaco|ptx|pth|pkl|pickle)", re.DOTALL)
+"""Files that programs run as they find them in a cache. In a repository they have the names of blobs."""
+
 
 class HubPlace(Enum):
     """What a directory is. All that is not listed is `OTHER`, where content lies by default."""
@@ -76,7 +82,8 @@ class HubPlace(Enum):
     SNAPSHOT = "snapshot"  # <repo>/snapshots/<commit> and below
     SHARED = "shared"  # hub/blobs
     SHARED_BLOBS = "shared-blobs"  # hub/blobs/<2 hex>
-    LOCKS = "locks"  # hub/.locks and below
+    LOCKS = "locks"  # hub/.locks, and below but for
+    REPO_LOCKS = "repo-locks"  # hub/.locks/{models,datasets,spaces,kernels}--ns--name, and below
     XET = "xet"
     XET_LOGS = "xet-logs"  # xet/logs and below
     SANDBOX = "sandbox"
@@ -106,6 +113,8 @@ class HubPlace(Enum):
         if self is HubPlace.REPO:
             if (below := _IN_REPO.get(name)) is not None:
                 return below
+        elif self is HubPlace.LOCKS:
+            return HubPlace.REPO_LOCKS if _REPO.fullmatch(name) else self
         elif self is HubPlace.SNAPSHOTS:
             if _COMMIT.fullmatch(name):
                 return HubPlace.SNAPSHOT
@@ -162,6 +171,41 @@ class HubPlace(Enum):
             return found[1]
         return None
 
+    def admits(self, name: bytes) -> bool:
+        """As `Place`: repositories with their blobs and snapshots, and directories of plain content. Nothing that says
+        what a branch is (`refs/`, `trees/`), is run (`modules/`), configures (`accelerate/`) or has rules of its own.
+        """
+        if self is HubPlace.SNAPSHOT:
+            return not _SECRET.fullmatch(name)
+        below = self.enter(name)
+        if self is HubPlace.REPO:
+            return below is HubPlace.BLOBS or below is HubPlace.SNAPSHOTS
+        if self is HubPlace.SNAPSHOTS:
+            return below is HubPlace.SNAPSHOT
+        if self is not HubPlace.OTHER or name == _MODULES or name.startswith(b".") or _SECRET.fullmatch(name):
+            return False
+        return below is HubPlace.OTHER or below is HubPlace.REPO
+
+    def fills_in(self, name: bytes, *, is_link: bool) -> bool:
+        """As `Place`: blobs whose names can be compared with their content, the links of snapshots, and content that is
+        neither hidden nor run as it is."""
+        if not self.classify(name).is_sealed:
+            return False
+        if self is HubPlace.SNAPSHOT:
+            return is_link
+        if is_link:
+            return False
+        if self is HubPlace.BLOBS:
+            return _SHA256.fullmatch(name) is not None or _COMMIT.fullmatch(name) is not None
+        return self is HubPlace.OTHER and not name.startswith(b".") and not _RUN.fullmatch(name)
+
+    def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
+        """As `Place`: huggingface_hub downloads `<repo>/blobs/<etag>` under the lock `.locks/<repo>/<etag>.lock`, and
+        waits for that however long it takes. Other clients lock files in `blobs/`, and may give up."""
+        if self is HubPlace.REPO_LOCKS and (found := _LOCK.fullmatch(name)):
+            return Guarded(bytes.fromhex(found[1].decode("ascii")), b"%b/blobs/%b" % (directory, found[1]))
+        return None
+
     def is_immutable(self, name: bytes, *, is_link: bool) -> bool:
         """As `Place`: blobs, those of the shared store too, and the symlinks of a snapshot.
 
@@ -193,14 +237,16 @@ _FINAL = frozenset(
     for place in (
         HubPlace.SNAPSHOT,
         HubPlace.REFS,
-        HubPlace.LOCKS,
+        HubPlace.REPO_LOCKS,
         HubPlace.XET_LOGS,
         HubPlace.SANDBOX_POOLS,
         HubPlace.UNFINISHED,
     )
 )
 _ELSEWHERE = frozenset(id(place) for place in (HubPlace.OTHER, HubPlace.BLOBS, HubPlace.SHARED, HubPlace.SHARED_BLOBS))
-_ALL_SCRATCH = frozenset(id(place) for place in (HubPlace.LOCKS, HubPlace.XET_LOGS, HubPlace.UNFINISHED))
+_ALL_SCRATCH = frozenset(
+    id(place) for place in (HubPlace.LOCKS, HubPlace.REPO_LOCKS, HubPlace.XET_LOGS, HubPlace.UNFINISHED)
+)
 
 
 def root_place(path: bytes) -> HubPlace:

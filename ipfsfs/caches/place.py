@@ -31,6 +31,14 @@ class Name(NamedTuple):
         return self.kind is Kind.CONTENT or self.kind is Kind.PROMISE
 
 
+class Guarded(NamedTuple):
+    """What a lock file keeps other processes from downloading too: a blob of a promised name. `path`: where that is,
+    from the directory that holds the parent of the lock file's directory."""
+
+    sha256: bytes
+    path: bytes
+
+
 class Place(Protocol):
     """What a directory in a cache is."""
 
@@ -59,6 +67,17 @@ class Place(Protocol):
         """For a link at `name` that leads to `target`: where in the same cache its content lies, if that is a store
         which the clients share among what people know by name. The path from the directory that holds this one's
         parent; None for every other link."""
+
+    def admits(self, name: bytes) -> bool:
+        """Whether the tree of an upstream may fill in what is missing in the directory `name` in it (H37)."""
+
+    def fills_in(self, name: bytes, *, is_link: bool) -> bool:
+        """The same, of the file or link `name`. Where a link leads to is another question, and so is what is checked of
+        a file."""
+
+    def guarded(self, directory: bytes, name: bytes) -> Guarded | None:
+        """Which promised blob the lock file `name` is for, in a directory of this kind and of that name; None for a
+        file that is no such lock."""
 
     def is_immutable(self, name: bytes, *, is_link: bool) -> bool:
         """Whether the file or link at `name` stays the same for as long as it is there, so that the kernel may keep it

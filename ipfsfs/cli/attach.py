@@ -10,8 +10,10 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located, must_be_ours
-from ipfsfs.cli.sources import sources
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import upstream
+from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import MountError, NotHeld, UsageError
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.attach import Attach, Attached
@@ -69,7 +71,10 @@ async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: bars.Bar
         try:
             wanted = await known.resolve(name)
             with known.here.blocks.needing():
-                return wanted, await Attach(known.origin, wanted, at, root_place(bytes(at.parent)), show).run()
+                done = await Attach(known.origin, wanted, at, root_place(bytes(at.parent)), show).run()
+            announced = name.text if name.kind == "ipfs" else cid.to_text(wanted)  # of what is below, that is seldom
+            ask(view.store, upstream.Question(hint=announced))
+            return wanted, done
         except NotHeld as error:
             if known.origins.origins:
                 raise

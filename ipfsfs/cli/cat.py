@@ -9,8 +9,9 @@ from typing import BinaryIO
 import click
 import trio
 
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.exchange import naming, reading_out
 from ipfsfs.exchange.naming import ContentName
 

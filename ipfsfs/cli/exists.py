@@ -9,8 +9,9 @@ import click
 import trio
 
 from ipfsfs.cli import render
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import NotHeld
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.naming import ContentName

@@ -13,10 +13,11 @@ import trio
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import hashed, publicity
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import status
+from ipfsfs.daemon.sources import sources
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.exporting import Export, Exported, TreeOrigin, learns_nothing
 from ipfsfs.exchange.naming import ContentName

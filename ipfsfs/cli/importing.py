@@ -12,8 +12,9 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import FormatError, MountError, UsageError
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.importing import Import, Imported

@@ -12,8 +12,9 @@ import trio
 from ipfsfs.cli import render
 from ipfsfs.cli.overview import overview
 from ipfsfs.cli.paths import located, must_be_there
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.naming import ContentName

@@ -163,7 +163,7 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             lines.append(f"Files are cut as by --chunker {status.chunker}, not {config.chunker}.")
         if "quarantine_size" in given and config.quarantine_size != status.quarantine_limit:
             lines.append(f"The quarantine may hold {render.size(status.quarantine_limit)}.")
-        if given & {"kubo", "gateway", "ipfs_kit_py"} and config.origins != status.origins:
+        if given & {"kubo", "gateway", "routing", "ipfs_kit_py"} and config.origins != status.origins:
             known = ", ".join(origin.name for origin in status.origins)
             lines.append(f"Its origins are: {known}." if known else "It has no origins.")
         if "cache_size" in given and config.cache_size != status.cache_size:

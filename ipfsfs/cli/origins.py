@@ -20,6 +20,7 @@ def origins_of(settings: Settings) -> tuple[OriginConfig, ...]:
             hint=f"Install it for {sys.executable}, or do without --ipfs-kit-py.",
         )
     return (
+        *(OriginConfig("routing", url) for url in settings.routing),
         *(OriginConfig("kubo", url, settings.kubo_authorization_file) for url in settings.kubo),
         *(OriginConfig("gateway", url) for url in settings.gateway),
         *(OriginConfig("ipfs_kit_py", "") for _ in range(settings.ipfs_kit_py)),

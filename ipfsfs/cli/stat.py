@@ -8,8 +8,9 @@ import click
 import trio
 
 from ipfsfs.cli import bars, render
-from ipfsfs.cli.sources import VIEW, chosen_view, sources
+from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.summary import Summary, Summing

@@ -16,7 +16,7 @@ from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
 from ipfsfs.daemon import mounts, register
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
-from ipfsfs.daemon.questions.status import Answer, Question
+from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
 from ipfsfs.printed import printable, shell
 
@@ -258,5 +258,22 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         elif found.cache_size is not None:
             shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
             shown["cache size"] += [found.too_large] * bool(found.too_large)
+    if found.served is not None:
+        shown["serves"] = _shown_served(found.served)
+    if found.upstream is not None:
+        shown["upstream"] = [found.upstream, found.upstream_says]
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}
+
+
+def _shown_served(served: Served) -> list[str]:
+    whom = "anyone" if served.to_anyone else "machines with the site's token"
+    what = {"public": "what the Hub gives to anyone", "all": "every blob", "published": "what was published"}
+    machines = f"{served.machines:,} machine{'s' * (served.machines != 1)}"
+    return [
+        f"at {served.address}, to {whom}: {what[served.share]}",
+        f"{render.files(served.offered)}, {render.size(served.offered_bytes)}",
+        f"{render.size(served.gave_bytes)} given to {machines}",
+        *[f"requests refused, without the site's token: {served.refused:,}"] * bool(served.refused),
+        *[served.state] * (served.state != "ready"),
+    ]

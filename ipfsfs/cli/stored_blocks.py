@@ -7,8 +7,8 @@ from collections.abc import Callable
 import trio
 
 from ipfsfs.cli.paths import Target
-from ipfsfs.cli.sources import sources
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.sources import sources
 from ipfsfs.exchange import imported_blocks
 from ipfsfs.exchange.imported_blocks import BlockOutcome
 from ipfsfs.exchange.verify import Progress

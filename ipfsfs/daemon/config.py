@@ -24,7 +24,7 @@ class OriginConfig:
     """An origin of content that is not here. `authorization_file`: holds the value of the header that it is asked with;
     what is in it is never part of a command line. `url` is empty where the kind has none."""
 
-    kind: Literal["kubo", "gateway", "ipfs_kit_py", "hub"]
+    kind: Literal["kubo", "gateway", "routing", "ipfs_kit_py", "hub"]
     url: str
     authorization_file: Path | None = None
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
-import secrets
 import select
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,8 +24,11 @@ from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
-from ipfsfs.daemon.surroundings import has_acl, raise_descriptor_limit, read_only
+from ipfsfs.daemon.opening import open_databases, open_quarantine
+from ipfsfs.daemon.serving import Address
+from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
+from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreError
 from ipfsfs.exchange import eviction
 from ipfsfs.exchange.eviction import Possible
@@ -37,16 +38,14 @@ from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.printed import shell
-from ipfsfs.store import recovery
 from ipfsfs.store.extents import Extents
-from ipfsfs.store.index import Index
 from ipfsfs.store.layout import Store
-from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import boot_id
 from ipfsfs.view.team import Team
 from ipfsfs.view.view import Dependencies, View
 from ipfsfs.workers.fetcher.client import open_fetcher
+from ipfsfs.workers.keeper.client import open_keeper
 from ipfsfs.workers.sealer.client import Sealer, open_sealer
 
 log = logging.getLogger(__name__)
@@ -71,6 +70,7 @@ class Running:
     view: View
     sealer: Sealer
     guarding: Guarding
+    following: Following
     mount: mounts.Mount
     features: list[str]
     ended: trio.Event
@@ -90,10 +90,15 @@ class Running:
     async def unmount(self, *, lazy: bool) -> None:
         """Unmount. Raises InUse, with who keeps files open where it is not to be `lazy`; MountError where the kernel
         refuses."""
+        with self.following.resting():
+            await self._unmount(lazy=lazy)
+
+    async def _unmount(self, *, lazy: bool) -> None:
         await self.view.seals.flush()
         if not lazy:
             with trio.move_on_after(_PLACED_S):
                 await self.view.hydrating.loads.all_placed()
+        await self.view.locking.stop()
         deadline = trio.current_time() + 2.0
         while True:
             try:
@@ -104,6 +109,7 @@ class Running:
                     break
                 users = await trio.to_thread.run_sync(self._users)
                 if users or trio.current_time() > deadline:
+                    self.view.locking.go_on()
                     names = "\n".join(f"  {user}" for user in users)
                     kind = InUse if users else MountError
                     raise kind(
@@ -120,6 +126,7 @@ class Running:
 
     async def gone_from_path(self) -> None:
         """To be called when the view is at its path no more: the session ends soon, or files are still open."""
+        await self.view.locking.stop()
         with trio.move_on_after(_SOON_S):
             await self.ended.wait()
         self.over.set()
@@ -145,6 +152,13 @@ class StillUsed:
     """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
+class Served(Protocol):
+    """An address that is served while the view is at its path."""
+
+    async def run(self) -> None:
+        """Serve, until cancelled; then the address is free."""
+
+
 class Control(Protocol):
     """Answers the questions that are put to a view, until cancelled."""
 
@@ -162,10 +176,11 @@ async def serve(
     task that answers questions meanwhile. Raises MountError and StoreError where it cannot begin."""
     team = None if config.team is None else Team(group_number(config.team))
     metrics = Serving.open(config.metrics, config.mountpoint, config.store)
-    quarantine = _open_quarantine(store, config)
+    address = Address.take(config)
+    quarantine = open_quarantine(store, config)
     extents = Extents(store.extents_fd)
     extents.clear()
-    ledger, index, degraded = _open_databases(store, plain)
+    ledger, index, degraded = open_databases(store, plain)
     eviction.put_right(plain.fd, ledger)
     limit = raise_descriptor_limit()
     ownership = Ownership.prepare()
@@ -175,11 +190,11 @@ async def serve(
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
-        machine = secrets.token_hex(16)
-        site = config.site_settings(machine)
+        site = config.site_settings(address.machine)
         async with (
             open_sealer(plain.fd) as sealer,
             open_fetcher(store.extents_fd, store.blocks_fd, plain.fd, settings, site) as fetcher,
+            open_keeper(config.mountpoint) if config.site.peers is not None else nullcontext() as keeper,
             trio.open_nursery() as behind,
         ):
             dependencies = Dependencies(
@@ -200,7 +215,11 @@ async def serve(
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
+                server=address.server(store, plain.fd),
+                share=config.site.share,
+                announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
+                keeper=keeper,
                 team=team,
             )
             view = View.build(dependencies, behind)
@@ -221,8 +240,9 @@ async def serve(
                 _forget_last_end(config, store)
                 if os.geteuid() == 0:
                     raise_readahead(mount.device)
-                running = Running(config, store, quarantine, view, sealer, guarding, mount, features, ended)
-                await _run(running, metrics, ready, control)
+                following = Following.of(config.upstream, config.mountpoint, config.store)
+                running = Running(config, store, quarantine, view, sealer, guarding, following, mount, features, ended)
+                await _run(running, (metrics, address, following), ready, control)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -233,6 +253,7 @@ async def serve(
         raise
     finally:
         metrics.close()
+        address.close()
         if mount is not None:
             _take_away(mount)
         if index is not None:
@@ -240,17 +261,7 @@ async def serve(
         ledger.close()
 
 
-def _collect_seldom() -> None:
-    """Tell Python's collector that what stands now stays, and to look for cycles seldom.
-
-    A million nodes take half a second to look through, during which nobody is answered; they hold no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
-async def _run(running: Running, metrics: Serving, ready: Callable[[Running], None], control: Control) -> None:
+async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
@@ -259,8 +270,9 @@ async def _run(running: Running, metrics: Serving, ready: Callable[[Running], No
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
-        nursery.start_soon(metrics.run)
-        _collect_seldom()
+        for one in served:
+            nursery.start_soon(one.run)
+        collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
@@ -354,29 +366,6 @@ def _forget_last_end(config: Config, store: Store) -> None:
     with suppress(OSError):
         if not endings.forget(store.fd) and config.restarts:
             raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
-
-
-def _open_databases(store: Store, plain: PlainDirectory) -> tuple[Ledger, Index | None, str]:
-    """The ledger and the index. Without an index the view is degraded, without a ledger there is none."""
-    ledger = recovery.open_ledger(store)
-    try:
-        index = recovery.open_index(store, ledger, plain_root=plain.root)
-    except StoreError as error:
-        log.error("%s; the view goes on without checks and seals. %s", error, error.hint)
-        return ledger, None, str(error)
-    if index.reason:
-        log.warning("the index was made anew: %s", index.reason)
-    return ledger, index, ""
-
-
-def _open_quarantine(store: Store, config: Config) -> Quarantine:
-    """The quarantine, without what a daemon that died left half done, and within its limit."""
-    quarantine = Quarantine(store.quarantine_fd, config.quarantine_size)
-    try:
-        quarantine.put_in_order()
-    except (StoreError, OSError) as error:  # `fsck` and `status` look there as well
-        log.warning("the quarantine cannot be put in order: %s", error)
-    return quarantine
 
 
 def clear_stale(path: Path) -> None:

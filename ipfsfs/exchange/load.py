@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 import xxhash
@@ -222,3 +222,29 @@ class Load:
         """Have those who wait look again."""
         self._changed.set()
         self._changed = trio.Event()
+
+
+class Follower(Protocol):
+    """Follows what is loaded. No call waits."""
+
+    def loading(self, load: Load) -> None:
+        """A load has begun."""
+
+    def loaded(self, load: Load) -> None:
+        """The extent of a load, which is retired, was put in the place of a link."""
+
+    def ended(self, load: Load) -> None:
+        """A load is over, or its extent is another's."""
+
+
+class NoFollower:
+    """Follows nothing."""
+
+    def loading(self, load: Load) -> None:
+        """As `Follower`."""
+
+    def loaded(self, load: Load) -> None:
+        """As `Follower`."""
+
+    def ended(self, load: Load) -> None:
+        """As `Follower`."""

@@ -22,7 +22,7 @@ import trio
 
 from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
 from ipfsfs.exchange.keeping import Keeping
-from ipfsfs.exchange.load import Load
+from ipfsfs.exchange.load import Follower, Load, NoFollower
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.provenance import Provenances
 from ipfsfs.exchange.recutting import Recutting
@@ -74,6 +74,7 @@ class Loads:
     keeping: Keeping
     recutting: Recutting
     provenance: Provenances = field(default_factory=Provenances)
+    follower: Follower = field(default_factory=NoFollower)
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
     """Loads of which all is here by now, for one task to receive, which must tell of each that it is `placed`."""
     idle: trio.Event = field(default_factory=trio.Event)
@@ -100,6 +101,8 @@ class Loads:
         load.readers += 1
         if path is not None:
             load.paths.add(path)
+        if load.readers == 1:
+            self.follower.loading(load)
         return load
 
     def close(self, load: Load) -> None:
@@ -219,6 +222,8 @@ class Loads:
         """What was handed over was put in place, or cannot be."""
         self.placing.discard(load)
         load.done.set()
+        if load.is_retired:
+            self.follower.loaded(load)
         self.close(load)
 
     async def all_placed(self) -> None:
@@ -385,6 +390,7 @@ class Loads:
         if not load.is_retired:
             with suppress(OSError):
                 os.utime(load.fd)  # when it was used last: what is oldest is removed first
+            self.follower.ended(load)
         self._take_out(load)
         os.close(load.fd)
         self.idle.set()

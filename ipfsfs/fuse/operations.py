@@ -36,7 +36,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         self.counts.lookups += 1
         names, parent = self.view.names, self.view.nodes[parent_inode]
-        entry = names.lookup(parent, name, ctx)
+        entry = names.lookup(parent, name, ctx) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
             return absent(names.absent_s(parent, name))
         return _referenced(entry)

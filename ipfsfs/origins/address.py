@@ -28,6 +28,7 @@ class Address:
     """Where a server listens. `socket`: path of a Unix socket, which host and port then do not matter to.
 
     `prefix`: path before that of every request, without a slash at its end. `shown`: the address as users know it.
+    `connect`: the IP address that the host has, where it is not to be looked up.
     """
 
     scheme: str
@@ -36,6 +37,7 @@ class Address:
     shown: str
     prefix: str = ""
     socket: str = ""
+    connect: str = ""
 
     @property
     def authority(self) -> str:

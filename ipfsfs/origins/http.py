@@ -219,7 +219,7 @@ class Client:
     async def _stream(self) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
         if self.address.socket:
             return await trio.open_unix_socket(self.address.socket)
-        stream = await trio.open_tcp_stream(self.address.host, self.address.port)
+        stream = await trio.open_tcp_stream(self.address.connect or self.address.host, self.address.port)
         if self.address.scheme == "http":
             return stream
         if self.tls is None:

@@ -79,6 +79,10 @@ class Kubo:
         self._hurried_until = -math.inf
         return block
 
+    async def block_at_hand(self, cid: bytes) -> bytes:
+        """The block, if the node has it itself. Raises as `block` does."""
+        return await self._rpc.call("block/get", (("arg", cids.to_text(cid)), ("offline", "true")), BLOCK_MAX)
+
     async def has(self, cid: bytes) -> bool:
         """Whether the node has the block itself."""
         text = cids.to_text(cid)
@@ -181,6 +185,30 @@ class Kubo:
             raise OriginError(f"{self.name} does not say that it stored anything")
         if sent - stored > _CAR_HEADER_MAX + blocks * _FRAME_MAX:
             raise OriginError(f"{self.name} was sent {sent} bytes and stored {stored}, in {blocks} blocks")
+
+
+@dataclass(slots=True, eq=False)
+class AtNode:
+    """A node as an origin of what it has itself: it is asked to search for nothing."""
+
+    node: Kubo
+
+    @property
+    def name(self) -> str:
+        """As `Origin`."""
+        return self.node.name
+
+    async def block(self, cid: bytes) -> bytes:
+        """As `Origin`."""
+        return await self.node.block_at_hand(cid)
+
+    async def has(self, cid: bytes) -> bool:
+        """As `Origin`."""
+        return await self.node.has(cid)
+
+    async def aclose(self) -> None:
+        """As `Origin`."""
+        await self.node.aclose()
 
 
 @dataclass(slots=True, eq=False)

@@ -6,6 +6,7 @@ other bytes than a CID says, or answers with what makes no sense, is left alone 
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -31,6 +32,8 @@ from ipfsfs.origins.signing import Asked, Token
 from ipfsfs.origins.standing import Standing
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.dagpb import BLOCK_MAX
+
+log = logging.getLogger(__name__)
 
 LIMITS: Final = Limits(connect_s=3.0, silence_s=5.0, grace_s=15.0)
 """A peer is near: one that does not answer is known sooner than an origin far away."""
@@ -235,6 +238,7 @@ class Peer:
 
     def _distrust(self, why: str) -> OriginError:
         error = OriginError(f"{self.name} {why}", hint="It is left alone for a minute.")
+        log.warning("%s; it is left alone for a minute", error)
         self.standing.distrusted(str(error), trio.current_time())
         return error
 

@@ -24,7 +24,8 @@ from ipfsfs.origins.settings import SiteSettings
 from ipfsfs.origins.signing import Token
 
 _NAME_AGAIN_S: Final = 30.0
-_FILE_AGAIN_S: Final = 1.0
+_AGAIN_S: Final = 1.0
+"""How often it is looked whether a file has changed, and a name asked that has no addresses."""
 _FILE_MOST: Final = 1 << 20
 _RESOLVE_S: Final = 5.0
 _CLIENTS_MOST: Final = 2 * PEERS_MOST
@@ -45,26 +46,32 @@ class Peers:
     token: Token | None = field(init=False, repr=False)
     _list: PeerList = field(init=False)
     _now: tuple[HostPort, ...] = ()
-    _looked_at: float | None = None
     _version: _Version | None = None
-    _looking: trio.Lock = field(default_factory=trio.Lock)
+    _known: trio.Event = field(default_factory=trio.Event)
+    """Set once the list was looked for."""
     _clients: dict[HostPort, Peer] = field(default_factory=dict)
     _tidied_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.token = Token.of(self.settings.token) if self.settings.token else None
-        self._list = peer_list.parse(self.settings.peers)
+        self._list = peer_list.parse(self.settings.peers) if self.settings.peers else PeerList()
         self._now = self._list.listed
+        if self._list.dns is None and self._list.file is None:
+            self._known.set()
+
+    async def run(self) -> None:
+        """Keep the list what it is now, and connections few; until cancelled. To be running where there are peers."""
+        while True:
+            await self._look()
+            self._known.set()
+            await self.tidy()
+            is_name = self._list.dns is not None
+            await trio.sleep(_NAME_AGAIN_S if is_name and not self.trouble else _AGAIN_S)
 
     async def listed(self) -> Sequence[HostPort]:
-        """The machines of the list, this one too where it names it. Empty where they could not be found out."""
-        if self._list.dns is None and self._list.file is None:
-            return self._now
-        again_s = _NAME_AGAIN_S if self._list.dns is not None else _FILE_AGAIN_S
-        async with self._looking:
-            if self._looked_at is None or trio.current_time() >= self._looked_at + again_s:
-                await self._look()
-                self._looked_at = trio.current_time()
+        """The machines of the list, this one too where it names it. Empty where they could not be found out. Waits only
+        before that was tried once."""
+        await self._known.wait()
         return self._now
 
     async def clients(self) -> list[Peer]:
@@ -90,7 +97,7 @@ class Peers:
         return list(self._clients.values())
 
     async def tidy(self) -> None:
-        """Close connections to machines that were not asked of late. To be called now and then."""
+        """Close connections to machines that were not asked of late."""
         if trio.current_time() < self._tidied_at + _TIDY_S:
             return
         self._tidied_at = trio.current_time()
@@ -136,7 +143,9 @@ async def _resolved(name: HostPort) -> tuple[HostPort, ...]:
             found = await trio.socket.getaddrinfo(name.host, name.port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise OriginError(f"dns:{name} has no addresses: {error.strerror or error}") from error
-        addresses = sorted({str(entry[4][0]) for entry in found})
+        # A machine that has addresses of both families is in the list once.
+        of_4 = {str(entry[4][0]) for entry in found if entry[0] == socket.AF_INET}
+        addresses = sorted(of_4 or {str(entry[4][0]) for entry in found})
         return tuple(HostPort(address, name.port) for address in addresses[:PEERS_MOST])
     raise OriginError(f"dns:{name}: the name service does not answer within {_RESOLVE_S:g} s")
 

@@ -13,6 +13,8 @@ PUBLIC_HUB: Final = "https://huggingface.co"
 """The Hub that its clients ask where no other is named."""
 KIT: Final = "ipfs_kit_py"
 """The package that is an origin, and the name of that kind."""
+HINTS_MAX: Final = 8
+"""Roots that holders are looked for by, besides what is asked for: of trees that were attached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,27 @@ from typing import Final
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.store import database
 from ipfsfs.store.database import Database, File, Schema, Unusable
-from ipfsfs.store.tables import brought, checks, findings, marks, pins, quarantined
+from ipfsfs.store.tables import brought, checks, findings, marks, pins, published, quarantined, upstream
 from ipfsfs.store.tables.brought import Brought, Leaving
 from ipfsfs.store.tables.checks import Checks
 from ipfsfs.store.tables.findings import Findings
 from ipfsfs.store.tables.marks import Marks
 from ipfsfs.store.tables.pins import Pins
+from ipfsfs.store.tables.published import Published
 from ipfsfs.store.tables.quarantined import BrokenPromises
+from ipfsfs.store.tables.upstream import UpstreamNames
 
 _SCHEMA: Final = Schema(
     name="ledger",
     application=0x6970666C,
-    formats=(marks.SCHEMA + findings.SCHEMA + quarantined.SCHEMA, checks.SCHEMA, pins.SCHEMA, brought.SCHEMA),
+    formats=(
+        marks.SCHEMA + findings.SCHEMA + quarantined.SCHEMA,
+        checks.SCHEMA,
+        pins.SCHEMA,
+        brought.SCHEMA,
+        upstream.SCHEMA,
+        published.SCHEMA,
+    ),
 )
 _BUSY_MS: Final = 2_000
 _RESERVED_BYTES: Final = 512 * 1024
@@ -44,6 +53,8 @@ class Ledger:
         self.pins = Pins(opened)
         self.brought = Brought(opened)
         self.leaving = Leaving(opened)
+        self.upstream = UpstreamNames(opened)
+        self.published = Published(opened)
 
     @classmethod
     def open(cls, file: File) -> Ledger:

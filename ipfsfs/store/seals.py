@@ -19,6 +19,7 @@ import trio
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.identity import Stat
 from ipfsfs.store import recovery
+from ipfsfs.store.follower import Follower, NoFollower
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.pending import Pending, size_in_memory
@@ -55,6 +56,7 @@ class Seals:
     degraded: str = ""
     """Why not all is as it should be: there is no index, or it waits for room. Empty where all is well."""
     unsealable: Unsealable = field(default_factory=Unsealable)
+    follower: Follower = field(default_factory=NoFollower)
     _recent: OrderedDict[int, Seal | None] = field(default_factory=OrderedDict)
     _recent_bytes: int = 0
     _pending: Pending = field(default_factory=Pending)
@@ -120,6 +122,7 @@ class Seals:
         if self.index is not None and not self._is_held:
             self._places[ino] = path
             self._wake.set()
+        self.follower.sealed(ino, path)
 
     def forget(self, ino: int) -> None:
         """A file is gone for good: nothing will be written under its identity any more."""
@@ -174,9 +177,8 @@ class Seals:
         self._change(seal.ino, None)
         if self.index is not None and seal.needs_mark:
             try:
-                await trio.to_thread.run_sync(
-                    self.ledger.marks.add, seal.ino, seal.seal_id, limiter=self._ledger_limiter
-                )
+                add = self.ledger.marks.add
+                await trio.to_thread.run_sync(add, seal.ino, seal.seal_id, limiter=self._ledger_limiter)
             except StoreError as error:
                 self.fail(error)
 
@@ -253,6 +255,8 @@ class Seals:
         self._pending.enter(ino, seal)
         self._remember(ino, seal)
         self._wake.set()
+        if seal is None:
+            self.follower.unsealed(ino)
 
     def _remember(self, ino: int, seal: Seal | None) -> None:
         if ino in self._recent:

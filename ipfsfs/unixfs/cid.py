@@ -88,6 +88,14 @@ def leading(data: bytes) -> bytes:
     return data[: _hash(data)[2]]
 
 
+def inlined(cid: bytes) -> bytes | None:
+    """The block that an identity CID holds; None for a CID of sha2-256. Raises FormatError for all others."""
+    function, start, end = _hash(cid)
+    if end != len(cid):
+        raise FormatError(f"a CID with {len(cid) - end} bytes behind it")
+    return cid[start:] if function == _IDENTITY else None
+
+
 def check(cid: bytes, block: bytes) -> None:
     """Raises FormatError unless `cid` is the CID of `block`: by sha2-256, or as an identity CID."""
     function, start, end = _hash(cid)

@@ -134,8 +134,7 @@ def building(
         above = []
         last = len(level) <= profile.width
         for children in _groups(level, profile.width):
-            block = _encode(children, metadata if last else NO_METADATA)
-            parent = node_cid(block, profile)
+            parent, block = node(children, profile, metadata if last else NO_METADATA)
             nodes.append((parent, block))
             size = sum([child[1] for child in children])
             above.append((parent, size, len(block) + sum([child[2] for child in children])))
@@ -149,6 +148,15 @@ def _groups(level: Iterable[T], width: int) -> Iterator[list[T]]:
     children = iter(level)
     while group := list(islice(children, width)):
         yield group
+
+
+def node(
+    children: list[tuple[bytes, int, int]], profile: Profile = V1_2025, metadata: Metadata = NO_METADATA
+) -> tuple[bytes, bytes]:
+    """The (CID, block) of a file's node over `children`: of each its CID, its bytes of the file, and the bytes of all
+    its blocks, which of a raw leaf are the same."""
+    block = _encode(children, metadata)
+    return node_cid(block, profile), block
 
 
 def _encode(children: list[tuple[bytes, int, int]], metadata: Metadata) -> bytes:

@@ -19,7 +19,9 @@ from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
+from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.published_offers import PublishedOffers
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.plain.directory import PlainDirectory
@@ -42,6 +44,7 @@ from ipfsfs.view.counts import Counts
 from ipfsfs.view.handles import Handles
 from ipfsfs.view.linking import Linking
 from ipfsfs.view.listings import Listings
+from ipfsfs.view.locking import KeptContent, Leasing, Locking
 from ipfsfs.view.making import AsAsked, AsTeam
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
@@ -69,7 +72,9 @@ from ipfsfs.view.upkeep.promises import Promises
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
+from ipfsfs.workers.server.client import Server
 
 
 @dataclass(slots=True, frozen=True)
@@ -96,8 +101,18 @@ class Dependencies:
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
     eviction: Possible
     """Whether files can be evicted."""
+    server: Server | None = None
+    """Gives what is here to other machines; None where nothing is served."""
+    share: Share = "public"
+    """What other machines may have."""
+    announces: bool = False
+    """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
+    leasing: Leasing | None = None
+    """What is known of downloads on other machines; None where none is known of."""
+    keeper: Keeper | None = None
+    """What has clients wait for those."""
     team: Team | None = None
     """The group that shares the view, if one does."""
 
@@ -126,6 +141,9 @@ class View:
     healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
+    offers: Offers | None
+    published: PublishedOffers
+    locking: Locking
     team: Team | None
     counts: Counts = field(default_factory=Counts)
 
@@ -161,6 +179,10 @@ class View:
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
         evicting = Evicting(nodes, files, upkeep, elsewhere, arrivals, possible, ways_back)
         below = Below(on.plain.fd, on.place)
+        offers = None
+        if on.server is not None:
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces, on.ledger.published)
+            seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
         return cls(
@@ -192,12 +214,17 @@ class View:
             ),
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
+            offers=offers,
+            published=PublishedOffers(on.plain, seals, on.ledger.published, on.server, offers, on.share == "published"),
+            locking=Locking(nodes, background, on.leasing, on.keeper),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             team=on.team,
         )
 
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
+        if self.locking.is_keeper(caller):
+            return self.handles.add_ours(KeptContent()), True
         opened = node.backing.open_nowait(node, access, caller)
         return None if opened is None else (self.handles.add(opened[0]), opened[1])
 
@@ -207,7 +234,10 @@ class View:
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
         content, keep = await node.backing.open(node, access, caller)
-        return self.handles.add(content), keep
+        number = self.handles.add(content)
+        if access.writes:
+            await self.locking.opened(node)
+        return number, keep
 
     async def create(
         self, parent: Node, name: bytes, access: Access, mode: int, caller: Caller
@@ -228,7 +258,9 @@ class View:
                 raise stale() from None  # the kernel looks again, and checks whether this user may
             number, keep = await self.open(found.node, access, caller)
             return found._replace(attributes=found.node.backing.attributes(found.node)), number, keep
-        return entry, self.handles.add(self.resident.made(entry.node, fd, access, caller)), True
+        number = self.handles.add(self.resident.made(entry.node, fd, access, caller))
+        await self.locking.opened(entry.node)
+        return entry, number, True
 
     async def change(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> Attributes:
         """Set attributes, by a handle where there is one, and return all of them. Raises OSError."""
@@ -263,6 +295,9 @@ class View:
             nursery.start_soon(self.hydrating.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(logged, self.room.run)
+            if self.offers is not None:
+                nursery.start_soon(logged, self.offers.run)
+            nursery.start_soon(logged, self.published.run)
 
     def close(self) -> None:
         """Close every descriptor."""

@@ -19,6 +19,7 @@ from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lifecycle import Running
 from ipfsfs.daemon.questions import why
+from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.why import Why
 from ipfsfs.plain.directory import PlainDirectory
@@ -170,6 +171,7 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             view=View.build(dependencies, nursery),
             sealer=sealer,
             guarding=guarding,
+            following=Following.of(None, cache, store.directory),
             mount=mount,
             features=[],
             ended=trio.Event(),

@@ -15,7 +15,9 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    team,
     told,
+    waiting,
     watching,
 )
 from tests.mutants.mutant import Mutant
@@ -33,6 +35,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *team.MUTANTS,
+    *waiting.MUTANTS,
 )
 
 WITHOUT: Final = {

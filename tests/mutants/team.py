@@ -8,9 +8,7 @@ from tests.mutants.mutant import Mutant
 
 _TEAM: Final = "ipfsfs/view/team.py"
 _MAKING: Final = "ipfsfs/view/making.py"
-_RIGHTS: Final = (
-    "tests/mount/test_team.py::test_what_one_makes_all_can_use_update_and_remove_whatever_umask_and_chmod"
-)
+_RIGHTS: Final = "tests/mount/test_team.py::test_what_one_makes_all_can_use_update_and_remove_whatever_umask_and_chmod"
 _SECRETS: Final = "tests/mount/test_team.py::test_a_secret_is_its_owners_and_for_others_it_is_not_there"
 _AT_ONCE: Final = "tests/mount/test_team.py::test_lookups_at_the_same_time_get_each_their_own_answer"
 _ADOPTING: Final = "tests/mount/test_team_adopting.py"
@@ -84,8 +82,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S77",
         "a file that others may write becomes a secret of its owner",
         _TEAM,
-        "        if self.hides(place, name, st, caller.uid):\n            self._refuse(name, caller, f\"the file",
-        "        if caller.uid < 0:\n            self._refuse(name, caller, f\"the file",
+        '        if self.hides(place, name, st, caller.uid):\n            self._refuse(name, caller, f"the file',
+        '        if caller.uid < 0:\n            self._refuse(name, caller, f"the file',
         ("tests/mount/test_team.py::test_no_member_makes_a_secret_for_another",),
     ),
     Mutant(

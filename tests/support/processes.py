@@ -39,6 +39,11 @@ def fetchers_of(daemon: int) -> list[int]:
     return [pid for pid in beside("workers.fetcher.program") if parent(pid) == daemon]
 
 
+def keepers_of(daemon: int) -> list[int]:
+    """The keeping process of a daemon that is alive, if there is one."""
+    return [pid for pid in beside("workers.keeper.program") if parent(pid) == daemon]
+
+
 @contextmanager
 def stopped(pids: list[int]) -> Iterator[None]:
     """Processes that do nothing while the block runs."""
@@ -75,7 +80,8 @@ def wait_until_unused(directory: Path, within_s: float = 15.0) -> None:
     def users() -> list[int]:
         pids = [*beside("daemon"), *beside("daemon.guardian")]
         named = [pid for pid in pids if any(f"{directory}/" in argument for argument in _arguments(pid))]
-        workers = [*beside("workers.sealer.worker"), *beside("workers.fetcher.program")]
+        kinds = ("sealer.worker", "fetcher.program", "keeper.program")
+        workers = [pid for kind in kinds for pid in beside(f"workers.{kind}")]
         return [*named, *(pid for pid in workers if _holds(pid, directory))]
 
     eventually(lambda: not users(), f"nothing uses {directory}", within_s)

@@ -35,6 +35,7 @@ _OTHER: dict[str, tuple[str, object]] = {
     "kubo": ("http://127.0.0.1:5001 unix:///run/api", ["http://127.0.0.1:5001", "unix:///run/api"]),
     "kubo_authorization_file": ("/srv/secret", "/srv/secret"),
     "gateway": ("https://gateway.example", ["https://gateway.example"]),
+    "routing": ("http://127.0.0.1:8080", ["http://127.0.0.1:8080"]),
     "ipfs_kit_py": ("on", True),
     "hub": ("http://hub.example", "http://hub.example"),
     "hub_token_file": ("/srv/token", "/srv/token"),

@@ -122,6 +122,13 @@ class Settings:
         unless_set="none",
         environment="IPFSFS_GATEWAYS",
     )
+    routing: tuple[str, ...] = _setting(
+        (),
+        Several(URL),
+        "A router to find holders by (routing/v1), such as the gateway port of a Kubo; content comes from them "
+        "directly, by HTTP. Repeatable",
+        unless_set="none",
+    )
     ipfs_kit_py: bool = _setting(
         False,
         Switch(),

@@ -20,9 +20,11 @@ from ipfsfs.daemon.questions import (
     pin_ls,
     pin_rm,
     prefetch,
+    published,
     seal,
     status,
     umount,
+    upstream,
     verify,
     why,
 )
@@ -39,6 +41,7 @@ QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
         overview.Question,
         cid.Question,
         prefetch.Question,
+        published.Question,
         evict.Question,
         metrics.Question,
         find.Question,
@@ -50,6 +53,7 @@ QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
         pin_add.Question,
         pin_ls.Question,
         pin_rm.Question,
+        upstream.Question,
         peers.Question,
     )
 }

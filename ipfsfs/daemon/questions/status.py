@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from ipfsfs import __version__
-from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.config import OriginConfig, Share
 from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.findings import Recorded
@@ -19,6 +19,23 @@ from ipfsfs.unixfs.chunk import Chunker
 
 if TYPE_CHECKING:
     from ipfsfs.daemon.lifecycle import Running
+
+
+@dataclass(slots=True, frozen=True)
+class Served:
+    """What other machines are given. `offered`, `offered_bytes`: files, those among them that are being loaded, and
+    their bytes. `gave_bytes`, to so many `machines`, and `refused` requests: since the server's process began. `state`:
+    how that fares."""
+
+    address: str
+    share: Share
+    to_anyone: bool
+    offered: int
+    offered_bytes: int
+    gave_bytes: int
+    machines: int
+    refused: int
+    state: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,6 +60,9 @@ class Answer:
     no_eviction: str
     too_large: str
     metrics: str | None
+    served: Served | None
+    upstream: str | None
+    upstream_says: str
     fetcher: str
     sealed: int
     sealed_bytes: int
@@ -99,6 +119,9 @@ class Question(Asked[Answer, NoProgress]):
             no_eviction=await in_thread(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
             metrics=running.config.metrics,
+            served=_served(running),
+            upstream=running.config.upstream,
+            upstream_says=running.following.state,
             fetcher=view.fetcher.state or "ready",
             sealed=files,
             sealed_bytes=size,
@@ -119,6 +142,24 @@ class Question(Asked[Answer, NoProgress]):
             being_put_in_place=len(view.hydrating.loads.placing),
             log=str(running.store.log_path),
         )
+
+
+def _served(running: Running) -> Served | None:
+    offers, site = running.view.offers, running.config.site
+    if offers is None or site.serve is None:
+        return None
+    totals = offers.server.totals
+    return Served(
+        address=site.serve,
+        share=site.share,
+        to_anyone=site.open or site.token_file is None,
+        offered=totals.blobs,
+        offered_bytes=totals.blob_bytes,
+        gave_bytes=totals.gave_bytes,
+        machines=len(totals.by_peer),
+        refused=totals.refused,
+        state=offers.server.state or "ready",
+    )
 
 
 async def _sealed(running: Running) -> tuple[int, int]:

@@ -49,8 +49,10 @@ class Entering:
 
     async def hash(self, path: bytes, ino: int, urgency: Urgency) -> Hashed:
         """What the sealer says of a file; None when it was lost meanwhile."""
-        promised = locate(path, self.nodes.root_place)[1].promise
-        whole = promised is not None and not self.promises.knows(ino)
+        place, name = locate(path, self.nodes.root_place)
+        promised = name.promise
+        # What lies in the clients' shared store is known to other machines by the names that lead to it.
+        whole = place.holds_shared_content or (promised is not None and not self.promises.knows(ino))
         try:
             outcome = await self.sealer.seal(path, ino, chunker=self.chunker, whole=whole, urgency=urgency)
         except IpfsfsError as error:

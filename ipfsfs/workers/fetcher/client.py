@@ -131,6 +131,10 @@ class Fetcher:
         if self._process.pid is None:
             self._talk.expect()
 
+    def hint(self, root: bytes) -> None:
+        """Files below this root are not here, and may be read: who has the root is asked for them, too. Never waits."""
+        self._talk.hint(root)
+
     @property
     def origins(self) -> tuple[OriginState, ...]:
         """How the origins fare, as the process told with its last answer; empty before that."""

@@ -44,8 +44,8 @@ _WIDTH: Final = 32
 async def find(peers: Peers, sha256s: Sequence[bytes], within_s: float) -> dict[bytes, Found]:
     """Which of these blobs other machines have, by the word of their owners and, at this moment, of a holder."""
     looking = _Looking(peers)
-    listed = await peers.listed()
     with trio.move_on_after(within_s):
+        listed = await peers.listed()
         async with trio.open_nursery() as nursery:
             for owner, blobs in _by_owner(listed, sha256s, OWNERS).items():
                 for part in _parts(blobs):
@@ -333,7 +333,6 @@ class SiteJob:
             return Answer({"public": await public(self.hub, hub_files(header), sha256)})
         if self.peers is None:
             raise NoOrigin("no peers are named (mount --peers)")
-        await self.peers.tidy()
         match self.what:
             case "find":
                 found = await find(self.peers, _digests(self.blob), header["within_s"])

@@ -8,24 +8,22 @@ of it. A load that takes long is had from the Hub as well, once that has been se
 
 from __future__ import annotations
 
-import statistics
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
-from ipfsfs.errors import FormatError, NotHeld, OriginError, Said, Unreachable
+from ipfsfs.errors import FormatError, OriginError, Unreachable
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peer import Hints, Peer
 from ipfsfs.origins.peers import Peers
+from ipfsfs.origins.race import Candidate, Usual, first
 from ipfsfs.origins.rendezvous import owners
 from ipfsfs.origins.standing import Rate
-from ipfsfs.unixfs import cid as cids
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.stored import IMPORTED, StoredFirst
 
@@ -33,14 +31,10 @@ _RANKED: Final = 3
 """Machines that a leaf may be got by: its owner, and who owns it where that one is slow."""
 _HOLDERS: Final = 3
 """Holders that are asked for one leaf."""
-_MUCH_SLOWER: Final = 3.0
-_USUAL: Final = 32
-"""Leaves by which is known how long one takes."""
-_HEDGE_FIRST_S: Final = 1.0
-"""After so long another machine is asked as well, while nothing is known of what is usual."""
-_HEDGE_LEAST_S: Final = 0.3
-_HEDGE_MOST_S: Final = 10.0
-_HEDGE_TIMES: Final = 4.0
+_MUCH_SLOWER: Final = 4.0
+_BEARABLE_S: Final = 0.25
+"""A machine that gives a leaf within this holds nothing up, however quick others are: it is better that each leaf is
+asked of one machine."""
 _LONG_S: Final = 5.0
 """A load that takes longer has the Hub looked at."""
 _PROBES: Final = 2
@@ -51,20 +45,13 @@ _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
 
 
-class _Candidate(NamedTuple):
-    """Who can be asked for a leaf, and how that is done."""
-
-    peer: Peer
-    ask: Callable[[], Awaitable[bytes]]
-
-
 @dataclass(slots=True, eq=False)
 class PeerLeaves:
     """What is known of the loads that go on, and how long a leaf usually takes."""
 
     peers: Peers
     hub: HubFiles | None
-    usual: deque[float] = field(default_factory=lambda: deque(maxlen=_USUAL))
+    usual: Usual = field(default_factory=Usual)
     _loads: dict[tuple[bytes, int], PeerLoad] = field(default_factory=dict)
 
     def load(self, source: PeerSource) -> PeerLoad:
@@ -77,13 +64,6 @@ class PeerLeaves:
         if source.holders:
             load.holders = source.holders
         return load
-
-    @property
-    def hedge_s(self) -> float:
-        """After how long another machine is asked for a leaf as well."""
-        if len(self.usual) < _USUAL // 4:
-            return _HEDGE_FIRST_S
-        return min(max(_HEDGE_TIMES * statistics.median(self.usual), _HEDGE_LEAST_S), _HEDGE_MOST_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -122,13 +102,13 @@ class PeerLoad:
         came = 0
         try:
             from_hub = partial(self._from_hub, files[0], cid, offset, length) if files else None
-            given = await self._first(candidates, cid, from_hub)
+            given = await first(cid, candidates, self.leaves.usual, from_hub)
             came = len(given.block)
             return given
         finally:
             self.from_peers.ends(trio.current_time(), came)
 
-    async def _candidates(self, cid: bytes, hints: Hints) -> list[_Candidate]:
+    async def _candidates(self, cid: bytes, hints: Hints) -> list[Candidate]:
         """Who is asked, in this order."""
         peers = self.leaves.peers
         asked = [peer.at for peer in await peers.clients() if peer.is_asked]
@@ -136,8 +116,8 @@ class PeerLoad:
         getting = self._quickest_first(ranked, hints.length)[:1] if hints.holders else ranked[:2]
         holding = [peer for peer in self._holding(cid) if peer.is_asked]
         holding = self._quickest_first(holding, hints.length)[:_HOLDERS]
-        have = [_Candidate(peer, partial(peer.have, cid)) for peer in holding]
-        get = [_Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
+        have = [Candidate(peer, partial(peer.have, cid)) for peer in holding]
+        get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
         # A node is small, and had from the Hub by nobody.
         return [*get, *have] if hints.length else [*have, *get]
 
@@ -158,7 +138,7 @@ class PeerLoad:
         now = trio.current_time()
         expected = {peer: peer.standing.rate.expected_s(length, now) for peer in ranked}
         known = [seconds for seconds in expected.values() if seconds]
-        bound = _MUCH_SLOWER * min(known) if known else 0.0
+        bound = max(_MUCH_SLOWER * min(known), _BEARABLE_S) if known else 0.0
 
         def is_slow(peer: Peer) -> bool:
             if not expected[peer]:
@@ -166,24 +146,6 @@ class PeerLoad:
             return bool(bound) and expected[peer] > bound
 
         return sorted(ranked, key=is_slow)
-
-    async def _first(self, candidates: Sequence[_Candidate], cid: bytes, from_hub: _AskHub | None) -> Given:
-        """The first answer of those who are asked one after the other, each once the one before fails or is slow; in
-        the end the Hub is asked, where nothing came for long."""
-        race = _Race(self.leaves.usual)
-        began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for candidate in candidates:
-                failed = trio.Event()
-                nursery.start_soon(race.ask, candidate, failed, nursery.cancel_scope)
-                with trio.move_on_after(self.leaves.hedge_s):
-                    await failed.wait()
-            if from_hub is not None and race.running:
-                await trio.sleep_until(began + _LONG_S)
-                nursery.start_soon(race.ask_hub, from_hub, nursery.cancel_scope)
-        if race.given is None:
-            raise _together(cid, race)
-        return race.given
 
     def _is_for_hub(self, length: int, now: float) -> bool:
         """Whether a leaf is had from the Hub: to see how quick that is, or because it is quicker."""
@@ -217,60 +179,6 @@ class PeerLoad:
         return Given(block, blocks.name)
 
 
-_AskHub = Callable[[], Awaitable[Given]]
-
-
-@dataclass(slots=True)
-class _Race:
-    """One block, asked of several. `usual`: is told how long the answer took. `running`: who is asked, since when."""
-
-    usual: deque[float]
-    given: Given | None = None
-    said: list[OriginError] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    running: dict[Peer, float] = field(default_factory=dict)
-
-    async def ask(self, candidate: _Candidate, failed: trio.Event, scope: trio.CancelScope) -> None:
-        """Ask a peer; its answer ends the race."""
-        began = self.running[candidate.peer] = trio.current_time()
-        try:
-            block = await candidate.ask()
-        except OriginError as error:
-            self.running.pop(candidate.peer, None)
-            self._failed(candidate.peer.name, error)
-            failed.set()
-            return
-        self.running.pop(candidate.peer, None)
-        now = trio.current_time()
-        self.usual.append(now - began)
-        for slower, since in self.running.items():
-            if since <= began:  # asked before, and not here yet
-                slower.standing.rate.at_most(len(block) / max(now - since, 0.001), now)
-        self._won(Given(block, candidate.peer.name, self.refused), scope)
-
-    async def ask_hub(self, from_hub: _AskHub, scope: trio.CancelScope) -> None:
-        """Ask the Hub."""
-        try:
-            given = await from_hub()
-        except OriginError as error:
-            self._failed("hub", error)
-        else:
-            self._won(given, scope)
-
-    @property
-    def refused(self) -> tuple[Said, ...]:
-        """What those said that did not give it."""
-        return tuple(Said(name, str(error)) for name, error in zip(self.names, self.said, strict=True))
-
-    def _won(self, given: Given, scope: trio.CancelScope) -> None:
-        self.given = self.given or given
-        scope.cancel()
-
-    def _failed(self, name: str, error: OriginError) -> None:
-        self.names.append(name)
-        self.said.append(error)
-
-
 @dataclass(slots=True, eq=False)
 class PeersFirst(StoredFirst):
     """Other machines before all origins, for one file. `where`: by CID, where its leaves lie and how long they are."""
@@ -295,13 +203,6 @@ class PeersFirst(StoredFirst):
             text = f"{from_peers}; {error}" if str(from_peers) else str(error)
             raise kind(text, hint=error.hint, said=(*from_peers.said, *error.said)) from error
         return Given(given.block, given.by, (*from_peers.said, *given.refused))
-
-
-def _together(cid: bytes, race: _Race) -> OriginError:
-    """One error for what all said."""
-    kind = Unreachable if any(error.retry for error in race.said) else NotHeld
-    words = "; ".join(dict.fromkeys(map(str, race.said))) or "there is none to be asked"
-    return kind(f"no peer gives {cids.to_text(cid)}: {words}", said=race.refused)
 
 
 def _anyones(on_hub: Sequence[HubFile]) -> HubFile | None:

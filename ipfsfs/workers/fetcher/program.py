@@ -22,7 +22,7 @@ from trio.lowlevel import FdStream
 
 from ipfsfs.errors import FormatError, IpfsfsError, OriginError
 from ipfsfs.origins.peers import Peers
-from ipfsfs.origins.registry import HUB, open_hub, open_ordered
+from ipfsfs.origins.registry import HUB, hint, open_hub, open_ordered
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.plain import syscalls
 from ipfsfs.store.blocks import Blocks
@@ -50,6 +50,8 @@ class Program:
         """Work until the pipe of requests ends."""
         decoder = wire.Decoder()
         async with trio.open_nursery() as nursery:
+            if self.jobs.peers is not None:
+                nursery.start_soon(self.jobs.peers.run)
             while data := await requests.receive_some(_READ):
                 for header, blob in decoder.feed(data):
                     self._take(header, blob, nursery)
@@ -63,6 +65,8 @@ class Program:
                     scope.cancel()
             case "sign":
                 nursery.start_soon(self._send, {"id": number})
+            case "hint":
+                hint(self.jobs.origin.origin, blob)
             case "more":
                 pass  # what is sent of a job is small, and its reader never far behind
             case what:

@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FetcherLost
+from ipfsfs.origins.settings import HINTS_MAX
 from ipfsfs.workers import wire
 from ipfsfs.workers.awaited import Awaited
 from ipfsfs.workers.fetcher.served import OriginState
@@ -27,18 +28,30 @@ class FetcherTalk:
     """How the origins fare, as the process told last."""
     _is_expected: bool = False
     """Whether there will soon be work."""
+    _hints: list[bytes] = field(default_factory=list)
+    _unsaid: list[bytes] = field(default_factory=list)
+    """Hints that the process which runs was not told."""
 
     async def wait_for_work(self) -> None:
         """As `Talk`: also where work is expected."""
         while not self.awaited.outbox and not self._is_expected:
             await self._woken()
         self._is_expected = False
+        self._unsaid = list(self._hints)
 
     async def next_frame(self) -> bytes:
         """As `Talk`."""
-        while not self.awaited.outbox:
+        while not self.awaited.outbox and not self._unsaid:
             await self._woken()
+        if self._unsaid:
+            return wire.encode({"do": "hint", "id": 0}, self._unsaid.pop(0))
         return self.awaited.outbox.popleft()
+
+    def hint(self, root: bytes) -> None:
+        """Tell this process, and each that comes after it, of a root."""
+        self._hints = [*(one for one in self._hints if one != root), root][-HINTS_MAX:]
+        self._unsaid.append(root)
+        self.awaited.wake.set()
 
     def expect(self) -> None:
         """Have a process started for work that there will soon be."""

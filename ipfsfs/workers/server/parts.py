@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipfsfs.workers.server.endpoints import Endpoints, NoEndpoints
-from ipfsfs.workers.server.relay import NoRelay, Relay
+from ipfsfs.origins.peers import Peers
+from ipfsfs.origins.registry import HUB, open_hub
+from ipfsfs.origins.settings import OriginSettings, SiteSettings
+from ipfsfs.workers.server.endpoints import Endpoints
+from ipfsfs.workers.server.relay import Relay
+from ipfsfs.workers.server.relay_blocks import RelayBlocks
 from ipfsfs.workers.server.settings import ServerSettings
+from ipfsfs.workers.server.site_endpoints import SiteEndpoints
 from ipfsfs.workers.server.totals import Totals
 
 
@@ -20,4 +25,8 @@ class Parts:
 
 def parts(settings: ServerSettings, totals: Totals) -> Parts:
     """The parts of a server with these settings. `totals`: what it has given, kept up to date by the server."""
-    return Parts(NoEndpoints(), NoRelay())
+    said = SiteSettings(settings.peers or "", settings.token or "", settings.id)
+    peers = Peers(said)
+    hub = open_hub(OriginSettings(HUB, settings.hub)) if settings.hub else None
+    endpoints = SiteEndpoints(settings, totals, peers)
+    return Parts(endpoints, RelayBlocks(peers, hub, totals=totals))

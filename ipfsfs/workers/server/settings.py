@@ -12,12 +12,12 @@ from ipfsfs.origins.signing import Token
 @dataclass(slots=True, frozen=True)
 class ServerSettings:
     """`id`: 32 hex digits, random for each start of the daemon, by which a machine knows itself in a list of peers.
-    `token`: the text of the site's token, None for none. `open`: requests without a signature get what is public.
+    `token`: the text of the site's token, empty for none. `open`: requests without a signature get what is public.
     `share`: what may be served, in the word of `--share`. `peers`: the list of peers as the user gave it; None for
     none. `hub`: the URL of the Hub that leaves may be had from for others, asked without a token; None for none."""
 
     id: str
-    token: str | None = field(default=None, repr=False)
+    token: str = field(default="", repr=False)
     open: bool = False
     share: str = "public"
     peers: str | None = None
@@ -26,7 +26,7 @@ class ServerSettings:
     @property
     def key(self) -> Token | None:
         """What requests are signed with. Raises UsageError."""
-        return None if self.token is None else Token.of(self.token)
+        return Token.of(self.token) if self.token else None
 
     def to_json(self) -> bytes:
         """As the process reads it."""

@@ -21,7 +21,8 @@ class Given:
 @dataclass(slots=True)
 class Totals:
     """`blobs`, `blob_bytes`: files that are offered, and bytes of them. `gave_blocks`, `gave_bytes`: since the process
-    began. `refused`: requests answered 401. `busy`: answered 429. `missed`: answered 404 or 412."""
+    began. `refused`: requests answered 401. `busy`: answered 429. `missed`: answered 404 or 412. `had_from_holders`,
+    `had_from_hub`: bytes that were had for others."""
 
     blobs: int = 0
     blob_bytes: int = 0
@@ -31,6 +32,8 @@ class Totals:
     busy: int = 0
     missed: int = 0
     connections: int = 0
+    had_from_holders: int = 0
+    had_from_hub: int = 0
     by_peer: OrderedDict[str, Given] = field(default_factory=OrderedDict)
 
     def gave(self, host: str, size: int) -> None:

@@ -1,0 +1,1 @@
+"""The keeper: the process that holds clients' locks while another machine downloads."""

@@ -1,0 +1,127 @@
+"""The trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/): blocks and CARs by their CID.
+
+What may not be given to the caller is answered as what is not here. `Cache-Control: only-if-cached` asks for what is
+here alone, and is answered 412 where it is not; any other question of a machine of the site may be passed on (`Relay`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import FormatError, UsageError
+from ipfsfs.unixfs import cid as cids
+from ipfsfs.workers.server import answer, car_walk
+from ipfsfs.workers.server.answer import Answer, Headers
+from ipfsfs.workers.server.asked import CAR_TYPE, RAW_TYPE, AskedFor, asked_for
+from ipfsfs.workers.server.blocks import Block, HereBlocks
+from ipfsfs.workers.server.caller import Caller
+from ipfsfs.workers.server.capacity import BLOCKS, CARS, Capacity, TooBusy
+from ipfsfs.workers.server.relay import Relay
+from ipfsfs.workers.server.request import Request
+from ipfsfs.workers.server.totals import Totals
+
+_FOR_ANYONE: Final = "public, max-age=29030400, immutable"
+_FOR_THE_SITE: Final = "private, no-store"
+"""What only machines with the token may have is in no cache that answers others."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Answers questions for content."""
+
+    here: HereBlocks
+    relay: Relay
+    totals: Totals
+    _blocks: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
+    _gets: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
+    _cars: Capacity = field(default_factory=lambda: Capacity(CARS))
+
+    async def answer(self, request: Request, caller: Caller, held: AsyncExitStack) -> Answer:
+        """Answer a request. What the answer holds in memory is counted until `held` is closed."""
+        if request.method not in ("GET", "HEAD"):
+            return answer.plain(405, "content can be read only", ("Allow", "GET, HEAD"))
+        try:
+            asked = asked_for(request)
+            inlined = _inlined(asked.cid)
+        except UsageError as error:
+            return answer.plain(400, str(error))
+        try:
+            await held.enter_async_context(self._capacity(asked, request).place(caller.host))
+            block = Block(inlined, True) if inlined is not None else await self._block(asked, request, caller)
+        except (TooBusy, trio.TooSlowError, trio.WouldBlock):
+            self.totals.busy += 1
+            return answer.busy()
+        if block is None:
+            self.totals.missed += 1
+            return answer.plain(412 if request.is_have else 404, "not here")
+        headers = _headers(asked, public=block.public)
+        if _is_known(request.header("if-none-match"), asked.etag):
+            return Answer(304, headers)
+        if asked.form == "car":
+            return Answer(200, headers, pieces=self._car(asked, block, caller), proves_itself=True)
+        if request.method == "GET":
+            self.totals.gave(caller.host, len(block.data))
+        return Answer(200, headers, block.data, proves_itself=True)
+
+    def _capacity(self, asked: AskedFor, request: Request) -> Capacity:
+        """What has places for a question. What is passed on has its own: machines that wait for each other's answers to
+        a *get* must each find a place for a *have*."""
+        if asked.form == "car":
+            return self._cars
+        return self._blocks if asked.sought is None or request.is_have else self._gets
+
+    async def _block(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
+        """A block that the caller may have. Raises trio.TooSlowError, trio.WouldBlock."""
+        block = await self.here.get(asked.cid, only_public=not caller.is_signed)
+        if block is not None or asked.sought is None or request.is_have or not caller.is_of_site:
+            return block
+        if asked.form != "raw" or request.method != "GET":
+            return None
+        data = await self.relay.get(asked.sought)
+        return None if data is None else Block(data, public=False)
+
+    async def _car(self, asked: AskedFor, root: Block, caller: Caller) -> AsyncIterator[tuple[bytes, bytes]]:
+        async def get(cid: bytes) -> bytes | None:
+            block = await self.here.get(cid, only_public=not caller.is_signed)
+            return None if block is None else block.data
+
+        async for before, block in car_walk.pieces(asked.wanted, root.data, get):
+            if block:
+                self.totals.gave(caller.host, len(block))
+            yield before, block
+
+
+def _inlined(cid: bytes) -> bytes | None:
+    """The block that an identity CID holds, such as that of the probe `bafkqaaa`; None for all others. Raises
+    UsageError for one that is too long."""
+    try:
+        return cids.inlined(cid)
+    except FormatError:
+        pass
+    if len(cid) > cids.IDENTITY_MAX:
+        raise UsageError("a CID that is too long")
+    return None  # of another hash: nothing that is here
+
+
+def _headers(asked: AskedFor, *, public: bool) -> Headers:
+    is_car = asked.form == "car"
+    kind = f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if asked.wanted.duplicates else 'n'}" if is_car else RAW_TYPE
+    return [
+        ("Content-Type", kind),
+        ("Content-Disposition", f'attachment; filename="{asked.text}.{"car" if is_car else "bin"}"'),
+        ("ETag", asked.etag),
+        ("Cache-Control", _FOR_ANYONE if public else _FOR_THE_SITE),
+        ("Vary", "Accept, Ipfsfs-Auth"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+
+
+def _is_known(header: str, etag: str) -> bool:
+    """Whether an `If-None-Match` names what would be sent."""
+    known = (tag.strip().removeprefix("W/") for tag in header.split(","))
+    return any(tag in ("*", etag.removeprefix("W/")) for tag in known)

@@ -1,0 +1,140 @@
+"""Blocks had for other machines: from the holders that they name, else from the Hub, as anyone may have them.
+
+A block that several ask for is had once, and kept in memory for a while: so a holder sends each leaf to one machine of
+the site, and the Hub does. Holders are asked by *have*, which they never pass on (H45). The Hub is this machine's own,
+asked without a token: nobody has anything through this machine that the Hub would refuse them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import FormatError, OriginError
+from ipfsfs.origins.checked import Checked
+from ipfsfs.origins.hub_files import HubBlocks, HubFiles
+from ipfsfs.origins.ordered import Given
+from ipfsfs.origins.peers import Peers
+from ipfsfs.origins.race import Candidate, Usual, first
+from ipfsfs.origins.rendezvous import owners
+from ipfsfs.workers.server.relay import Sought
+from ipfsfs.workers.server.totals import Totals
+
+CACHE_MAX: Final = 128 << 20
+"""Bytes of blocks that are kept."""
+_AT_ONCE: Final = 24
+"""Blocks that are had at the same time."""
+_WAITING_MOST: Final = 512
+_WITHIN_S: Final = 18.0
+"""An asker waits for 20."""
+
+
+@dataclass(slots=True)
+class BlockCache:
+    """The blocks used last, up to a bound in bytes."""
+
+    most: int = CACHE_MAX
+    _blocks: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    _size: int = 0
+
+    def get(self, cid: bytes) -> bytes | None:
+        """A block, if it is kept."""
+        block = self._blocks.get(cid)
+        if block is not None:
+            self._blocks.move_to_end(cid)
+        return block
+
+    def put(self, cid: bytes, block: bytes) -> None:
+        """Keep a block; those that were not used for longest go."""
+        if cid in self._blocks or len(block) > self.most:
+            return
+        self._blocks[cid] = block
+        self._size += len(block)
+        while self._size > self.most:
+            self._size -= len(self._blocks.popitem(last=False)[1])
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept."""
+        return self._size
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A block that is being had; `is_in_vain`: nobody gave it."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    is_in_vain: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class RelayBlocks:
+    """The `Relay` of a machine that shares. `hub`: None where none is to be asked for others."""
+
+    peers: Peers
+    hub: HubFiles | None
+    cache: BlockCache = field(default_factory=BlockCache)
+    totals: Totals = field(default_factory=Totals)
+    _usual: Usual = field(default_factory=Usual)
+    _asked: dict[bytes, _Asked] = field(default_factory=dict)
+    _at_once: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
+    _waiting: int = 0
+
+    async def get(self, sought: Sought) -> bytes | None:
+        """As `Relay`."""
+        if self._waiting >= _WAITING_MOST:
+            raise trio.WouldBlock
+        self._waiting += 1
+        try:
+            with trio.fail_after(_WITHIN_S):
+                return await self._once(sought)
+        finally:
+            self._waiting -= 1
+
+    async def _once(self, sought: Sought) -> bytes | None:
+        """The block, had once for all who ask for it at the same time."""
+        while (block := self.cache.get(sought.cid)) is None:
+            if (other := self._asked.get(sought.cid)) is not None:
+                await other.done.wait()
+                if other.is_in_vain:
+                    return None
+                continue
+            asked = self._asked[sought.cid] = _Asked()
+            try:
+                async with self._at_once:
+                    block = await self._have(sought)
+                asked.is_in_vain = block is None
+                return block
+            finally:
+                del self._asked[sought.cid]
+                asked.done.set()
+        return block
+
+    async def _have(self, sought: Sought) -> bytes | None:
+        """From a holder, else from the Hub; None where neither gives it."""
+        from_hub = None
+        if self.hub is not None and sought.hub is not None:
+            where = {sought.cid: (sought.at, sought.length)}
+            from_hub = partial(self._have_from_hub, Checked(HubBlocks(self.hub, sought.hub, where)), sought.cid)
+        holders = [
+            peer for at in owners(sought.cid, sought.holders, len(sought.holders)) if (peer := self.peers.peer(at))
+        ]
+        candidates = [Candidate(peer, partial(peer.have, sought.cid)) for peer in holders if peer.is_asked]
+        try:
+            given = await first(sought.cid, candidates, self._usual, from_hub)
+        except (OriginError, FormatError):
+            return None
+        if self.hub is not None and given.by == self.hub.name:
+            self.totals.had_from_hub += len(given.block)
+        else:
+            self.totals.had_from_holders += len(given.block)
+        self.cache.put(sought.cid, given.block)
+        return given.block
+
+    @staticmethod
+    async def _have_from_hub(blocks: Checked, cid: bytes) -> Given:
+        return Given(await blocks.block(cid), blocks.name)

@@ -1,0 +1,60 @@
+"""What is done with a request, from who sent it to the answer: the routes of the server."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ipfsfs.workers.server import answer
+from ipfsfs.workers.server.admission import Admission, Refused
+from ipfsfs.workers.server.answer import Answer
+from ipfsfs.workers.server.caller import Caller
+from ipfsfs.workers.server.endpoints import PREFIX, Call, Endpoints
+from ipfsfs.workers.server.gateway import Gateway
+from ipfsfs.workers.server.request import Request
+from ipfsfs.workers.server.totals import Totals
+
+CONTENT: Final = "/ipfs/"
+_ENDPOINT_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Service:
+    """Answers all requests."""
+
+    admission: Admission
+    gateway: Gateway
+    endpoints: Endpoints
+    totals: Totals
+
+    async def answer(self, request: Request, host: str, held: AsyncExitStack) -> Answer:
+        """The answer to a request by a connection from `host`; see `Gateway.answer` for `held`."""
+        caller = self.admission.admit(request, host)
+        if isinstance(caller, Refused):
+            self.totals.refused += 1
+            return answer.error(caller.status, caller.why)
+        answered = await self._answer(request, caller, held)
+        if caller.is_signed:
+            sent = b"" if request.method == "HEAD" or answered.proves_itself else answered.body
+            answered.headers += self.admission.signature(request, answered.status, sent)
+        return answered
+
+    async def _answer(self, request: Request, caller: Caller, held: AsyncExitStack) -> Answer:
+        if request.path.startswith(CONTENT):
+            return await self.gateway.answer(request, caller, held)
+        if request.path.startswith(PREFIX):
+            return await self._endpoint(request, caller)
+        return answer.error(404, "nothing is here but /ipfs/CID")
+
+    async def _endpoint(self, request: Request, caller: Caller) -> Answer:
+        if request.method not in ("GET", "POST"):
+            return answer.error(405, "GET or POST", ("Allow", "GET, POST"))
+        call = Call(request.method, request.path.removeprefix(PREFIX), request.body, caller)
+        with trio.move_on_after(_ENDPOINT_S):
+            reply = await self.endpoints.answer(call)
+            after = [] if reply.retry_after_s is None else [("Retry-After", str(reply.retry_after_s))]
+            return answer.in_json(reply.status, reply.body, *after)
+        return answer.error(503, "it took too long", ("Retry-After", "1"))

@@ -1,0 +1,174 @@
+"""A view that serves what is in it: to curl, to whom it may, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ipfsfs.unixfs import cid
+from tests.support.hub import LocalHub
+from tests.support.mounted import Mounted
+from tests.support.processes import beside, eventually, parent
+from tests.support.repositories import downloaded
+
+WEIGHTS = random.Random(41).randbytes(3_300_000)
+OTHERS = random.Random(42).randbytes(1_500_000)
+CANARY = b"hf_" + b"canaryCanaryCanaryCanaryCanary0000"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    with LocalHub(tmp_path / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
+
+
+def curl(*arguments: str) -> tuple[int, bytes]:
+    """Status and body, by the real curl."""
+    done = subprocess.run(
+        ["curl", "-sS", "-m", "10", "-o", "-", "-w", "%{stderr}%{http_code}", *arguments],
+        capture_output=True,
+        check=False,
+    )
+    return int(done.stderr.split(b"\n")[-1][-3:] or 0), done.stdout
+
+
+def block(port: int, root: bytes | str, *arguments: str) -> tuple[int, bytes]:
+    text = root if isinstance(root, str) else cid.to_text(root)
+    return curl(f"http://127.0.0.1:{port}/ipfs/{text}?format=raw", *arguments)
+
+
+def cid_of(path: Path) -> str:
+    eventually(lambda: bool(_cid(path)), f"{path.name} is sealed", within_s=20)
+    return _cid(path)
+
+
+def _cid(path: Path) -> str:
+    try:
+        return os.getxattr(path, "ipfs.cid").decode()
+    except OSError:
+        return ""
+
+
+def served(mount: Mounted) -> dict[str, int]:
+    found: dict[str, int] = mount.status()["served"]
+    return found
+
+
+def server_of(mount: Mounted) -> int:
+    found = [pid for pid in beside("workers.server.program") if parent(pid) == mount.pid]
+    return found[0] if found else 0
+
+
+@pytest.fixture
+def serving(mounted: Callable[..., Mounted], hub: LocalHub, port: int) -> Mounted:
+    return mounted(None, "--serve", f"127.0.0.1:{port}", "--hub", hub.url)
+
+
+def test_a_public_blob_is_served_and_a_private_one_is_not(serving: Mounted, hub: LocalHub, port: int) -> None:
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS, "config.json": b"{}"})
+    private = downloaded(serving, hub, "org/private", {"model.safetensors": OTHERS})
+    hub.restrict("org/private", "private", "a-token")
+    root, hidden = cid_of(public.blob("model.safetensors")), cid_of(private.blob("model.safetensors"))
+    eventually(lambda: served(serving)["offered"] == 1, "the public blob is offered", within_s=20)
+    status, car = curl(f"http://127.0.0.1:{port}/ipfs/{root}?format=car")
+    assert status == 200
+    assert WEIGHTS[:1000] in car
+    assert len(car) > len(WEIGHTS)
+    assert block(port, root)[0] == 200
+    assert block(port, cid.raw_cid(sha256(WEIGHTS[: 1 << 20]).digest())) == (200, WEIGHTS[: 1 << 20])
+    for absent in (hidden, cid.raw_cid(sha256(OTHERS[: 1 << 20]).digest())):
+        assert block(port, absent)[0] == 404
+        assert block(port, absent, "-H", "Cache-Control: only-if-cached")[0] == 412
+    eventually(lambda: served(serving)["gave_bytes"] > len(WEIGHTS), "what was given is told", within_s=5)
+
+
+def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """H38: however exactly a file's CID is known."""
+    (serving.path / "token").write_bytes(CANARY)
+    (serving.path / "notes.bin").write_bytes(OTHERS)
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS, "config.json": b'{"a": 1}'})
+    cid_of(public.blob("model.safetensors"))
+    eventually(lambda: served(serving)["offered"] == 1, "the public blob is offered", within_s=20)
+    cid_of(serving.path / "notes.bin")
+    for data in (CANARY, OTHERS[: 1 << 20], b'{"a": 1}', public.commit.encode()):
+        status, body = block(port, cid.raw_cid(sha256(data).digest()))
+        assert (status, body) == (404, b"not here\n")
+
+
+def test_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """H47: the bytes that were compared are those that go out; of a file that rotted there is nothing to send."""
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
+    leaf = cid.raw_cid(sha256(WEIGHTS[: 1 << 20]).digest())
+    other = cid.raw_cid(sha256(WEIGHTS[1 << 20 : 2 << 20]).digest())
+    cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, leaf)[0] == 200, "it is served", within_s=20)
+    with public.blob("model.safetensors").open("r+b") as file:
+        file.write(b"other bytes")
+    serving.expect_logged.append(r"promise")
+    eventually(lambda: block(port, leaf)[0] == 404, "what is changed is served no longer", within_s=20)
+    public.blob("model.safetensors").unlink()
+    eventually(lambda: block(port, other)[0] == 404, "what is gone is served no longer", within_s=20)
+
+
+def test_the_server_is_started_again_with_its_offers(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """H48."""
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
+    root = cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
+    serving.expect_logged.append("the server was ended by SIGKILL")
+    os.kill(server_of(serving), signal.SIGKILL)
+    eventually(lambda: block(port, root)[0] == 200, "it is served again", within_s=20)
+
+
+def test_the_address_is_free_after_umount_and_the_server_dies_with_the_daemon(
+    serving: Mounted, hub: LocalHub, port: int
+) -> None:
+    assert curl(f"http://127.0.0.1:{port}/ipfs/bafkqaaa?format=raw")[0] == 200
+    server = server_of(serving)
+    serving.umount()
+    assert not Path(f"/proc/{server}").exists()
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", port))
+    serving.mount()
+    server = server_of(serving)
+    serving.kill()
+    eventually(lambda: not Path(f"/proc/{server}").exists(), "the server has ended", within_s=5)
+
+
+def test_words_where_it_cannot_be_served(tmp_path: Path, port: int) -> None:
+    at = tmp_path / "cache"
+    at.mkdir()
+    mount = Mounted(at)
+    refused = mount.run("mount", at, "--serve", f"0.0.0.0:{port}", check=False)
+    assert refused.returncode == 2
+    assert "other machines reach it" in refused.stderr
+    assert "--token-file" in refused.stderr
+    assert "--open" in refused.stderr
+    assert not mount.mounted
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", port))
+        busy.listen()
+        refused = mount.run("mount", at, "--serve", f"127.0.0.1:{port}", check=False)
+    assert refused.returncode != 0
+    assert "another program listens there" in refused.stderr
+    token = tmp_path / "token"
+    token.write_text("short")
+    refused = mount.run("mount", at, "--serve", f"0.0.0.0:{port}", "--token-file", token, check=False)
+    assert "a site's token is one line" in refused.stderr
+    assert not mount.mounted

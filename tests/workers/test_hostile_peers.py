@@ -1,0 +1,251 @@
+"""Peers that lie, stall, die, or are none: a load ends right, whoever was asked, and the peer is left alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import trio
+
+from ipfsfs.errors import OriginError
+from ipfsfs.origins import peer_messages
+from ipfsfs.origins.address import Address
+from ipfsfs.origins.http import Client
+from ipfsfs.origins.message import Request
+from ipfsfs.origins.peer import Peer
+from ipfsfs.origins.peer_list import HostPort
+from ipfsfs.origins.peer_messages import Held, Question, Wish
+from ipfsfs.origins.rendezvous import owners
+from ipfsfs.origins.signing import HEADER, Asked, Token
+from ipfsfs.unixfs import cid
+from ipfsfs.workers.fetcher.site_messages import PeerSource, PeerState
+from tests.support.hostile_server import Behaviour, Stream, answering, hostile_server, repeat, saying
+from tests.support.site import TOKEN, Machine, blob, cut, machines
+
+SIZE = 48 << 20
+_ID = "f" * 32
+_ANOTHER = "a token of quite another site"
+
+
+@contextmanager
+def _running(site: list[Machine]) -> Iterator[None]:
+    try:
+        for machine in site:
+            machine.server.start()
+        yield
+    finally:
+        for machine in site:
+            machine.server.close()
+
+
+async def _half_a_block(stream: Stream, number: int) -> None:
+    await stream.send_all(saying(bytes(1 << 20))[: 1 << 19])
+    await trio.sleep_forever()
+
+
+async def _nothing(stream: Stream, number: int) -> None:
+    await trio.sleep_forever()
+
+
+async def _dies(stream: Stream, number: int) -> None:
+    await stream.send_all(saying(bytes(1 << 20))[: 1 << 19])
+    await stream.aclose()
+
+
+async def _endless(stream: Stream, number: int) -> None:
+    await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await repeat(stream, b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+
+BEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
+    "lies": (answering(saying(bytes(1 << 20))), "bytes that are not"),
+    "gives nothing as a block": (answering(saying(b"")), "bytes that are not"),
+    "sends garbage": (answering(os.urandom(4_096) + b"\r\n\r\n"), "does not speak HTTP"),
+    "never ends": (_endless, "more than"),
+    "stops in a block": (_half_a_block, ""),
+    "says nothing": (_nothing, ""),
+    "dies in a block": (_dies, "closed the connection"),
+    "answers 500": (answering(saying(b"oh", "500 Internal Server Error")), "500"),
+    "is busy": (answering(saying(b"", "429 Too Many Requests", "Retry-After: 5")), "busy"),
+    "redirects": (answering(saying(b"", "302 Found", "Location: http://169.254.169.254/")), "redirects"),
+}
+
+
+@pytest.mark.parametrize("what", BEHAVIOURS)
+@pytest.mark.parametrize("is_holder", [False, True], ids=["an owner", "a holder"])
+def test_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_holder: bool) -> None:
+    behaviour, why = BEHAVIOURS[what]
+    data = os.urandom(SIZE)
+
+    async def check() -> None:
+        async with hostile_server(behaviour) as hostile:
+            site = machines(tmp_path, 2, token="", others=[hostile.port])
+            with _running(site):
+                holder, loader = site
+                root = holder.server.offer("blob", data)
+                holders = (f"127.0.0.1:{hostile.port}", holder.address) if is_holder else (holder.address,)
+                async with loader.fetcher() as fetcher:
+                    began = trio.current_time()
+                    arrived = await loader.load(fetcher, PeerSource(root, SIZE, holders), data)
+                    took_s = trio.current_time() - began
+                    assert {leaf.by for leaf in arrived} == {holder.name, loader.name}
+                    assert took_s < 20, "it cost a time-out, and not one for each leaf"
+                    assert len(hostile.requests) < 0.7 * len(arrived), "it was left alone"
+                    states = await fetcher.site()
+                    (state,) = [state for state in states if state.address.endswith(f":{hostile.port}")]
+                    assert not state.answers
+                    assert why in state.why
+
+    trio.run(check)
+
+
+def test_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
+    data = os.urandom(SIZE)
+    blocks = {cid.to_text(leaf.cid): data[leaf.offset : leaf.offset + leaf.length] for leaf in cut(data)}
+
+    async def check() -> None:
+        async def slowly(stream: Stream, number: int) -> None:
+            text = hostile.requests[number].split()[1].removeprefix("/ipfs/").partition("?")[0]
+            answer = memoryview(saying(blocks[text]) if text in blocks else saying(b"", "404 Not Found"))
+            while answer:
+                await stream.send_all(answer[: 1 << 16])
+                answer = answer[1 << 16 :]
+                await trio.sleep(0.2)  # a leaf takes 3 seconds
+
+        async with hostile_server(slowly) as hostile:
+            site = machines(tmp_path, 2, token="", others=[hostile.port])
+            with _running(site):
+                holder, loader = site
+                root = holder.server.offer("blob", data)
+                source = PeerSource(root, SIZE, (holder.address, f"127.0.0.1:{hostile.port}"))
+                async with loader.fetcher() as fetcher:
+                    began = trio.current_time()
+                    await loader.load(fetcher, source, data)
+                    # All of its share would take 16 seconds, at 3 seconds for each batch of 8 leaves.
+                    assert trio.current_time() - began < 8
+
+    trio.run(check)
+
+
+def _state(states: list[PeerState], machine: Machine) -> PeerState:
+    return next(state for state in states if state.address == machine.address)
+
+
+def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    digest = sha256(data).digest()
+
+    async def check(site: list[Machine]) -> None:
+        first, second, _ = site
+        root = first.server.offer("blob", data)
+        async with first.fetcher() as own:
+            await own.announce([blob(root, data)])
+            await own.lease([(bytes(32), 5)], [], [])
+        async with second.fetcher(token=_ANOTHER) as stranger:
+            assert await stranger.find([digest], 1.0) == {}
+            answer = await stranger.lease([(digest, -1), (bytes(32), 5)], [], [])
+            assert (answer.granted, answer.held, answer.found) == ({digest, bytes(32)}, {}, {})
+            with pytest.raises(OriginError):
+                await second.load(stranger, PeerSource(root, len(data), (first.address,)), data)
+            assert "signed with another token" in _state(await stranger.site(), first).why
+        async with second.fetcher(token="") as nobody:
+            assert await nobody.find([digest], 1.0) == {}
+            assert "not signed" in _state(await nobody.site(), first).why
+
+    with _running(site := machines(tmp_path, 3)):
+        trio.run(check, site)
+
+
+def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path) -> None:
+    data = os.urandom(1 << 20)
+    leaf = cid.to_text(cid.raw_cid(sha256(data).digest()))
+
+    async def check(site: list[Machine]) -> None:
+        site[0].server.offer("blob", data)
+        address = Address("http", "127.0.0.1", site[0].port, "it")
+        client = Client("it", address)
+        token, body = Token.of(TOKEN), peer_messages.encode(Question(_ID, (sha256(data).digest(),)).message())
+        answers = set()
+        for method, target, content in (
+            ("GET", f"/ipfs/{leaf}?format=raw", b""),
+            ("GET", f"/ipfs/{cid.to_text(cid.raw_cid(bytes(32)))}?format=raw", b""),
+            ("HEAD", f"/ipfs/{leaf}?format=raw", b""),
+            ("POST", peer_messages.ASK, body),
+            ("POST", peer_messages.LEASE, body),
+            ("POST", peer_messages.ANNOUNCE, body),
+            ("GET", peer_messages.PEER, b""),
+            ("GET", "/ipfsfs/v1/nothing", b""),
+        ):
+            answer = await client.ask(Request(method, target, content=content), 1 << 21)
+            assert answer.status == 401, target
+            answers.add(answer.body)
+        assert len(answers - {b""}) == 1, "what is here and what is not is refused in the same words"
+        # A signature that is a minute old, used again, or of another clock.
+        asked = Asked("GET", f"/ipfs/{leaf}?format=raw", address.authority)
+        signed = token.sign(asked, time.time() - 60)
+        again = Request("GET", asked.target, ((HEADER, signed.value),))
+        assert (await client.ask(again, 1 << 21)).body == data
+        assert (await client.ask(again, 1 << 21)).status == 401
+        for off_s in (-400, 400):
+            late = Request("GET", asked.target, ((HEADER, token.sign(asked, time.time() + off_s).value),))
+            answer = await client.ask(late, 1 << 21)
+            assert answer.status == 401
+            assert b"clocks differ" in answer.body
+        await client.aclose()
+
+    with _running(site := machines(tmp_path, 1)):
+        trio.run(check, site)
+
+
+def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
+    """Something at the address of a peer, without the token: what it says of blobs and leases counts for nothing."""
+    data = b"content" * 1_000
+    held = peer_messages.held_message({sha256(data).digest(): Held("10.0.0.1:1", 0, 0.0, 1.0)})
+    body = peer_messages.encode({"id": _ID, "granted": [], "held": held})
+
+    async def check() -> None:
+        async with hostile_server(answering(saying(body, "200 OK", f"{HEADER}: v1 {'0' * 64}"))) as hostile:
+            site = machines(tmp_path, 1, others=[hostile.port])
+            with _running(site):
+                async with site[0].fetcher() as fetcher:
+                    answer = await fetcher.lease([(sha256(data).digest(), -1)], [], [])
+                    assert (answer.granted, answer.held) == ({sha256(data).digest()}, {})
+                    states = await fetcher.site()
+                    (state,) = [state for state in states if state.address.endswith(f":{hostile.port}")]
+                    assert "does not sign" in state.why
+
+    trio.run(check)
+
+
+def test_two_owners_do_not_both_grant(tmp_path: Path) -> None:
+    key = bytes(range(32))
+
+    async def check(site: list[Machine]) -> None:
+        by_place = {HostPort("127.0.0.1", machine.port): machine for machine in site}
+        first, second = (by_place[at] for at in owners(key, list(by_place), 2))
+        ask_first, ask_second = (Peer(HostPort("127.0.0.1", owner.port), Token.of(TOKEN)) for owner in (first, second))
+
+        async def wish(peer: Peer, number: int, *, is_first: bool) -> tuple[list[str], list[str]]:
+            message = Wish(f"{number:032x}", 4_000 + number, ((key, -1),), first=is_first).message()
+            said = await peer.post(peer_messages.LEASE, message, 2.0)
+            return said["granted"], [lease["holder"] for lease in said["held"].values()]
+
+        # One that cannot reach the first owner asks the second, which asks the first for it.
+        assert await wish(ask_second, 1, is_first=False) == ([key.hex()], [])
+        assert await wish(ask_first, 2, is_first=True) == ([], ["127.0.0.1:4001"])
+        assert await wish(ask_second, 3, is_first=False) == ([], ["127.0.0.1:4001"])
+        assert await wish(ask_second, 1, is_first=False) == ([key.hex()], [])
+        # Where the first does not answer anybody, the second decides.
+        first.server.stop()
+        assert await wish(ask_second, 2, is_first=False) == ([key.hex()], [])
+        assert await wish(ask_second, 3, is_first=False) == ([], ["127.0.0.1:4002"])
+        await ask_first.aclose()
+        await ask_second.aclose()
+
+    with _running(site := machines(tmp_path, 4)):
+        trio.run(check, site)
