@@ -143,6 +143,11 @@ class Offers:
         if not load.is_retired and (offer := self._loads.pop(_key(load.reference), None)) is not None:
             self._withdraw(offer.key)
 
+    def withdraw(self, key: _Key) -> None:
+        """What another offered of this root and size is not to be given any more, unless it is offered here. Never
+        waits."""
+        self._offer_another(key)
+
     async def run(self) -> None:
         """Offer and announce, until cancelled."""
         async with trio.open_nursery() as nursery:

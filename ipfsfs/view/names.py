@@ -69,13 +69,11 @@ class Names:
     def absent_s(self, parent: Node, name: bytes) -> float:
         """How long the kernel may trust that a name is not there: not at all where that depends on who asks, or on what
         other machines will have."""
-        if self.team is None and self.upkeep.site is None:
-            return SHORT_S
-        kind = self.nodes.place(parent).classify(name).kind
-        is_for_now = (kind is Kind.SECRET and self.team is not None) or (
-            kind is Kind.PROMISE and self.upkeep.site is not None
-        )
-        return 0.0 if is_for_now else SHORT_S
+        if self.upkeep.site is not None and self.nodes.place(parent).classify(name).promise is not None:
+            return 0.0
+        if self.team is not None and self.nodes.place(parent).classify(name).kind is Kind.SECRET:
+            return 0.0
+        return SHORT_S
 
     def found(self, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         """The entry of what was just seen under a name."""

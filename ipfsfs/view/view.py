@@ -22,6 +22,7 @@ from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.published_offers import PublishedOffers
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.site import Site
 from ipfsfs.exchange.trees import SealedLeaves, Trees
@@ -162,6 +163,7 @@ class View:
     site: Site | None
     """What other machines have; None where none are asked."""
     appearing: Appearing | None
+    published: PublishedOffers
     locking: Locking
     offers: Offers | None
     team: Team | None
@@ -210,7 +212,8 @@ class View:
         below = Below(on.plain.fd, on.place)
         offers = None
         if on.server is not None:
-            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces, site=site)
+            published, announces = on.ledger.published, on.announces
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, announces, published, site)
             seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
@@ -245,6 +248,7 @@ class View:
             linking=Linking(records),
             locking=Locking(nodes, background, on.leasing or site, on.keeper),
             offers=offers,
+            published=PublishedOffers(on.plain, seals, on.ledger.published, on.server, offers, on.share == "published"),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             site=site,
             appearing=Appearing(names, site, others.is_read_only) if site is not None and others is not None else None,
@@ -334,6 +338,7 @@ class View:
                 nursery.start_soon(logged, self.site.run)
             if self.offers is not None:
                 nursery.start_soon(logged, self.offers.run)
+            nursery.start_soon(logged, self.published.run)
 
     def close(self) -> None:
         """Close every descriptor."""

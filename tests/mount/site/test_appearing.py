@@ -141,7 +141,10 @@ def test_h50_where_the_caller_could_not_write_nothing_appears(
 def test_h40_a_machine_that_dies_after_the_lookup_costs_a_download(
     hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
 ) -> None:
-    one, other = two(mounted, hub, tmp_path, "--patience", "2", "--hub", "none", "--share", "all")
+    token = tmp_path / "token"
+    token.write_text("a token of this site alone, and of no other one")
+    alone = "--hub", "none", "--share", "all", "--token-file", str(token)
+    one, other = two(mounted, hub, tmp_path, "--patience", "2", *alone)
     one.download()
     one.announced(LARGE)
     other.view.expect_logged += ["no other machine gives it any more", "is not wholly here", "is not here, and cannot"]
