@@ -37,7 +37,15 @@ def test_with_a_token_only_machines_of_the_site_are_let_in(serve: Serve) -> None
         assert ask_signed(server, raw(data)).body == data
     assert ask_signed(server, raw(b"absent")).status == 404
     # Nothing tells what is here from what is not.
-    targets: list[bytes | str] = [raw(PUBLIC), raw(PRIVATE), raw(b"absent"), "/ipfs/bafkqaaa?format=raw", "/ipfsfs/v1/peer", "/", "/x"]
+    targets: list[bytes | str] = [
+        raw(PUBLIC),
+        raw(PRIVATE),
+        raw(b"absent"),
+        "/ipfs/bafkqaaa?format=raw",
+        "/ipfsfs/v1/peer",
+        "/",
+        "/x",
+    ]
     assert len({_says(ask(server, target)) for target in targets}) == 1
     assert ask(server, raw(PUBLIC)).status == 401
     assert ask(server, raw(PUBLIC), signed_with="another token that is long").status == 401
