@@ -27,7 +27,7 @@ from ipfsfs.workers.server.totals import Totals
 
 _FOR_ANYONE: Final = "public, max-age=29030400, immutable"
 _FOR_THE_SITE: Final = "private, no-store"
-"""What only machines with the token may have is in no cache that answers others."""
+"""What only machines with the token may have is in no cache that answers others; nor is what was signed for one."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Gateway:
         if block is None:
             self.totals.missed += 1
             return answer.plain(412 if request.is_have else 404, "not here")
-        headers = _headers(asked, public=block.public)
+        headers = _headers(asked, for_anyone=block.public and not caller.is_signed)
         if _is_known(request.header("if-none-match"), asked.etag):
             return Answer(304, headers)
         if asked.form == "car":
@@ -108,14 +108,14 @@ def _inlined(cid: bytes) -> bytes | None:
     return None  # of another hash: nothing that is here
 
 
-def _headers(asked: AskedFor, *, public: bool) -> Headers:
+def _headers(asked: AskedFor, *, for_anyone: bool) -> Headers:
     is_car = asked.form == "car"
     kind = f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if asked.wanted.duplicates else 'n'}" if is_car else RAW_TYPE
     return [
         ("Content-Type", kind),
         ("Content-Disposition", f'attachment; filename="{asked.text}.{"car" if is_car else "bin"}"'),
         ("ETag", asked.etag),
-        ("Cache-Control", _FOR_ANYONE if public else _FOR_THE_SITE),
+        ("Cache-Control", _FOR_ANYONE if for_anyone else _FOR_THE_SITE),
         ("Vary", "Accept, Ipfsfs-Auth"),
         ("X-Content-Type-Options", "nosniff"),
     ]
