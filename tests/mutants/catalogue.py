@@ -15,6 +15,7 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    team,
     told,
     waiting,
     watching,
@@ -34,6 +35,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *team.MUTANTS,
     *waiting.MUTANTS,
 )
 
