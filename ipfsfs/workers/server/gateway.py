@@ -50,9 +50,15 @@ class Gateway:
             inlined = _inlined(asked.cid)
         except UsageError as error:
             return answer.plain(400, str(error))
+        place = self._cars if asked.form == "car" else self._blocks
         try:
-            await held.enter_async_context(self._capacity(asked, request).place(caller.host))
-            block = Block(inlined, True) if inlined is not None else await self._block(asked, request, caller)
+            await held.enter_async_context(place.place(caller.host))
+            block = Block(inlined, True) if inlined is not None else await self._here(asked.cid, caller)
+            if block is None and asked.sought is not None and _may_be_had(request, asked, caller):
+                await held.aclose()  # others are served while this is waited for
+                data = await self.relay.get(asked.sought)
+                block = None if data is None else Block(data, public=False)
+                await held.enter_async_context(place.place(caller.host))
         except (TooBusy, trio.TooSlowError, trio.WouldBlock):
             self.totals.busy += 1
             return answer.busy()
@@ -75,25 +81,24 @@ class Gateway:
             return self._cars
         return self._blocks if asked.sought is None or request.is_have else self._gets
 
-    async def _block(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
-        """A block that the caller may have. Raises trio.TooSlowError, trio.WouldBlock."""
-        block = await self.here.get(asked.cid, only_public=not caller.is_signed)
-        if block is not None or asked.sought is None or request.is_have or not caller.is_of_site:
-            return block
-        if asked.form != "raw" or request.method != "GET":
-            return None
-        data = await self.relay.get(asked.sought)
-        return None if data is None else Block(data, public=False)
+    async def _here(self, cid: bytes, caller: Caller) -> Block | None:
+        """A block that is here, and that the caller may have."""
+        return await self.here.get(cid, only_public=not caller.is_signed)
 
     async def _car(self, asked: AskedFor, root: Block, caller: Caller) -> AsyncIterator[tuple[bytes, bytes]]:
         async def get(cid: bytes) -> bytes | None:
-            block = await self.here.get(cid, only_public=not caller.is_signed)
+            block = await self._here(cid, caller)
             return None if block is None else block.data
 
         async for before, block in car_walk.pieces(asked.wanted, root.data, get):
             if block:
                 self.totals.gave(caller.host, len(block))
             yield before, block
+
+
+def _may_be_had(request: Request, asked: AskedFor, caller: Caller) -> bool:
+    """Whether a block that is not here may be had from elsewhere for the caller."""
+    return caller.is_of_site and asked.form == "raw" and request.method == "GET" and not request.is_have
 
 
 def _inlined(cid: bytes) -> bytes | None:
