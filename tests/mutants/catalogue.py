@@ -16,6 +16,7 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    team,
     told,
     waiting,
     watching,
@@ -35,6 +36,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *team.MUTANTS,
     *waiting.MUTANTS,
     *beyond_the_site.MUTANTS,
 )
