@@ -95,6 +95,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/mount/test_team.py::test_what_gets_a_secrets_name_loses_the_rights_of_the_group",),
     ),
     Mutant(
+        "S77",
+        "what becomes a secret takes along what the kernel was told of it",
+        "ipfsfs/view/renames.py",
+        "        if becomes_one and not is_one:\n",
+        "        if becomes_one and is_one:\n",
+        ("tests/mount/test_team.py::test_what_becomes_a_secret_is_so_at_once",),
+    ),
+    Mutant(
         "S78",
         "secrets are given to the group as well",
         "ipfsfs/plain/adopting.py",
