@@ -1,8 +1,8 @@
 """Files that a team's rules do not fit, because they were made without them: finding them, and mending them.
 
 Never followed: a link; never entered: another filesystem, and `lost+found`; never touched: what is secret by its name,
-and files with set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody give a name to
-another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
+and files with set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody
+give a name to another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
 """
 
 from __future__ import annotations
