@@ -58,8 +58,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S77",
         "the kernel keeps the entry of a secret for all users",
         "ipfsfs/view/names.py",
-        "        if self.team is not None and self.team.is_secret(self.nodes.place(parent), name, st.st_mode):\n",
-        "        if self.team is None and st is None:\n",
+        "            self.team.is_secret(self.nodes.place(parent), name, st.st_mode)\n            or ",
+        '            name == b"/"\n            or ',
         (_SECRETS, _AT_ONCE),
     ),
     Mutant(
