@@ -58,8 +58,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S77",
         "the kernel keeps the entry of a secret for all users",
         "ipfsfs/view/names.py",
-        "            self.team.is_secret(self.nodes.place(parent), name, st.st_mode)\n            or ",
-        '            name == b"/"\n            or ',
+        "            self.team.is_secret(self.nodes.place(parent), name, st.st_mode) or ",
+        '            name == b"/" or ',
         (_SECRETS, _AT_ONCE),
     ),
     Mutant(
