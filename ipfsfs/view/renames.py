@@ -83,13 +83,16 @@ class Renames:
                 self.records.same_content(before, os.fstat(fd))
 
     async def _bring_what_has_to_be_here(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes) -> None:
-        """A file that is not (wholly) here, and gets a name at which such a file cannot be, is fetched first."""
-        if self.nodes.place(new_parent).may_be_elsewhere(new_name):
+        """A file that is not (wholly) here, and gets a name at which such a file cannot be, is fetched first; so is one
+        that is proven by its name only, and gets another."""
+        can_be = self.nodes.place(new_parent).may_be_elsewhere(new_name)
+        if can_be and (name == new_name or self.nodes.place(parent).classify(name).promise is None):
             return
         with suppress(FileNotFoundError):
             st = entries.stat(self.nodes.directory_fd(parent), name)
             node = self.nodes.find(st.st_dev, st.st_ino) if stat_.S_ISLNK(st.st_mode) else None
-            if node is not None:
+            said = node.backing.stands_for if node is not None else None
+            if node is not None and (not can_be or (said is not None and said.is_by_name)):
                 await node.backing.resident(node)
 
     def _classify(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int) -> _Move:
