@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -101,8 +102,8 @@ def test_a_public_blob_is_served_and_a_private_one_is_not(serving: Mounted, hub:
     eventually(lambda: served(serving)["gave_bytes"] > len(WEIGHTS), "what was given is told", within_s=5)
 
 
-def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H38: however exactly a file's CID is known."""
+def test_h38_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """However exactly a file's CID is known."""
     (serving.path / "token").write_bytes(CANARY)
     (serving.path / "notes.bin").write_bytes(OTHERS)
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS, "config.json": b'{"a": 1}'})
@@ -114,8 +115,8 @@ def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hu
         assert (status, body) == (404, b"not here\n")
 
 
-def test_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H47: the bytes that were compared are those that go out; of a file that rotted there is nothing to send."""
+def test_h47_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """The bytes that were compared are those that go out; of a file that rotted there is nothing to send."""
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
     leaf = cid.raw_cid(sha256(WEIGHTS[: 1 << 20]).digest())
     other = cid.raw_cid(sha256(WEIGHTS[1 << 20 : 2 << 20]).digest())
@@ -129,8 +130,7 @@ def test_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, por
     eventually(lambda: block(port, other)[0] == 404, "what is gone is served no longer", within_s=20)
 
 
-def test_the_server_is_started_again_with_its_offers(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H48."""
+def test_h48_the_server_is_started_again_with_its_offers(serving: Mounted, hub: LocalHub, port: int) -> None:
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
     root = cid_of(public.blob("model.safetensors"))
     eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
@@ -258,3 +258,33 @@ def test_what_is_being_loaded_is_served_leaf_by_leaf(
     eventually(lambda: served(view)["offered"] == 1, "it is one file", within_s=20)
     blob.unlink()
     eventually(lambda: block(other_port, last)[0] == 404, "what was removed is not", within_s=20)
+
+
+def test_what_is_served_is_announced_to_other_machines(
+    mounted: Callable[..., Mounted], hub: LocalHub, port: int
+) -> None:
+    """Within 10 seconds of its seal; and again to a machine that knew of it and was started anew."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other: int = free.getsockname()[1]
+    peers = f"127.0.0.1:{port},127.0.0.1:{other}"
+    common = ("--peers", peers, "--hub", hub.url)
+    one = mounted(None, "--serve", f"127.0.0.1:{port}", *common)
+    mounted(None, "--serve", f"127.0.0.1:{other}", *common)
+    public = downloaded(one, hub, "org/public", {"model.safetensors": WEIGHTS})
+    root = cid_of(public.blob("model.safetensors"))
+    digest = sha256(WEIGHTS).hexdigest()
+    for asked in (port, other):  # of two machines both are owners
+        eventually(lambda asked=asked: _found(asked, digest) == root, "it is announced", within_s=10)  # type: ignore[misc]
+    public.blob("model.safetensors").unlink()
+    eventually(lambda: block(port, root)[0] == 404, "what is gone is served no longer", within_s=10)
+
+
+def _found(port: int, digest: str) -> str:
+    """The root that a machine knows for a digest."""
+    question = json.dumps({"id": "f" * 32, "blobs": [digest]})
+    kind = ("-H", "Content-Type: application/json")
+    status, body = curl(f"http://127.0.0.1:{port}/ipfsfs/v1/ask", "--data", question, *kind)
+    assert status == 200, body
+    found: dict[str, str] = json.loads(body)["found"].get(digest, {})
+    return found.get("root", "")
