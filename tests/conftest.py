@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Who started the tests in the background has it ignored, and so would all that they start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     own_mounts()
     if kind := config.getoption("filesystem"):
         try:

@@ -81,8 +81,13 @@ def _lines(found: Answer) -> Iterator[str]:
     others = [state.address for state in found.peers if state.same_list is False]
     if others:
         yield f"Another list of machines than here: {', '.join(others)}. One list for all asks the origin least."
-    if found.listed is not None and found.serves is not None and not any(state.is_self for state in found.peers):
+    if found.peers and found.serves is not None and not any(_may_be_this(state, found.serves) for state in found.peers):
         yield "This machine is not in its own list: others that have the same list do not ask it."
+
+
+def _may_be_this(state: PeerState, serves: str) -> bool:
+    """Whether a machine of the list is this one, or could be: one that does not answer is not known by its word."""
+    return state.is_self or not state.answers or state.address == serves
 
 
 def _serving(found: Answer) -> str:

@@ -15,7 +15,10 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    serving,
+    team,
     told,
+    waiting,
     watching,
 )
 from tests.mutants.mutant import Mutant
@@ -33,6 +36,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *serving.MUTANTS,
+    *team.MUTANTS,
+    *waiting.MUTANTS,
 )
 
 WITHOUT: Final = {

@@ -11,7 +11,8 @@ import pytest
 from tests.support.llama import Llama, write_llama
 from tests.support.machines import Site
 
-SMALL: int = 40_000_000
+SMALL: int = 24_000_000
+LARGE: int = 500_000_000
 
 
 @pytest.fixture
@@ -34,5 +35,11 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[i
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Llama:
-    """A model of 40 MB in four files."""
+    """A model of 24 MB in four files."""
     return write_llama(tmp_path_factory.mktemp("small") / "model", SMALL, shards=4)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Llama:
+    """A model of 500 MB, for campaigns."""
+    return write_llama(tmp_path_factory.mktemp("large") / "model", LARGE, shards=2)

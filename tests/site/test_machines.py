@@ -11,24 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.site.downloads import download
 from tests.support.llama import Llama
 from tests.support.machines import Machine, Site, at_once, kill
 from tests.support.namespaces import Computer
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.workers]
-DOWNLOAD = "from huggingface_hub import snapshot_download; print(snapshot_download('{}'))"
-
-
-def download(machine: Machine, repo_id: str) -> list[str | Path]:
-    return [sys.executable, "-c", DOWNLOAD.format(repo_id)]
 
 
 def test_each_plain_download_is_counted_by_machine_and_file(site: Callable[[int], Site], small: Llama) -> None:
     """Three machines that share nothing take the model three times, each under its own name."""
     here = site(3)
     here.hub.add_folder("org/small", small.folder)
-    at_once([lambda m=m: m.popen(*download(m, "org/small")) for m in here.machines])  # type: ignore[misc]
+    at_once([lambda m=m: m.popen(*download("org/small")) for m in here.machines])  # type: ignore[misc]
 
     taken = here.from_hub("org/small")
 
@@ -41,7 +37,7 @@ def test_each_plain_download_is_counted_by_machine_and_file(site: Callable[[int]
 
 def took(machine: Machine, repo_id: str) -> float:
     began = time.monotonic()
-    machine.run(*download(machine, repo_id))
+    machine.run(*download(repo_id))
     return time.monotonic() - began
 
 
@@ -56,7 +52,7 @@ def test_rates_hold(site: Callable[[int], Site], small: Llama) -> None:
     each = took(first, "org/a")
     here.hub.limit(all_=4_000_000)
     began = time.monotonic()
-    at_once([lambda m=m: m.popen(*download(m, "org/b")) for m in here.machines])  # type: ignore[misc]
+    at_once([lambda m=m: m.popen(*download("org/b")) for m in here.machines])  # type: ignore[misc]
     together = time.monotonic() - began
     here.hub.limit()
     here.wire.limit(second.computer, 4_000_000)

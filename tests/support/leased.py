@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipfsfs.daemon.config import Config, SiteConfig
@@ -44,6 +44,9 @@ class LeasedView(Mounted):
     allow_other: bool = False
     within: float = 2.0
     """How long an open may wait: longer than users' do, for the machine of the tests is busy."""
+    program: tuple[str, ...] = (sys.executable,)
+    """What starts Python: as another user, be it."""
+    env: dict[str, str] = field(default_factory=environment)
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -74,8 +77,8 @@ class LeasedView(Mounted):
             self.path, self.store, allow_other=self.allow_other, site=SiteConfig(peers="127.0.0.1:1"), hub=None
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.leased_daemon", config.to_json(), self.leases, str(self.within)],
-            env=environment(),
+            [*self.program, "-m", "tests.support.leased_daemon", config.to_json(), self.leases, str(self.within)],
+            env=self.env,
             stdout=subprocess.PIPE,
             text=True,
         )

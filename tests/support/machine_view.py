@@ -44,6 +44,12 @@ class MachineView:
         trusted = ("--token-file", token) if token is not None else ("--open",)
         self.mount("--serve", f"{machine.address}:{PORT}", "--peers", listed, *trusted, *arguments)
 
+    @property
+    def is_mounted(self) -> bool:
+        """By the kernel's word."""
+        table = Path(f"/proc/{self.machine.computer.pid}/mountinfo").read_text()
+        return any(f" {self.machine.home} " in line and " - fuse" in line for line in table.splitlines())
+
     def umount(self, *arguments: str) -> None:
         """Unmount, as a user does."""
         self.run("umount", self.machine.home, *arguments)
