@@ -51,7 +51,7 @@ def test_what_one_machine_has_the_others_find_and_load(tmp_path: Path) -> None:
             assert set(by) == {second.name, third.name}, "each leaf is had of its owner, and the holder gives it once"
             assert all(leaf.is_given for leaf in arrived)
             assert sum(counts.bytes for counts in other.served.values()) == len(data)
-            # Whoever loads it next has the same leaves from the same machines, and the holder gives nothing more but for
+            # Whoever loads it next has the same leaves from the same machines, and the holder gives no more but for
             # what was hedged on a busy machine.
             gave = first.gave()
         async with third.fetcher() as another:
