@@ -14,6 +14,11 @@ class Spans:
     _starts: list[int] = field(default_factory=list)
     _ends: list[int] = field(default_factory=list)
 
+    @property
+    def count(self) -> int:
+        """How many bytes are there, wherever."""
+        return self.prefix + sum(self._ends) - sum(self._starts)
+
     def add(self, start: int, end: int) -> bool:
         """Note a write of bytes `start` to `end`. Returns whether it changed bytes of the prefix."""
         rewritten = start < self.prefix

@@ -19,6 +19,8 @@ _REPO = re.compile(rb"(?:models|datasets|spaces|kernels)--.+", re.DOTALL)
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 _INTO_SHARED = re.compile(rb"\.\./\.\./(blobs/[0-9a-f]{2}/[0-9a-f]{64})")
+_LISTING = re.compile(rb"[0-9a-f]{40}\.json")
+_DOWNLOAD = re.compile(rb"([0-9a-f]{64})(?:\.[0-9a-f]{8})?\.incomplete")
 _LOCK = re.compile(rb"([0-9a-f]{64})\.lock")
 _SHARD = re.compile(rb"[0-9a-f]{2}")
 _UNFINISHED = re.compile(rb".+\.incomplete|\.?tmp[a-z0-9_]{8}", re.DOTALL)
@@ -105,6 +107,15 @@ class HubPlace(Enum):
     def is_repository(self) -> bool:
         """As `Place`."""
         return self is HubPlace.REPO
+
+    def lists(self, name: bytes) -> bool:
+        """As `Place`."""
+        return self is HubPlace.TREES and _LISTING.fullmatch(name) is not None
+
+    def unfinished(self, name: bytes) -> bytes | None:
+        """As `Place`."""
+        found = _DOWNLOAD.fullmatch(name) if self is HubPlace.BLOBS else None
+        return bytes.fromhex(found[1].decode("ascii")) if found is not None else None
 
     def enter(self, name: bytes) -> HubPlace:
         """As `Place`."""
@@ -271,6 +282,12 @@ def repository_over(path: bytes) -> tuple[bytes, str, str] | None:
             kind, _, rest = name.partition(b"--")
             return b"/".join(names[: at + 1]), kind.decode(), os.fsdecode(rest).replace("--", "/", 1)
     return None
+
+
+def shared_blob(repository: bytes, xet_hash: str) -> bytes:
+    """The path of what came by Xet, in the store that the clients share, from the path of a repository beside it."""
+    above, slash, _ = repository.rpartition(b"/")
+    return above + slash + b"blobs/" + xet_hash[:2].encode() + b"/" + xet_hash.encode()
 
 
 def is_loaded_dataset(path: bytes) -> bool:

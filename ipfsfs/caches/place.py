@@ -54,6 +54,13 @@ class Place(Protocol):
     def is_repository(self) -> bool:
         """Whether it is what people know by a name: a model, dataset or space, with all its revisions."""
 
+    def lists(self, name: bytes) -> bool:
+        """Whether a file at `name` lists what is in a revision, by path, size and sha256."""
+
+    def unfinished(self, name: bytes) -> bytes | None:
+        """The sha256 (32 bytes) of what a file at `name` is to become, where that is a download which is not finished;
+        None for every other name."""
+
     def enter(self, name: bytes) -> Place:
         """What the directory `name` in it is."""
 

@@ -29,3 +29,8 @@ def is_loaded_dataset(path: bytes) -> bool:
 def repository_over(path: bytes) -> tuple[bytes, str, str] | None:
     """The repository that an absolute path lies in, or is: the path up to it, its kind in the plural, and its name."""
     return huggingface.repository_over(path)
+
+
+def shared_blob(repository: bytes, xet_hash: str) -> bytes:
+    """Where the clients' shared store has what came by Xet, beside a repository at a path."""
+    return huggingface.shared_blob(repository, xet_hash)

@@ -24,6 +24,7 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
+from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
@@ -253,6 +254,25 @@ def _other_caches() -> Iterator[Diagnosis]:
         )
 
 
+def _token() -> Iterator[Diagnosis]:
+    """Where other users are let in, a token in the cache is one user's, and each of the others needs a place."""
+    home = hub_home()
+    token = Path(os.path.expandvars(os.environ.get("HF_TOKEN_PATH") or home / "token")).expanduser().absolute()
+    view = mounts.view_over(Path(os.path.normpath(home)))
+    if view is None or "allow_other" not in view.options:
+        return
+    if not Path(os.path.normpath(token)).is_relative_to(view.mountpoint):
+        yield Diagnosis("token", True, f"{token}: not in {view.mountpoint}, which others use too")
+        return
+    yield Diagnosis(
+        "token",
+        None,
+        f"{token} is in {view.mountpoint}, which others use too: with --team it is there for who made it only, and a "
+        "login of another user is refused",
+        f"{TOKEN_ELSEWHERE}   (for each user, before hf auth login)",
+    )
+
+
 def _trial() -> Iterator[Diagnosis]:
     """A mount in a directory of its own, taken away at once: the kernel's first message tells its protocol."""
     kernel = f"Linux {platform.release()} {platform.machine()}"
@@ -311,6 +331,7 @@ CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _packages,
     _switches,
     _cache,
+    _token,
     _other_caches,
 )
 """What `doctor` looks at, in the order in which it is shown."""

@@ -21,6 +21,7 @@ _MODULES: Final = {
     "seal": "seal",
     "cid": "cid",
     "publish": "publish",
+    "unpublish": "unpublish",
     "attach": "attach",
     "prefetch": "prefetch",
     "evict": "evict",

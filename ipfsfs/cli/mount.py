@@ -80,14 +80,16 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
                 team.prepare(made=made)
         if foreground:
             if team is not None:
-                click.echo("\n".join(team.words(team.adopt() if adopt else team.look())), err=True)
+                click.echo("\n".join(team.words(team.before_serving())), err=True)
             _serve_here(config)
-        else:
-            # Beneath, where that takes least; to mend is for later, in the view: there a file keeps its seal.
-            found = team.look() if team is not None and not adopt else None
+        elif team is None:
             click.echo(_welcome(config, start(config), stale=view is not None))
-            if team is not None:
-                click.echo("\n" + "\n".join(team.words(found if found is not None else team.adopt())))
+        else:
+            with team.beneath() as plain:
+                click.echo(_welcome(config, start(config), stale=view is not None))
+                # What is mended in the view keeps its seal; only to look takes less beneath it.
+                found = team.adopt() if adopt else team.look(plain)
+            click.echo("\n" + "\n".join(team.words(found)))
 
 
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:

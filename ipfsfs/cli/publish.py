@@ -9,7 +9,7 @@ from typing import Final
 import click
 import trio
 
-from ipfsfs.cli import bars, render
+from ipfsfs.cli import bars, render, serving
 from ipfsfs.cli.hashed import Hashed, hashed, publicity, unread
 from ipfsfs.cli.origins import origins_of
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
@@ -22,7 +22,8 @@ from ipfsfs.daemon.questions import status
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange.publish import Publish, Published, TreeBlocks
 from ipfsfs.exchange.trees import Outcome
-from ipfsfs.origins.registry import open_publisher
+from ipfsfs.origins.announcing import Announced
+from ipfsfs.origins.registry import open_announcing, open_publisher
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 
@@ -37,6 +38,11 @@ _NAME_MOST: Final = 60
 @click.argument("path", type=PATH)
 @click.option("--name", help="Publish the CID under this key of the node as well (IPNS).")
 @click.option(
+    "--serve",
+    is_flag=True,
+    help="Send the node the root alone: it announces that, and others have the content from this view, by HTTP.",
+)
+@click.option(
     "--private-too",
     is_flag=True,
     help="Also what is not known to be public. Who has the CID can have the files from the node.",
@@ -47,6 +53,7 @@ _NAME_MOST: Final = 60
 def publish(
     path: Path,
     name: str | None,
+    serve: bool,
     private_too: bool,
     chunker: str | None,
     as_json: bool,
@@ -57,6 +64,9 @@ def publish(
     It is the CID that `ipfsfs cid` prints, which leaves out secrets and scratch. The node is that of --kubo, else that
     of the view PATH lies in; only the blocks it lacks are sent. A repository of the Hub must be public, as the Hub says
     when it is asked now (HF_ENDPOINT, if that is set); for all else there is --private-too.
+
+    With --serve the view is to be mounted with --serve and --open: it gives the tree to anyone, and no second copy of
+    it lies at the node. `ipfsfs unpublish CID` ends that.
     """
     at = located(path)
     must_be_there(at)
@@ -68,7 +78,8 @@ def publish(
     chosen = effective(given, view.mountpoint if view is not None else None)
     node = _node(origins_of(chosen.settings), asked)
     how = chunker_named(chunker) if chunker is not None else asked.chunker if asked is not None else DEFAULT
-    done = trio.run(_publish, at, view, node, how, name, private_too)
+    served_at = serving.prepared(view, at, how, asked) if serve else None
+    done = trio.run(_publish, at, view, node, how, name, private_too, served_at)
     root = cid.to_text(done.found.root)
     if done.found.left_out:
         click.echo(f"Left out, as secrets or scratch: {render.files(done.found.left_out)}.", err=True)
@@ -77,10 +88,15 @@ def publish(
             "cid": root, "left_out": done.found.left_out, "bytes": done.progress.bytes,
             "sent_bytes": done.progress.sent_bytes, "name": done.name,
         }  # fmt: skip
+        if done.announced is not None:
+            facts |= {"node_lacks": list(done.announced.commands), "not_announced": done.announced.trouble}
         render.facts(facts, True)
         return
-    sent, whole = render.size(done.progress.sent_bytes), render.size(done.progress.bytes)
-    click.echo(f"Sent {sent} of {whole} to {node.url}, and pinned it there.", err=True)
+    if done.announced is not None:
+        click.echo("\n".join(serving.in_words(done.announced, node.url)), err=True)
+    else:
+        sent, whole = render.size(done.progress.sent_bytes), render.size(done.progress.bytes)
+        click.echo(f"Sent {sent} of {whole} to {node.url}, and pinned it there.", err=True)
     if done.name:
         click.echo(f"Its name is /ipns/{done.name}.", err=True)
     click.echo(root)
@@ -91,6 +107,7 @@ class _Done:
     found: Outcome
     progress: Published
     name: str | None
+    announced: Announced | None
 
 
 def _node(named: tuple[OriginConfig, ...], asked: status.Answer | None) -> OriginConfig:
@@ -106,19 +123,27 @@ def _node(named: tuple[OriginConfig, ...], asked: status.Answer | None) -> Origi
 
 
 async def _publish(
-    at: Path, view: mounts.Mount | None, node: OriginConfig, chunker: Chunker, name: str | None, private_too: bool
+    at: Path,
+    view: mounts.Mount | None,
+    node: OriginConfig,
+    chunker: Chunker,
+    name: str | None,
+    private_too: bool,
+    served_at: str | None,
 ) -> _Done:
     blocks = TreeBlocks()
     async with hashed(at, chunker, blocks, view) as what:
         try:
             if not private_too:
                 await publicity(at, "publish").require(what.names(blocks))
-            return await _send(what, blocks, node, name)
+            if view is not None:
+                await serving.note(view, what, blocks, is_served=served_at is not None)
+            return await _send(what, blocks, node, name, served_at)
         except OSError as error:
             raise unread(at, what.root, error) from error
 
 
-async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None) -> _Done:
+async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None, served_at: str | None) -> _Done:
     root, to = what.found.root, open_publisher(node.settings())
     try:
         with bars.bar("Sending", "blocks") as bar:
@@ -126,9 +151,16 @@ async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str 
             def sending(progress: Published) -> None:
                 bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)
 
-            progress = await Publish(what.plain, blocks, to, sending).run(root)
-            await to.pin(root, what.at.name.encode("utf-8", "replace").decode()[:_NAME_MOST])
+            pinned_as = what.at.name.encode("utf-8", "replace").decode()[:_NAME_MOST]
+            publishing = Publish(what.plain, blocks, to, sending)
+            announced = None
+            if served_at is None:
+                progress = await publishing.run(root)
+                await to.pin(root, pinned_as)
+            else:
+                progress = await publishing.send_root(root)
+                announced = await open_announcing(node.settings()).announce(root, pinned_as, served_at)
             published_as = await to.publish_name(name, root) if name else None
-        return _Done(what.found, progress, published_as)
+        return _Done(what.found, progress, published_as, announced)
     finally:
         await to.aclose()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,9 @@ from ipfsfs.printed import printable, shell
 
 TOKEN_ELSEWHERE: Final = "export HF_TOKEN_PATH=~/.config/huggingface/token"  # noqa: S105  a path
 _LOOK_S: Final = 10.0
-"""How long a mount looks for files that do not fit, where it is not to mend them."""
+"""How long is looked for files that do not fit, where they are not to be mended."""
+_LOOK_FIRST_S: Final = 3.0
+"""The same where the mount waits for it."""
 _NEW: Final = 0o2770
 
 
@@ -47,23 +51,39 @@ class Teaming:
                 os.chown(self.at, -1, self.gid)
                 os.chmod(self.at, _NEW)
             elif not os.listdir(self.at):
-                self._look(within_s=None, mend=True)
+                self.adopt()
         except OSError as error:
             raise MountError(f"{self.at} cannot be given to the group {self.group}: {error.strerror}") from error
 
-    def look(self) -> Misfits:
-        """What does not fit, as far as there is time to look. Raises MountError."""
-        return self._look(within_s=_LOOK_S, mend=False)
+    @contextmanager
+    def beneath(self) -> Iterator[int]:
+        """A descriptor of the directory as it is now, by which it can be looked at when a view covers it. Raises
+        MountError."""
+        try:
+            fd = os.open(self.at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise MountError(f"{self.at} cannot be looked through: {error.strerror}") from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def look(self, fd: int) -> Misfits:
+        """What does not fit, as far as there is time to look, in the directory of a descriptor."""
+        return self._look(fd, _LOOK_S, mend=False)
+
+    def before_serving(self) -> Misfits:
+        """Look, or mend, while nothing is mounted and the mount waits. Raises MountError."""
+        with self.beneath() as fd:
+            return self._look(fd, None if self.adopts else _LOOK_FIRST_S, mend=self.adopts)
 
     def adopt(self) -> Misfits:
         """Mend what does not fit: through the view where one is mounted, so that seals hold. Raises MountError."""
-        return self._look(within_s=None, mend=True)
+        with self.beneath() as fd:
+            return self._look(fd, None, mend=True)
 
-    def _look(self, *, within_s: float | None, mend: bool) -> Misfits:
-        try:
-            return adopting.look(self.at, root_place(os.fsencode(self.at)), self.gid, within_s=within_s, mend=mend)
-        except OSError as error:
-            raise MountError(f"{self.at} cannot be looked through: {error.strerror}") from error
+    def _look(self, fd: int, within_s: float | None, *, mend: bool) -> Misfits:
+        return adopting.look(fd, root_place(os.fsencode(self.at)), self.gid, within_s=within_s, mend=mend)
 
     def words(self, found: Misfits) -> list[str]:
         """What users are told: the rules in short, and what was found."""
@@ -80,7 +100,7 @@ class Teaming:
         lines = []
         if found.misfits and not self.adopts:
             of = f"of {found.looked + 1:,} files and directories" + (
-                "" if found.is_whole else f" looked at in {_LOOK_S:.0f} s"
+                "" if found.is_whole else " that there was time to look at"
             )
             lines = [
                 "",

@@ -25,7 +25,7 @@ from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
-from ipfsfs.daemon.serving import Address
+from ipfsfs.daemon.serving import Address, others_of
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.daemon.upstream.following import Following
@@ -219,6 +219,7 @@ async def serve(
                 share=config.site.share,
                 announces=config.site.peers is not None,
                 token=Token.ANYONE if config.allow_other else Token.OWNER,
+                others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
             )

@@ -9,10 +9,11 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.config import Config, SiteConfig
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.origins.peer_list import HostPort, host_port
 from ipfsfs.store.layout import Store
+from ipfsfs.view.view import Others
 from ipfsfs.workers.server.client import Server, open_server
 from ipfsfs.workers.server.settings import ServerSettings
 
@@ -90,6 +91,14 @@ class Address:
         if self._listening is not None:
             self._listening.close()
             self._listening = None
+
+
+def others_of(site: SiteConfig, *, is_read_only: bool) -> Others | None:
+    """How a machine shares with others, if it asks any."""
+    if site.peers is None:
+        return None
+    announces = site.serve is not None and site.share != "published"
+    return Others(announces, site.share == "public", site.trusts_peers, is_read_only)
 
 
 def _resolved(at: HostPort, text: str) -> tuple[socket.AddressFamily, _SocketAddress]:

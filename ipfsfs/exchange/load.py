@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Arrived
+from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.table import LeafTable, Source
 
 BATCH: Final = 8
@@ -52,6 +54,12 @@ class Load:
     """Of the files that it is for, from the plain root."""
     on_hub: list[HubFile] | None = None
     """The files on the Hub that have the content; None while they were not looked for."""
+    from_peers: PeerSource | None = None
+    """Which other machines have it; None where none is asked."""
+    sha256: bytes = b""
+    """What its name promises, where other machines said that this is it: they are asked who has it."""
+    asked_peers: float = -math.inf
+    """When they were asked who has it last."""
     looking: trio.Lock = field(default_factory=trio.Lock)
     """Held by who looks for them."""
     is_unwanted: bool = False

@@ -20,7 +20,8 @@ from typing import Final, Protocol
 
 import trio
 
-from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError, StoreError
+from ipfsfs.errors import FormatError, IpfsfsError, NoOrigin, NotHere, OriginError
+from ipfsfs.exchange.having import Having, is_for_good
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.exchange.load import Follower, Load, NoFollower
 from ipfsfs.exchange.local_leaves import LocalLeaves
@@ -52,10 +53,6 @@ _Key = tuple[bytes, int]
 """Root and size: of two links that name one root with different sizes, one lies, and not all know yet which."""
 
 
-_FOR_GOOD: Final = (FormatError, StoreError, NoOrigin)
-"""Failures that no origin that comes back mends: what a link says is not so, there is no room, or nobody to ask."""
-
-
 class Tasks(Protocol):
     """Where background tasks are started."""
 
@@ -73,6 +70,7 @@ class Loads:
     local: LocalLeaves
     keeping: Keeping
     recutting: Recutting
+    having: Having
     provenance: Provenances = field(default_factory=Provenances)
     follower: Follower = field(default_factory=NoFollower)
     completed: trio.MemoryReceiveChannel[Load] = field(init=False)
@@ -101,6 +99,7 @@ class Loads:
         load.readers += 1
         if path is not None:
             load.paths.add(path)
+        self.having.opened(load, reference, path)
         if load.readers == 1:
             self.follower.loading(load)
         return load
@@ -152,7 +151,7 @@ class Loads:
 
     def _is_in_vain(self, load: Load) -> bool:
         """Whether it is no use to wait for a leaf once an attempt to have it has failed."""
-        return self._is_offline or isinstance(load.failure, _FOR_GOOD)
+        return self._is_offline or is_for_good(load.reference, load.failure)
 
     @asynccontextmanager
     async def quiet(self, load: Load) -> AsyncIterator[None]:
@@ -234,7 +233,7 @@ class Loads:
     def _give_up(self, load: Load) -> None:
         """Raises NotHere."""
         why = load.failure or _NOTHING
-        self._is_offline = not isinstance(load.failure, _FOR_GOOD)
+        self._is_offline = not is_for_good(load.reference, load.failure)
         raise NotHere(f"{cid.to_text(load.reference.root)} is not wholly here, and cannot be fetched: {why}")
 
     async def _load(self, reference: Reference, path: bytes | None) -> Load:
@@ -291,9 +290,9 @@ class Loads:
             except OriginError as error:
                 self._failed(reference, error)
                 failure = error
-            is_for_good = isinstance(failure, _FOR_GOOD)
-            if is_for_good or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
-                self._is_offline = not is_for_good
+            in_vain = is_for_good(reference, failure)
+            if in_vain or self._is_offline or trio.current_time() + _AGAIN_S > patience.deadline:
+                self._is_offline = not in_vain
                 raise NotHere(f"{where} is not here, and cannot be fetched: {failure or _NOTHING}") from failure
             await trio.sleep(_AGAIN_S)
             patience = trio.CancelScope(deadline=patience.deadline)
@@ -309,7 +308,8 @@ class Loads:
 
         try:
             with patience:
-                return await self.fetcher.table(reference.root, reference.size, progress)
+                source = await self.having.peers(reference, path)
+                return await self.fetcher.table(reference.root, reference.size, progress, from_peers=source)
             raise trio.TooSlowError
         except OriginError as error:
             waits_s = 0.0 if self._is_offline or not error.retry else min(_BACK_S, self.patience_s / 2)
@@ -347,12 +347,9 @@ class Loads:
         """Returns why not all of it came. The Hub is asked where nobody else has it, once it is known what for."""
         was_known = load.on_hub is not None
         failure = await self._ask_for_batch(load, batch)
-        if was_known or not isinstance(failure, OriginError):
+        if (was_known and not load.sha256) or not isinstance(failure, OriginError):
             return failure
-        async with load.looking:  # batches fail beside each other: each is asked for again once the files are known
-            if load.on_hub is None:
-                load.on_hub = [file for path in list(load.paths) for file in await self.recutting.found(path)]
-        if load.on_hub and not load.is_quiet and not load.is_retired:
+        if await self.having.find_others(load) and not load.is_quiet and not load.is_retired:
             return await self._ask_for_batch(load, [index for index in batch if load.missing(index, index)])
         return failure
 
@@ -360,8 +357,9 @@ class Loads:
         provenance = self.provenance.begin(*_key(load.reference), len(load.table))
         try:
             sources = [load.sources.get(index) for index in batch]
-            records, on_hub = load.table.part(batch), load.on_hub or ()
-            async with self.fetcher.leaves(self.name(load), records, sources, on_hub) as arriving:
+            await self.having.find(load)
+            records, on_hub, name = load.table.part(batch), load.on_hub or (), self.name(load)
+            async with self.fetcher.leaves(name, records, sources, on_hub, from_peers=load.from_peers) as arriving:
                 async for leaf in arriving:
                     index = load.table.index_at(leaf.offset)
                     provenance.came(index, load.table[index].length, leaf.by, leaf.refused)

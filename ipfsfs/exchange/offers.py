@@ -21,6 +21,7 @@ from ipfsfs.caches.place import Place, locate
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.site import Site
 from ipfsfs.origins.peer_messages import Announced
 from ipfsfs.store.seal import Seal, pack_leaf
 from ipfsfs.store.seals import Seals
@@ -93,6 +94,8 @@ class Offers:
     share: Share
     announces: bool
     published: Published = field(default_factory=NothingPublished)
+    site: Site | None = None
+    """Hears when what was downloaded here can be had by others, or never will be."""
     _known: dict[int, _Known] = field(default_factory=dict)
     _by_key: dict[_Key, dict[int, _Known]] = field(default_factory=dict)
     _loads: dict[_Key, Offer] = field(default_factory=dict)
@@ -139,6 +142,11 @@ class Offers:
         """No leaves of a file come any more. Never waits."""
         if not load.is_retired and (offer := self._loads.pop(_key(load.reference), None)) is not None:
             self._withdraw(offer.key)
+
+    def withdraw(self, key: _Key) -> None:
+        """What another offered of this root and size is not to be given any more, unless it is offered here. Never
+        waits."""
+        self._offer_another(key)
 
     async def run(self) -> None:
         """Offer and announce, until cancelled."""
@@ -210,9 +218,12 @@ class Offers:
         if self.share == "all" or known.public:
             if known.offered != bool(known.public):
                 await self._offer(known)
-        elif known.offered is not None:
-            known.offered = None
-            self._offer_another(known.key)
+        else:
+            if known.offered is not None:
+                known.offered = None
+                self._offer_another(known.key)
+            if self.site is not None:
+                self.site.over(known.sha256)
 
     async def _offer(self, known: _Known) -> None:
         seal = self.seals.get(known.ino)
@@ -313,6 +324,9 @@ class Offers:
             part = blobs[at : at + _ANNOUNCED_AT_ONCE]
             try:
                 await self.fetcher.announce(part)
+                if self.site is not None:
+                    for blob in part:
+                        self.site.over(blob.sha256)
             except IpfsfsError as error:
                 log.info("%d blobs are not announced: %s", len(part), error)
                 self._unannounced.update({(blob.root, blob.size): None for blob in blobs[at:]})

@@ -9,9 +9,10 @@ from enum import Enum
 import trio
 
 from ipfsfs.errors import FormatError, OriginError
-from ipfsfs.exchange.whereabouts import whereabouts
+from ipfsfs.exchange.whereabouts import FILES_MOST, whereabouts
 from ipfsfs.origins.hub_files import MAIN, HubFile
 from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.fetcher.hub_jobs import LISTED_MOST
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,25 @@ class OnHub:
         if token is Token.ANYONE:
             files = [replace(file, with_token=False) for file in files]
         return list(dict.fromkeys(files)), size
+
+    async def names(self, path: bytes) -> set[str] | None:
+        """All names by which the blob at a path is known here: those of links in snapshots, and in listings. None where
+        that cannot be told."""
+        found = await trio.to_thread.run_sync(whereabouts, self.plain_fd, path)
+        names = set(found.names)
+        if len(found.listings) == FILES_MOST:
+            return None  # there may be more
+        for listing in found.listings:
+            for digest in found.digests:
+                try:
+                    paths, _ = await self.fetcher.listed(digest, listing.text)
+                except (FormatError, OriginError) as error:
+                    log.info("the listing of %s is not read: %s", listing.file.repository, error)
+                    return None
+                if len(paths) == LISTED_MOST:
+                    return None  # there may be more
+                names.update(paths)
+        return names
 
     async def find_ever(self, path: bytes, token: Token) -> list[HubFile]:
         """The same, and behind them what stands at their paths in the main branch: a repository whose history was

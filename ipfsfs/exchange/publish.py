@@ -20,7 +20,7 @@ from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Publisher
 from ipfsfs.plain import quiet
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.unixfs import car, cid
+from ipfsfs.unixfs import car, cid, file
 from ipfsfs.unixfs.reference import Reference
 
 _CAR_MOST: Final = 64 << 20
@@ -60,6 +60,8 @@ class TreeBlocks:
 
     nodes: dict[bytes, bytes] = field(default_factory=dict)
     leaves: dict[bytes, _Where] = field(default_factory=dict)
+    files: set[bytes] = field(default_factory=set)
+    """The roots of all files."""
     names: list[bytes] = field(default_factory=list)
     """The paths of all that is in the tree, as `Blocks.name` is told them."""
 
@@ -77,6 +79,7 @@ class TreeBlocks:
         for length, digest in leaves:
             self.leaves[cid.raw_cid(digest)] = _Where(path, offset, length)
             offset += length
+        self.files.add(file.build([(cid.raw_cid(digest), length) for length, digest in leaves]).cid)
 
     def leaf(self, plain: PlainDirectory, block_cid: bytes) -> bytes:
         """The bytes of a leaf, compared with its CID. Raises IpfsfsError where the file was changed, OSError."""
@@ -116,6 +119,12 @@ class Publish:
         leaves = self._parts(self.blocks.leaves)
         await dag.side_by_side([(self._work, root, leaves)] * _CARS)
         await self._work(root, self._parts(self.blocks.nodes))  # a node that is there stands for what is below it
+        return self.progress
+
+    async def send_root(self, root: bytes) -> Published:
+        """Have the node hold the block of the root, and nothing below it. Raises as `run` does."""
+        self.progress.blocks, self.progress.bytes = 1, self._length(root)
+        await self._work(root, iter([[root]]))
         return self.progress
 
     async def _work(self, root: bytes, parts: Iterator[list[bytes]]) -> None:

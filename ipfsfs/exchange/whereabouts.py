@@ -32,7 +32,8 @@ _DEPTH: Final = 4
 _LISTING_MOST: Final = 32 << 20
 """Bytes of all listings of an answer: that of 100,000 files has some 20 MB."""
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_FILES_MOST: Final = 8
+FILES_MOST: Final = 8
+"""Files, and listings, of an answer."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,10 +47,11 @@ class Link:
 
 @dataclass(slots=True, frozen=True)
 class Listing:
-    """A repository's listing of a revision, as it lies there. `file`: with an empty path."""
+    """A repository's listing of a revision, as it lies there. `file`: with an empty path. `stamp`: inode and mtime."""
 
     file: HubFile
     text: bytes
+    stamp: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Whereabouts:
     files: list[HubFile] = field(default_factory=list)
     listings: list[Listing] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """The names that links in snapshots give it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,19 +133,20 @@ def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
                     below = os.fsdecode(link.path[len(prefix) + 1 :])
                     file = HubFile(kind, repository, commit.decode(), below, link.owner == os.geteuid())
                     found.files.append(file)
+                    found.names.add(below)
         commits = _commits(root_fd, directory, b"trees", b".json")
         paths = {commit: _join(directory, b"trees", commit + b".json") for commit in commits}
         # The user's own come first: whoever else may write there could crowd them out.
         for commit in sorted(commits, key=lambda commit: not _is_ours(root_fd, paths[commit])):
-            if len(found.listings) == _FILES_MOST:
+            if len(found.listings) == FILES_MOST:
                 break
             listing = _listing(root_fd, paths[commit], room)
             if listing is not None:
-                text, owner = listing
+                text, st = listing
                 room -= len(text)
-                nowhere = HubFile(kind, repository, commit.decode(), "", owner == os.geteuid())
-                found.listings.append(Listing(nowhere, text))
-    found.files = sorted(set(found.files), key=lambda file: not file.with_token)[:_FILES_MOST]
+                nowhere = HubFile(kind, repository, commit.decode(), "", st.st_uid == os.geteuid())
+                found.listings.append(Listing(nowhere, text, (st.st_ino, st.st_mtime_ns)))
+    found.files = sorted(set(found.files), key=lambda file: not file.with_token)[:FILES_MOST]
     return found
 
 
@@ -289,8 +294,27 @@ def _is_ours(root_fd: int, path: bytes) -> bool:
         os.close(fd)
 
 
-def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, int] | None:
-    """A listing's text and owner; None where it cannot be read, or is longer than `most` bytes."""
+def listing_at(root_fd: int, path: bytes) -> Listing | None:
+    """The listing at a path from the plain root, `trees/<commit>.json` in a repository; None where it cannot be read.
+    Waits for the disk."""
+    over, commit = repository_over(path), path.rpartition(b"/")[2].removesuffix(b".json")
+    found = _listing(root_fd, path, _LISTING_MOST)
+    if over is None or found is None or not _COMMIT.fullmatch(commit):
+        return None
+    text, st = found
+    nowhere = HubFile(over[1], over[2], commit.decode(), "", st.st_uid == os.geteuid())
+    return Listing(nowhere, text, (st.st_ino, st.st_mtime_ns))
+
+
+def listings_of(root_fd: int, repository: bytes) -> list[tuple[bytes, Listing]]:
+    """The listings of a repository, by their paths. Waits for the disk."""
+    commits = _commits(root_fd, repository, b"trees", b".json")[:FILES_MOST]
+    paths = [_join(repository, b"trees", commit + b".json") for commit in commits]
+    return [(path, listing) for path in paths if (listing := listing_at(root_fd, path)) is not None]
+
+
+def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, os.stat_result] | None:
+    """A listing's text and attributes; None where it cannot be read, or is longer than `most` bytes."""
     try:
         fd = syscalls.open_beneath(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -300,7 +324,7 @@ def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, int] | None:
         if not stat.S_ISREG(st.st_mode) or st.st_size > most:
             return None
         with open(fd, "rb", closefd=False) as file:
-            return file.read(most), st.st_uid
+            return file.read(most), st
     except OSError:
         return None
     finally:

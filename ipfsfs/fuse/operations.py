@@ -38,8 +38,8 @@ class Operations(pyfuse3.Operations):
         names, parent = self.view.names, self.view.nodes[parent_inode]
         entry = names.lookup(parent, name, ctx) or self.view.locking.entry(parent, name, ctx)
         if entry is None:
-            return absent(names.absent_s(parent, name))
-        return _referenced(entry)
+            entry = None if self.view.appearing is None else await self.view.appear(parent, name, ctx)
+        return absent(names.absent_s(parent, name)) if entry is None else _referenced(entry)
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ipfsfs.errors import UsageError
 from ipfsfs.origins import address
+from ipfsfs.origins.announcing import Announcing
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.cluster import Cluster
 from ipfsfs.origins.gateway import AtHand, Gateway
@@ -21,6 +22,7 @@ from ipfsfs.origins.paused import Paused
 from ipfsfs.origins.pinning_service import PinningService
 from ipfsfs.origins.remote_pins import PinKeeper
 from ipfsfs.origins.routing import Routing
+from ipfsfs.origins.rpc import Rpc
 from ipfsfs.origins.settings import KIT, OriginSettings
 
 HUB: Final = "hub"
@@ -42,6 +44,13 @@ def open_publisher(settings: OriginSettings, limits: Limits | None = None) -> Pu
     if _kind(settings) != "kubo":
         raise UsageError(f"a {settings.kind} publishes nothing: {address.parse(settings.url).shown}")
     return Kubo(_client(settings, limits or Limits()))
+
+
+def open_announcing(settings: OriginSettings, limits: Limits | None = None) -> Announcing:
+    """The node as one that announces what it does not hold. Raises UsageError for a kind that announces nothing."""
+    if _kind(settings) != "kubo":
+        raise UsageError(f"a {settings.kind} announces nothing: {address.parse(settings.url).shown}")
+    return Announcing(Rpc(_client(settings, limits or Limits())))
 
 
 def open_hub(settings: OriginSettings, limits: Limits | None = None) -> HubFiles:

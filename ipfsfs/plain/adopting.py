@@ -1,8 +1,8 @@
 """Files that a team's rules do not fit, because they were made without them: finding them, and mending them.
 
-Never followed: a link; never entered: another filesystem; never touched: what is secret by its name, and files with
-set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody give a name to
-another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
+Never followed: a link; never entered: another filesystem, and `lost+found`; never touched: what is secret by its name,
+and files with set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody
+give a name to another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from ipfsfs.caches.place import Kind, Place
@@ -21,6 +20,7 @@ from ipfsfs.plain import entries, held, syscalls
 
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NAMED_MOST: Final = 8
+_OF_THE_FILESYSTEM: Final = b"lost+found"
 
 
 @dataclass(slots=True)
@@ -70,27 +70,23 @@ def fits(st: os.stat_result, gid: int) -> bool:
     return st.st_gid == gid and stat.S_IMODE(st.st_mode) == wanted_mode(st.st_mode)
 
 
-def look(root: Path, place: Place, gid: int, *, within_s: float | None, mend: bool) -> Misfits:
-    """Look at everything below a directory, itself included, and have it fit where `mend`; for at most `within_s`
-    seconds. What is mended stays mended when this is interrupted. Raises OSError where the directory cannot be read."""
+def look(top: int, place: Place, gid: int, *, within_s: float | None, mend: bool) -> Misfits:
+    """Look at everything below the directory that `top` is a descriptor of, itself included, and have it fit where
+    `mend`; for at most `within_s` seconds. What is mended stays mended when this is interrupted. Raises OSError."""
     found = Misfits()
     deadline = None if within_s is None else time.monotonic() + within_s
-    top = os.open(root, _LIST | os.O_CLOEXEC)
-    try:
-        _one(top, b"", os.fstat(top), gid, found, mend=mend)
-        for directory, path, name, st in _each(top, place, found):
-            if deadline is not None and time.monotonic() > deadline:
-                found.is_whole = False
-                break
-            found.looked += 1
-            if _is_secret(directory.place, name, st):
-                if st.st_mode & 0o077 and stat.S_ISREG(st.st_mode):
-                    found.open_secrets += 1
-                    found.secrets += [path] * (len(found.secrets) < _NAMED_MOST)
-            elif not fits(st, gid):
-                _open_and_one(directory.fd, name, path, st, gid, found, mend=mend)
-    finally:
-        os.close(top)
+    _one(top, b"", os.fstat(top), gid, found, mend=mend)
+    for directory, path, name, st in _each(top, place, found):
+        if deadline is not None and time.monotonic() > deadline:
+            found.is_whole = False
+            break
+        found.looked += 1
+        if _is_secret(directory.place, name, st):
+            if st.st_mode & 0o077 and stat.S_ISREG(st.st_mode):
+                found.open_secrets += 1
+                found.secrets += [path] * (len(found.secrets) < _NAMED_MOST)
+        elif not fits(st, gid):
+            _open_and_one(directory.fd, name, path, st, gid, found, mend=mend)
     return found
 
 
@@ -118,7 +114,7 @@ def _each(top: int, place: Place, found: Misfits) -> Iterator[tuple[_Directory, 
                     st = entries.stat(fd, name)
                 except FileNotFoundError:
                     continue
-                if st.st_dev != dev:
+                if st.st_dev != dev or (name == _OF_THE_FILESYSTEM and not above):
                     continue
                 path = above + b"/" + name if above else name
                 if stat.S_ISDIR(st.st_mode):

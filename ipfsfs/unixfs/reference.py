@@ -22,6 +22,8 @@ TEXT_MAX: Final = 128
 
 SIZE_MAX: Final = (1 << 63) - 1
 MODE: Final = 0o644
+BY_NAME: Final = 0
+"""What the tsize is of a file that no directory's link told: what others said of the sha256 that is its name."""
 
 _TEXT: Final = re.compile(
     rb"ipfs://(?P<root>b[a-z2-7]{58})\?size=(?P<size>0|[1-9][0-9]{0,18})"
@@ -38,13 +40,20 @@ class Reference:
     """A file by its content: the root (CIDv1, sha2-256, raw or dag-pb), its bytes, its permission bits.
 
     `tsize` is what a directory's link to the file says (bytes of all its blocks), or None where that is
-    `usual_tsize(root, size)`. Nothing here is proven: `size` and `tsize` are what the symlink says.
+    `usual_tsize(root, size)`; `BY_NAME` where none told of the file. Nothing here is proven: `size` and `tsize` are
+    what the symlink says.
     """
 
     root: bytes
     size: int
     mode: int = MODE
     tsize: int | None = None
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether root and size are what other machines said of the sha256 that is the file's name: until all of it is
+        here that is their word."""
+        return self.tsize == BY_NAME and self.size > 0
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Reference:
@@ -60,7 +69,7 @@ class Reference:
 
     def link_tsize(self) -> int:
         """What the link to this file says in the directory that it is in: `tsize`, or the usual one."""
-        return usual_tsize(self.root, self.size) if self.tsize is None else self.tsize
+        return usual_tsize(self.root, self.size) if self.tsize is None or self.is_by_name else self.tsize
 
 
 def usual_tsize(root: bytes, size: int) -> int:
@@ -113,7 +122,7 @@ def _fault(reference: Reference) -> str:
         return "it has no bytes, and a root with nodes has some"
     if raw and (root == cids.EMPTY) != (size == 0):
         return f"it has {size} bytes, and only the raw block without bytes has none"
-    if raw and tsize not in (None, size):
+    if raw and tsize not in (None, size, BY_NAME):
         return f"one raw block of {size} bytes cannot have a tsize of {tsize}"
     return ""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ipfsfs.caches.place import Place
+from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes, Changes
 from ipfsfs.view.kernel_cache import KernelCache
@@ -61,6 +62,10 @@ class Backing(Protocol):
     @property
     def is_settled(self) -> bool:
         """Whether the file stays of this kind for as long as its name stands for it: the kernel may trust it then."""
+
+    @property
+    def stands_for(self) -> Reference | None:
+        """What the link of a file says that is not wholly here; None for every other file."""
 
     def shown(self, st: os.stat_result) -> Attributes:
         """What stat shows of a file whose entry in the plain directory is as `st` says."""

@@ -67,7 +67,10 @@ class Names:
         return self.found(parent, name, st)
 
     def absent_s(self, parent: Node, name: bytes) -> float:
-        """How long the kernel may trust that a name is not there: not at all where that depends on who asks."""
+        """How long the kernel may trust that a name is not there: not at all where that depends on who asks, or on what
+        other machines will have."""
+        if self.upkeep.site is not None and self.nodes.place(parent).classify(name).promise is not None:
+            return 0.0
         if self.team is not None and self.nodes.place(parent).classify(name).kind is Kind.SECRET:
             return 0.0
         return SHORT_S
@@ -98,7 +101,9 @@ class Names:
         backing = node.backing
         if not backing.is_settled:
             return Entry(node, backing.shown(st), 0.0)
-        if self.team is not None and self.team.is_secret(self.nodes.place(parent), name, st.st_mode):
+        if self.team is not None and (
+            self.team.is_secret(self.nodes.place(parent), name, st.st_mode) or self.team.is_turning(parent.number, name)
+        ):
             return Entry(node, backing.shown(st), 0.0)  # the kernel's entries are one for all users
         kept = (
             self.nodes.place(parent).is_immutable(name, is_link=stat_.S_ISLNK(st.st_mode))
@@ -178,6 +183,7 @@ class Names:
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name. Raises OSError."""
         self._remove(parent, name, entries.unlink)
+        self.upkeep.unlinked(parent, name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory. Raises OSError."""

@@ -14,6 +14,7 @@ from ipfsfs.caches.place import Place
 from ipfsfs.exchange.below import Below
 from ipfsfs.exchange.by_leaves import ByLeaves
 from ipfsfs.exchange.eviction import Possible
+from ipfsfs.exchange.having import Having
 from ipfsfs.exchange.heal import Healing
 from ipfsfs.exchange.heal_kept import HealingKept
 from ipfsfs.exchange.keeping import Keeping
@@ -21,7 +22,9 @@ from ipfsfs.exchange.loads import Loads
 from ipfsfs.exchange.local_leaves import LocalLeaves
 from ipfsfs.exchange.offers import Offers, Share
 from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.published_offers import PublishedOffers
 from ipfsfs.exchange.recutting import Recutting
+from ipfsfs.exchange.site import Site
 from ipfsfs.exchange.trees import SealedLeaves, Trees
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -49,13 +52,16 @@ from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder import serving as placeholder_serving
+from ipfsfs.view.placeholder.appearing import Appearing
 from ipfsfs.view.placeholder.bringing import Bringing
 from ipfsfs.view.placeholder.evicting import Evicting
 from ipfsfs.view.placeholder.hydrating import Hydrating
 from ipfsfs.view.placeholder.open_links import OpenLinks
 from ipfsfs.view.placeholder.pinning import Pinning
 from ipfsfs.view.placeholder.placeholder import Placeholders
+from ipfsfs.view.placeholder.proof import Proof
 from ipfsfs.view.placeholder.room import Room
+from ipfsfs.view.placeholder.taking_back import TakingBack
 from ipfsfs.view.placeholder.ways_back import WaysBack
 from ipfsfs.view.records import Records
 from ipfsfs.view.renames import Renames
@@ -74,6 +80,18 @@ from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.keeper.client import Keeper
 from ipfsfs.workers.sealer.client import Sealer
 from ipfsfs.workers.server.client import Server
+
+
+@dataclass(slots=True, frozen=True)
+class Others:
+    """How this machine shares with others. `announces`: whether others learn what is downloaded here; `asks_public`:
+    that only of what the Hub gives to anyone. `trusts_peers`: what they say a blob is is believed before it is
+    proven. `is_read_only`: nothing can be made in the view."""
+
+    announces: bool
+    asks_public: bool
+    trusts_peers: bool
+    is_read_only: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,8 +126,10 @@ class Dependencies:
     """Whether there are other machines to tell what is here."""
     token: Token = Token.ANYONE
     """For whom the Hub is asked when a file is read that is not here."""
+    others: Others | None = None
+    """Other machines that share with this one; None where none do."""
     leasing: Leasing | None = None
-    """What is known of downloads on other machines; None where none is known of."""
+    """What is known of downloads on other machines, where another than the site is to say it."""
     keeper: Keeper | None = None
     """What has clients wait for those."""
     team: Team | None = None
@@ -140,8 +160,12 @@ class View:
     healing_kept: HealingKept
     linking: Linking
     pinning: Pinning
-    offers: Offers | None
+    site: Site | None
+    """What other machines have; None where none are asked."""
+    appearing: Appearing | None
+    published: PublishedOffers
     locking: Locking
+    offers: Offers | None
     team: Team | None
     counts: Counts = field(default_factory=Counts)
 
@@ -167,11 +191,20 @@ class View:
         nodes.begin(resident)
         on_hub = OnHub(on.fetcher, on.plain.fd)
         recutting = Recutting(on.fetcher, on.extents, on_hub, on.token)
-        loads = Loads(on.fetcher, on.extents, background, on.patience_s, LocalLeaves(seals), keeping, recutting)
+        others = on.others
+        site = None
+        if others is not None:
+            announces, is_for_all = others.announces, others.asks_public
+            site = Site(on.fetcher, on.plain.fd, promises.downloads, background, announces, is_for_all, on.token)
+            upkeep.site = site
+        having, local = Having(recutting, site), LocalLeaves(seals)
+        loads = Loads(on.fetcher, on.extents, background, on.patience_s, local, keeping, recutting, having)
         links = OpenLinks(nodes)
         arrivals = Arrivals(seals)
-        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses, on.team)
-        elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links)
+        taking_back = TakingBack(nodes, records, site)
+        hydrating = Hydrating(nodes, loads, upkeep, resident, links, arrivals, uses, taking_back, on.team)
+        proof = Proof(nodes, loads, on_hub, others is not None and others.trusts_peers)
+        elsewhere = placeholder_serving.Serving(nodes, loads, hydrating, resident, links, proof)
         placeholders = Placeholders(elsewhere, on.team)
         possible = on.eviction
         ways_back = WaysBack(on.fetcher, on_hub, on.sealer, on.token, possible.has_origins, possible.has_hub)
@@ -179,7 +212,8 @@ class View:
         below = Below(on.plain.fd, on.place)
         offers = None
         if on.server is not None:
-            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, on.announces)
+            published, announces = on.ledger.published, on.announces
+            offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, announces, published, site)
             seals.follower = loads.follower = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
@@ -212,11 +246,19 @@ class View:
             ),
             healing_kept=HealingKept(ByLeaves(on.fetcher, on.extents), LocalLeaves(seals), keeping),
             linking=Linking(records),
+            locking=Locking(nodes, background, on.leasing or site, on.keeper),
             offers=offers,
-            locking=Locking(nodes, background, on.leasing, on.keeper),
+            published=PublishedOffers(on.plain, seals, on.ledger.published, on.server, offers, on.share == "published"),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
+            site=site,
+            appearing=Appearing(names, site, others.is_read_only) if site is not None and others is not None else None,
             team=on.team,
         )
+
+    async def appear(self, parent: Node, name: bytes, caller: Caller) -> Entry | None:
+        """What stands under a name that is absent, once other machines were asked, where that may be; at most 20 ms
+        later. Raises OSError."""
+        return None if self.appearing is None else await self.appearing.look(parent, name, caller)
 
     def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
         """Open a file as `open` does; None where that has to wait."""
@@ -292,8 +334,11 @@ class View:
             nursery.start_soon(self.hydrating.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(logged, self.room.run)
+            if self.site is not None:
+                nursery.start_soon(logged, self.site.run)
             if self.offers is not None:
                 nursery.start_soon(logged, self.offers.run)
+            nursery.start_soon(logged, self.published.run)
 
     def close(self) -> None:
         """Close every descriptor."""

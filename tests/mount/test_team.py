@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.mounted import Mounted
+from tests.support.elsewhere import Elsewhere
+from tests.support.mounted import Mounted, ipfsfs
 from tests.support.users import User
 
 pytestmark = [pytest.mark.root, pytest.mark.filesystem]
@@ -199,6 +201,44 @@ def test_what_gets_a_secrets_name_loses_the_rights_of_the_group(team: Mounted, h
         (team.path / "tmpabcd1234").unlink()
 
 
+@pytest.mark.parametrize("make", ["rename", "exchange", "link", "create"])
+def test_what_becomes_a_secret_is_so_at_once(team: Mounted, make: str) -> None:
+    """Though the kernel knows the file, and with which rights, by the name that it had a moment ago."""
+    become = {
+        "rename": "os.rename(name, 'token')",
+        "exchange": "open('token', 'w').close(); os.stat('token'); exchange(name, 'token'); os.unlink(name)",
+        "link": "os.link(name, 'token')",
+        "create": "shutil.copyfile(name, 'token'); os.unlink(name)",
+    }[make]
+    script = f"""
+import ctypes, shutil, time
+def exchange(one, other):
+    if ctypes.CDLL(None, use_errno=True).renameat2(-100, one.encode(), -100, other.encode(), 2):
+        raise OSError(ctypes.get_errno(), "renameat2")
+for at in range(20):
+    name = f"tmp_{{at}}"
+    with open(name, "w") as file: file.write("anna")
+    for _ in range(2): os.stat(name), open(name).close()
+    {become}
+    time.sleep(0.02)
+    do(lambda: open("token").read())
+    os.unlink("token")
+open("done", "w").close()
+"""
+    watch = """
+import time
+while not os.path.exists("done"):
+    try: came.append(open("token").read())
+    except OSError as error: came.append(error.errno)
+    if os.path.lexists("token"): came.append("there")
+came[:] = sorted(set(map(str, came)))
+"""
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(BEN.run, watch, team.path)
+        assert CARA.run(script, team.path) == ["anna"] * 20
+        assert watching.result() == ["2"]
+
+
 def test_a_directory_with_anothers_secret_stays(team: Mounted) -> None:
     ANNA.run("os.makedirs('accelerate'); open('accelerate/default_config.yaml', 'w').close()", team.path)
     assert BEN.run("do(lambda: os.listdir('accelerate'))\ndo(lambda: os.rmdir('accelerate'))", team.path) == [
@@ -241,3 +281,86 @@ def test_others_get_what_the_directory_gives_them_and_no_more(
     ANNA.run("os.mkdir('own'); os.chmod('own', 0o700); open('own/f', 'w').close()", team.path)
     assert OTTO.run("do(lambda: open('own/f'))", team.path) == ["EACCES"]
     assert oct((team.path / "own/f").stat().st_mode) == "0o100660"
+
+
+def test_what_is_not_here_is_the_teams_too_and_when_it_comes(
+    open_to_all: Path, mounted: Callable[..., Mounted], elsewhere: Elsewhere
+) -> None:
+    """Attached by root: every member reads it, which has it come, and then changes and removes it."""
+    root = elsewhere.publish({"d/a": b"a" * 300_000, "d/b": b"b" * 300_000, "d/c": b"c" * 300_000})
+    view = mounted(open_to_all / "cache", "--team", str(TEAM), *elsewhere.options)
+    ipfsfs("attach", root, view.path / "tree")
+    assert stat.S_IMODE((view.path / "tree/d").stat().st_mode) == 0o2770
+    for state in ("not here", "here"):
+        for name in "abc":
+            st = (view.path / "tree/d" / name).stat()
+            assert (oct(st.st_mode), st.st_gid) == ("0o100664", TEAM), state
+        assert CARA.run("do(lambda: len(open('tree/d/a', 'rb').read()))", view.path) == [300_000]
+        view.settle()
+    assert BEN.run("do(lambda: open('tree/d/b', 'ab').write(b'more'))", view.path) == [4]
+    assert ANNA.run("do(lambda: os.unlink('tree/d/c'))\ndo(lambda: os.rename('tree/d/b', 'b'))", view.path) == [
+        None,
+        None,
+    ]
+    assert OTTO.run("do(lambda: open('cache/b'))", open_to_all) == ["EACCES"]
+    view.umount()
+    st = (view.path / "tree/d/a").stat()
+    assert (oct(st.st_mode), st.st_gid) == ("0o100664", TEAM)
+
+
+def test_another_members_download_is_gone_on_with(team: Mounted) -> None:
+    """As clients do that append to `.incomplete`: the file is Anna's and stays it, whoever completes it."""
+    blobs = "models--o--r/blobs"
+    ANNA.run(f"os.makedirs({blobs!r})\nwith open('{blobs}/x.incomplete', 'wb') as file: file.write(b'half')", team.path)
+    go_on = f"""
+with open("{blobs}/x.incomplete", "ab") as file: file.write(b"whole")
+do(lambda: os.chmod("{blobs}/x.incomplete", 0o644))
+os.rename("{blobs}/x.incomplete", "{blobs}/x")
+do(lambda: shown("{blobs}/x"))
+"""
+    assert BEN.run(go_on, team.path) == ["EPERM", ("0o100660", ANNA.uid, TEAM, 1)]
+    assert CARA.run(f"do(lambda: open('{blobs}/x', 'rb').read())", team.path) == [b"halfwhole"]
+
+
+def test_locks_of_members_exclude_each_other(team: Mounted) -> None:
+    lock = """
+import fcntl, sys
+fd = os.open("x.lock", os.O_RDWR | os.O_CREAT, 0o644)
+fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-c", f"import os\nos.umask(0o077)\nos.chdir({str(team.path)!r})\n{lock}"],
+        user=ANNA.uid, group=ANNA.uid, extra_groups=ANNA.groups, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        tried = "import fcntl\nfd = os.open('x.lock', os.O_RDWR | os.O_CREAT, 0o644)\n"
+        tried += "do(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))"
+        assert BEN.run(tried, team.path) == ["EAGAIN"]
+        holder.communicate("\n")
+    assert BEN.run(tried, team.path) == [None]
+
+
+def test_what_is_made_in_a_directory_of_another_group_is_the_teams(
+    open_to_all: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """One that passes on its own group, or has no set-group-id: from before there was a team."""
+    cache = open_to_all / "cache"
+    cache.mkdir()
+    for name, mode in (("passes-on", 0o2777), ("plain", 0o777)):
+        (cache / name).mkdir()
+        os.chown(cache / name, 0, 5_002)
+        (cache / name).chmod(mode)
+    view = mounted(cache, "--team", str(TEAM))
+    for name in ("passes-on", "plain"):
+        script = "os.mkdir('d'); open('f', 'w').close(); os.mkfifo('p'); os.symlink('f', 'l')\n"
+        script += "for name in 'dfpl': do(lambda: shown(name)[:3])"
+        assert ANNA.run(script, view.path / name) == [
+            ("0o42775", ANNA.uid, TEAM),
+            ("0o100664", ANNA.uid, TEAM),
+            ("0o10664", ANNA.uid, TEAM),
+            ("0o120777", ANNA.uid, TEAM),
+        ]

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,6 +202,41 @@ os.close(fd); os.unlink("full")
     mount.umount()
     assert through == ANNA.run(fill, cache)
     assert by_root[1] > through[1] + 4
+
+
+def test_what_was_made_beneath_a_moment_ago_is_opened_with_the_callers_rights(
+    open_to_all: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """The kernel asks to create what it does not know of yet, and then checks nothing itself."""
+    for name in ("cache", "side"):
+        (open_to_all / name).mkdir()
+        (open_to_all / name).chmod(0o777)
+    plain = os.open(open_to_all / "cache", os.O_PATH)
+    mounted(open_to_all / "cache", "--allow-other")
+
+    def make() -> None:
+        eventually(lambda: (open_to_all / "side/looked").exists(), "the user has looked")
+        for name, mode in (("private", 0o600), ("public", 0o666)):
+            fd = os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=plain)
+            os.write(fd, b"content")
+            os.fchmod(fd, mode)
+            os.close(fd)
+        (open_to_all / "side/made").touch()
+
+    script = """
+import time
+do(lambda: os.stat("cache/private"))
+do(lambda: os.stat("cache/public"))
+open("side/looked", "w").close()
+while not os.path.exists("side/made"): time.sleep(0.001)
+for name in ("private", "public"):
+    do(lambda: os.read(os.open(f"cache/{name}", os.O_CREAT | os.O_RDWR), 100))
+"""
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(make)
+        assert BEN.run(script, open_to_all) == ["ENOENT", "ENOENT", "EACCES", b"content"]
+        made.result()
+    os.close(plain)
 
 
 def test_other_users_are_kept_out_unless_they_are_let_in(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:

@@ -15,6 +15,8 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    serving,
+    team,
     told,
     waiting,
     watching,
@@ -34,6 +36,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *serving.MUTANTS,
+    *team.MUTANTS,
     *waiting.MUTANTS,
 )
 

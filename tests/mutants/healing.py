@@ -60,7 +60,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S44",
         "the Hub is not asked for what is read",
-        "ipfsfs/exchange/loads.py",
+        "ipfsfs/exchange/having.py",
         "            if load.on_hub is None:\n",
         "            if load.on_hub:\n",
         ("tests/mount/placeholders/test_hub.py::test_what_no_node_has_any_more_comes_from_the_hub",),

@@ -1,4 +1,5 @@
-"""What every origin does, seen against a real Kubo: by its RPC (TCP, Unix socket), by its gateway, and wrapped."""
+"""What every origin does, seen against a real Kubo: by its RPC (TCP, Unix socket), by its gateway, and wrapped; and
+against our own server."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +22,7 @@ from tests.origins.conftest import BLOCKS, LARGE
 from tests.support.cars import raw
 from tests.support.kit import install_kit
 from tests.support.kubo_node import CANARY, KuboNode
+from tests.support.served import ServedDirectory
 
 pytestmark = pytest.mark.kubo
 
@@ -54,6 +57,7 @@ def _impatient(origin: Origin) -> Origin:
     return origin
 
 
+OURS = "our server"
 _KINDS: dict[str, Callable[[KuboNode], Origin]] = {
     "kubo by tcp": lambda node: _impatient(open_origin(_tcp(node))),
     "kubo by a unix socket": lambda node: _impatient(open_origin(_unix(node))),
@@ -67,8 +71,8 @@ _KINDS: dict[str, Callable[[KuboNode], Origin]] = {
 
 @dataclass(slots=True)
 class Case:
-    node: KuboNode
-    make: Callable[[KuboNode], Origin]
+    node: KuboNode | ServedDirectory
+    make: Callable[[Any], Origin]
 
     def run(self, check: Callable[[Origin], Awaitable[None]]) -> None:
         async def main() -> None:
@@ -93,8 +97,26 @@ def kit(node: KuboNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         del sys.modules[name]
 
 
-@pytest.fixture(params=list(_KINDS))
-def case(request: pytest.FixtureRequest, node: KuboNode) -> Case:
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedDirectory]:
+    """Our own server, with the same blocks."""
+    server = ServedDirectory(tmp_path_factory.mktemp("ours"))
+    server.start()
+    try:
+        for number, block in enumerate([*BLOCKS, LARGE]):
+            server.offer(f"{number}.bin", block, chunk=len(LARGE))
+        server.wait_until(blobs=len(BLOCKS) + 1)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=[*_KINDS, OURS])
+def case(request: pytest.FixtureRequest) -> Case:
+    if request.param == OURS:
+        ours: ServedDirectory = request.getfixturevalue("ours")
+        return Case(ours, lambda server: open_origin(OriginSettings("gateway", server.address)))
+    node: KuboNode = request.getfixturevalue("node")
     if request.param == KIT:
         request.getfixturevalue("kit")
     return Case(node, _KINDS[request.param])

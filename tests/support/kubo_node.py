@@ -98,7 +98,8 @@ class KuboNode:
 
     def join(self, other: KuboNode) -> None:
         """Connect with another node. Both have the settings `SWARM`."""
-        self.ask("swarm", "connect", json.loads(other.ask("id"))["Addresses"][0])
+        addresses = json.loads(other.ask("id"))["Addresses"]
+        self.ask("swarm", "connect", next(one for one in addresses if "/http/" not in one))
 
     def put_blocks(self, blocks: Sequence[bytes], directory: Path) -> None:
         """Store raw blocks."""

@@ -55,6 +55,17 @@ def test_it_tells_why_mounting_would_be_skipped(tmp_path: Path) -> None:
     assert findings(tmp_path)["switches"]["ok"] is True
 
 
+@pytest.mark.root
+def test_it_tells_where_a_token_is_that_is_in_a_shared_cache(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    view = mounted(tmp_path / "shared", "--team", "5001")
+    inside = findings(tmp_path, HF_HOME=str(view.path))["token"]
+    assert inside["ok"] is None
+    assert "HF_TOKEN_PATH" in inside["fix"]
+    for own in ("~/token", "$HOME/token", str(tmp_path / "token")):
+        assert findings(tmp_path, HF_HOME=str(view.path), HF_TOKEN_PATH=own)["token"]["ok"] is True
+    assert "token" not in findings(tmp_path)
+
+
 def test_a_switch_without_meaning_is_called_so(tmp_path: Path) -> None:
     assert "no meaning" in findings(tmp_path, TRANSFORMERS_PATCH_DISABLE="1")["TRANSFORMERS_PATCH_DISABLE"]["detail"]
     assert "TRANSFORMERS_PATCH_DISABLE" not in findings(tmp_path)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True, frozen=True)
 class Answer:
     """What was removed, or would be, of extents, their tables, and what pins left: how many files, and the bytes that
-    they took on the disk. `pinned` and `placeholders`: roots (CIDs as text) that a pin holds, or a placeholder stands
-    for, and that the store has blocks of."""
+    they took on the disk. `pinned` and `placeholders`: roots (CIDs as text) that a pin holds or that were
+    published, or that a placeholder stands for, and that the store has blocks of."""
 
     files: int
     bytes: int
@@ -57,6 +57,7 @@ class Question(Asked[Answer, NoProgress]):
         pins = view.seals.ledger.pins
         placeholders = await roots_of_placeholders(view.plain, view.nodes)
         pinned = await in_thread(lambda: {pin.root for pin in pins.all()} | {file.root for file in pins.all_files()})
+        published = await in_thread(view.seals.ledger.published.all)
         files = taken = 0
         if self.extents:
             collecting = Collecting(
@@ -71,7 +72,9 @@ class Question(Asked[Answer, NoProgress]):
                 raise StoreError(f"the store's extents cannot be removed: {error.strerror}") from error
             files, taken = removed.files + unpinned.files, removed.size + unpinned.size
         blocks = Blocks(running.store.blocks_fd)
-        return Answer(files, taken, _stored(blocks, pinned), _stored(blocks, placeholders))
+        return Answer(
+            files, taken, _stored(blocks, pinned | {one.root for one in published}), _stored(blocks, placeholders)
+        )
 
 
 def _stored(blocks: Blocks, roots: set[bytes]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -24,6 +24,11 @@ CREATE TABLE published_files (
     root BLOB NOT NULL,         -- CID of a file in it, raw bytes
     PRIMARY KEY (published, root)
 ) WITHOUT ROWID;
+CREATE TABLE published_nodes (
+    published BLOB NOT NULL,    -- the root that was published
+    digest BLOB NOT NULL,       -- sha2-256 of a node in it, dag-pb, which lies among the blocks of the store
+    PRIMARY KEY (published, digest)
+) WITHOUT ROWID;
 """
 
 
@@ -39,7 +44,7 @@ class PublishedRoot(NamedTuple):
 
 @dataclass(slots=True)
 class Published:
-    """The tables `published` and `published_files`. Which files they hold is in memory too."""
+    """The tables `published`, `published_files` and `published_nodes`. Which files they hold is in memory too."""
 
     _database: Database
     _files: set[bytes] = field(init=False)
@@ -47,7 +52,7 @@ class Published:
     def __post_init__(self) -> None:
         self._files = self._read_files()
 
-    def holds(self, root: bytes) -> bool:
+    def has(self, root: bytes) -> bool:
         """Whether a file, by its root as raw CID, was published, by itself or in a tree. From memory."""
         return root in self._files
 
@@ -56,13 +61,21 @@ class Published:
         rows = self._database.rows("SELECT root, path, is_served, when_ns FROM published ORDER BY when_ns, root")
         return [PublishedRoot(root, path, bool(is_served), when_ns) for root, path, is_served, when_ns in rows]
 
-    def files(self) -> Collection[bytes]:
-        """The roots of all files that were published. From memory."""
-        return frozenset(self._files)
+    def files(self, root: bytes) -> list[bytes]:
+        """The roots of the files of one that is published."""
+        return [
+            file for (file,) in self._database.rows("SELECT root FROM published_files WHERE published = ?", (root,))
+        ]
 
-    def add_files(self, root: bytes, files: Sequence[bytes]) -> None:
-        """Note files of a root that is about to be published."""
+    def nodes(self, root: bytes) -> list[bytes]:
+        """The digests of its nodes."""
+        sql = "SELECT digest FROM published_nodes WHERE published = ?"
+        return [digest for (digest,) in self._database.rows(sql, (root,))]
+
+    def note(self, root: bytes, files: Sequence[bytes], nodes: Sequence[bytes]) -> None:
+        """Note files and nodes of a root that is about to be published."""
         self._database.write_many("INSERT OR IGNORE INTO published_files VALUES (?, ?)", [(root, one) for one in files])
+        self._database.write_many("INSERT OR IGNORE INTO published_nodes VALUES (?, ?)", [(root, one) for one in nodes])
 
     def add(self, published: PublishedRoot) -> None:
         """A root is published, with the files that were noted for it; of too many roots the oldest are so no more."""
@@ -74,6 +87,7 @@ class Published:
                 (ROOTS_MAX,),
             ),
             ("DELETE FROM published_files WHERE published NOT IN (SELECT root FROM published)", ()),
+            ("DELETE FROM published_nodes WHERE published NOT IN (SELECT root FROM published)", ()),
         )
         self._files = self._read_files()
 
@@ -83,6 +97,7 @@ class Published:
         self._database.write(
             ("DELETE FROM published WHERE root = ?", (root,)),
             ("DELETE FROM published_files WHERE published = ?", (root,)),
+            ("DELETE FROM published_nodes WHERE published = ?", (root,)),
         )
         self._files = self._read_files()
         return was_there

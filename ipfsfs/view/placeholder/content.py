@@ -36,6 +36,11 @@ class PlaceholderContent:
     _load: Load | None = None
     _resident: Content | None = None
     _turning: trio.Lock = field(default_factory=trio.Lock)
+    _may_serve: bool = False
+    """Whether parts are served before all is here."""
+
+    def __post_init__(self) -> None:
+        self._may_serve = not self.reference.is_by_name
 
     def read_nowait(self, offset: int, size: int) -> memoryview | None:
         """As `Content`: what lies in one leaf that was read of late."""
@@ -45,7 +50,7 @@ class PlaceholderContent:
         if size <= 0:
             return _NOTHING
         load = self._load
-        if load is None or load.is_retired or self.node.backing.is_settled:
+        if load is None or load.is_retired or self.node.backing.is_settled or not self._may_serve:
             return None
         index = load.table.index_at(offset)
         leaf = self.serving.leaves.get(load, index)
@@ -56,11 +61,11 @@ class PlaceholderContent:
         """As `Content`."""
         if self.node.backing.is_settled:
             return await (await self._turned()).read(offset, size)
-        self.serving.hydrating.refuse_what_is_refused(self.node)
+        self.serving.hydrating.taking_back.refuse_what_is_refused(self.node)
         size = min(size, self.reference.size - offset)
         if size <= 0:
             return _NOTHING
-        found = await self._leaf_part(offset, offset + size)
+        found = await self._leaf_part(offset, offset + size) if await self._serves_parts() else None
         if found is None:
             return await (await self._turned()).read(offset, size)
         if len(found) == size:
@@ -78,6 +83,19 @@ class PlaceholderContent:
             data[done : done + len(rest)] = rest
             done += len(rest)
         return memoryview(data)[:done]
+
+    async def _serves_parts(self) -> bool:
+        """Whether the file can be read before all of it is here. Where it cannot, for only the whole proves it, returns
+        once that is here. Raises NotHere, IntegrityError."""
+        if not self._may_serve:
+            with self.serving.failures_logged(self.node):
+                load = await self._loaded()
+                if load is None:
+                    return False
+                self._may_serve = not await self.serving.proof.is_needed(self.node, load)
+            if not self._may_serve:
+                await self.resident()
+        return self._may_serve
 
     async def _leaf_part(self, offset: int, end: int) -> memoryview | None:
         """The bytes from `offset` to `end`, or to the end of the leaf that `offset` lies in; what a read needs up to

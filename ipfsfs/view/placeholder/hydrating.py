@@ -27,6 +27,7 @@ from ipfsfs.view.background import logged
 from ipfsfs.view.backing import Backing, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.placeholder.open_links import OpenLinks
+from ipfsfs.view.placeholder.taking_back import TakingBack
 from ipfsfs.view.team import Team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
@@ -47,11 +48,10 @@ class Hydrating:
     links: OpenLinks
     arrivals: Arrivals
     uses: Uses
+    taking_back: TakingBack
     team: Team | None = None
     _nodes_of: WeakKeyDictionary[Load, dict[Node, None]] = field(default_factory=WeakKeyDictionary)
     """The nodes that a load was opened for, in that order."""
-    _refused: WeakKeyDictionary[Node, str] = field(default_factory=WeakKeyDictionary)
-    """Why the content of a node's file is given to nobody any more."""
     _is_over: bool = False
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
@@ -61,12 +61,6 @@ class Hydrating:
         load.is_unwanted = False
         if load.whole.is_set() and load.done.is_set():  # it could not be put in place before, or this node is new
             self.loads.complete(load)
-
-    def refuse_what_is_refused(self, node: Node) -> None:
-        """Raises IntegrityError for a placeholder whose content is not what its name promises."""
-        why = self._refused.get(node)
-        if why is not None:
-            raise IntegrityError(why)
 
     async def run(self) -> None:
         """Hydrate what becomes whole, until cancelled."""
@@ -150,7 +144,7 @@ class Hydrating:
             sha256 = await self._compared(node, load)
             if not sha256:
                 return
-            self._keep_promise(node, sha256)
+            self._keep_promise(node, load, sha256)
             with self.nodes.looked(node.parent) as directory:
                 if keep or not self._move(node, load, directory, sha256):
                     await self._copy(node, load, directory, sha256)
@@ -159,8 +153,12 @@ class Hydrating:
     async def _give_copy(self, node: Node, load: Load, mode: int) -> None:
         """Let a node whose name is gone, and which is open, have a file of its own, which has no name either."""
         async with self.loads.quiet(load):
-            if load.is_retired or node.backing.is_settled or not await self._compared(node, load):
+            if load.is_retired or node.backing.is_settled:
                 return
+            sha256 = await self._compared(node, load)
+            if not sha256:
+                return
+            self._keep_promise(node, load, sha256)
             extents = self.loads.extents.fd
             fd = await trio.to_thread.run_sync(links.copy_nameless, load.fd, extents, limiter=self._limiter)
             try:
@@ -191,7 +189,7 @@ class Hydrating:
         No call through the view comes between: what was looked at is what is replaced, but for other programs beneath.
         """
         link, found = self._link(node, load, directory)
-        links.give_attributes(load.fd, link.st, found.mode)
+        _give_attributes(load.fd, link, found)
         try:
             links.exchange(self.loads.extents.fd, os.fsencode(self.loads.name(load)), link)
         except OSError as error:
@@ -208,7 +206,7 @@ class Hydrating:
         beside, fd = await trio.to_thread.run_sync(links.copy_beside, load.fd, first, limiter=self._limiter)
         try:
             link, found = self._link(node, load, directory)
-            links.give_attributes(fd, link.st, found.mode)
+            _give_attributes(fd, link, found)
             links.replace_from_beside(beside, link)
             self._came(fd, found, sha256)
             self._turn(node, load, link.st, fd)
@@ -236,7 +234,8 @@ class Hydrating:
         st = os.fstat(fd)
         if st.st_dev == self.nodes.plain.dev:
             born_ns = syscalls.birth_time_ns(fd)
-            self.arrivals.note(BroughtFile(st.st_ino, born_ns, found.root, found.size, found.tsize, sha256))
+            tsize = None if found.is_by_name else found.tsize
+            self.arrivals.note(BroughtFile(st.st_ino, born_ns, found.root, found.size, tsize, sha256))
             self.uses.note(st.st_ino)
 
     def _turn(self, node: Node, load: Load, before: os.stat_result, fd: int) -> None:
@@ -250,13 +249,15 @@ class Hydrating:
             node.cache.carried(before, after)
             self.upkeep.changed(node)
 
-    def _keep_promise(self, node: Node, sha256: bytes) -> None:
+    def _keep_promise(self, node: Node, load: Load, sha256: bytes) -> None:
         """Raises IntegrityError where a file's name promises other content than its CID names."""
-        assert node.parent is not None
+        if node.parent is None:
+            return
         promise = self.nodes.place(node.parent).classify(node.name).promise
-        if promise is not None and promise != sha256:
+        said = node.backing.stands_for or load.reference
+        if promise is not None and promise != sha256 and (node.has_name or said.is_by_name):
             why = f"what its CID names has the sha256 {sha256.hex()}, and its name promises another"
-            self._refused[node] = why
+            self.taking_back.broken(node, said, why)
             raise IntegrityError(why)
 
     def is_wanted(self, load: Load) -> bool:
@@ -272,6 +273,13 @@ class Hydrating:
 
     def _shown(self, node: Node) -> str:
         return os.fsdecode(self.nodes.path(node))
+
+
+def _give_attributes(fd: int, link: Link, found: Reference) -> None:
+    """Give a file what its link has; and as root the directory's owner, where no user made the link."""
+    links.give_attributes(fd, link.st, found.mode)
+    if found.is_by_name and os.geteuid() == 0:
+        os.fchown(fd, os.stat(".", dir_fd=link.dir_fd).st_uid, -1)
 
 
 def _is_waiting(node: Node) -> bool:

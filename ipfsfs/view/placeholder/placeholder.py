@@ -51,6 +51,11 @@ class Placeholder:
     def reference(self, said: Reference) -> None:
         self._packed = said.packed()
 
+    @property
+    def stands_for(self) -> Reference:
+        """As `Backing`."""
+        return self.reference
+
     def shown(self, st: os.stat_result) -> Attributes:
         """As `Backing`: owner and times are the link's own."""
         said = self.reference
@@ -191,7 +196,7 @@ class Placeholder:
             return None
         if node.withdrawn:
             raise stale()
-        self.serving.hydrating.refuse_what_is_refused(node)
+        self.serving.hydrating.taking_back.refuse_what_is_refused(node)
         pages = node.cache.opened(self.serving.nodes.stat(node), caller.pid)
         if pages is Pages.LOOK_AGAIN:
             raise stale()

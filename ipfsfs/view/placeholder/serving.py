@@ -16,13 +16,14 @@ from weakref import WeakKeyDictionary
 
 import trio
 
-from ipfsfs.errors import IpfsfsError
+from ipfsfs.errors import IpfsfsError, NotHere
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.loads import Loads
 from ipfsfs.view.backing import Backing, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.placeholder.hydrating import Hydrating
 from ipfsfs.view.placeholder.open_links import OpenLinks
+from ipfsfs.view.placeholder.proof import Proof
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Serving:
     hydrating: Hydrating
     resident: Backing
     links: OpenLinks
+    proof: Proof
     leaves: RecentLeaves = field(default_factory=RecentLeaves)
     _said: WeakKeyDictionary[Node, tuple[str, float]] = field(default_factory=WeakKeyDictionary)
     """By node, why a request failed last, and when that may be logged again."""
@@ -109,4 +111,7 @@ class Serving:
             if before is None or before[0] != said[0] or before[1] < time.monotonic():
                 self._said[node] = said
                 log.error("%s: %s", os.fsdecode(self.nodes.path(node)), error)
+            said_by_link = node.backing.stands_for
+            if isinstance(error, NotHere) and said_by_link is not None:
+                self.hydrating.taking_back.cannot_be_had(node, said_by_link)
             raise

@@ -14,6 +14,7 @@ import trio
 from ipfsfs.exchange.keeping import Keeping
 from ipfsfs.plain import content, entries, held, syscalls
 from ipfsfs.store.seals import Seals
+from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import READING, Access
 from ipfsfs.view.attributes import NOTHING, Attributes, Changes, Shown
 from ipfsfs.view.backing import Caller, Content, Node, stale
@@ -39,6 +40,7 @@ class Resident:
     keeping: Keeping
 
     is_settled: ClassVar[bool] = True
+    stands_for: ClassVar[Reference | None] = None
     """As `Backing`."""
 
     def shown(self, st: os.stat_result) -> Attributes:

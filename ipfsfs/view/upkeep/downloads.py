@@ -10,6 +10,7 @@ from ipfsfs.caches.place import Place
 from ipfsfs.spans import Spans
 from ipfsfs.view.backing import Node
 from ipfsfs.view.nodes import NodeTable
+from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.workers.sealer.client import Sealer
 
 _STEP: Final = 4 * 1024 * 1024
@@ -19,6 +20,8 @@ _STEP: Final = 4 * 1024 * 1024
 @dataclass(slots=True)
 class _Download:
     spans: Spans
+    promise: bytes | None
+    """The sha256 of what it is to become, where its name says that."""
     told: int = 0
 
 
@@ -27,14 +30,29 @@ class Downloads:
     """Tells the sealer how far each download is. `kept_bytes`: of all that got a promised name and keep the promise."""
 
     nodes: NodeTable
+    files: OpenFiles
     sealer: Sealer
     kept_bytes: int = 0
     _files: dict[int, _Download] = field(default_factory=dict)
+    _by_promise: dict[bytes, set[int]] = field(default_factory=dict)
 
-    def opened(self, node: Node, place: Place, size: int) -> None:
-        """A file with `size` bytes, 0 for a new one, was opened for writing."""
+    def opened(self, node: Node, place: Place, name: bytes, size: int) -> None:
+        """A file with `size` bytes, 0 for a new one, was opened for writing by a name."""
         if place.receives_downloads and node.ino not in self._files:
-            self._files[node.ino] = _Download(Spans(size))
+            promise = place.unfinished(name)
+            self._files[node.ino] = _Download(Spans(size), promise)
+            if promise is not None:
+                self._by_promise.setdefault(promise, set()).add(node.ino)
+
+    def done(self, sha256: bytes) -> int | None:
+        """How many bytes are here of what is to have this sha256; None where no program writes it now."""
+        found = [self._files[ino].spans.count for ino in self._by_promise.get(sha256, ()) if self._is_written(ino)]
+        return max(found, default=None)
+
+    def _is_written(self, ino: int) -> bool:
+        node = self.nodes.find(self.nodes.plain.dev, ino)
+        file = self.files.of(node) if node is not None else None
+        return file is not None and file.writers > 0
 
     def written(self, node: Node, offset: int, length: int) -> None:
         """Bytes were written."""
@@ -57,5 +75,11 @@ class Downloads:
 
     def ended(self, ino: int) -> None:
         """A file was sealed or is gone."""
-        if self._files.pop(ino, None) is not None:
-            self.sealer.unfollow(ino)
+        download = self._files.pop(ino, None)
+        if download is None:
+            return
+        self.sealer.unfollow(ino)
+        if download.promise is not None and (others := self._by_promise.get(download.promise)) is not None:
+            others.discard(ino)
+            if not others:
+                del self._by_promise[download.promise]

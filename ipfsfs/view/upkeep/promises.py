@@ -84,7 +84,7 @@ class Promises:
             nodes=nodes,
             seals=seals,
             sealer=sealer,
-            downloads=Downloads(nodes, sealer),
+            downloads=Downloads(nodes, files, sealer),
             checks=LateChecks(nodes, seals),
             unfinished=Unfinished(nodes, seals),
             quarantining=Quarantining(nodes, files, seals, quarantine),
@@ -119,7 +119,7 @@ class Promises:
         self._kept.pop(node.ino, None)
 
     def _opened(self, node: Node, place: Place, name: bytes, size: int) -> None:
-        self.downloads.opened(node, place, size)
+        self.downloads.opened(node, place, name, size)
         if place.classify(name).promise is not None:
             self._written.add(node.ino)
 

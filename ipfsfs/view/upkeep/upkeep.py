@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import stat as stat_
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import trio
 
 from ipfsfs.errors import IntegrityError
 from ipfsfs.exchange.findings import remedy
+from ipfsfs.exchange.site import Site
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.store.tables.findings import Finding
@@ -47,6 +49,8 @@ class Upkeep:
     uses: Uses
     mountpoint: Path
     """Where users know the view: what they are told to do names files by their absolute paths."""
+    site: Site | None = None
+    """What other machines have; None where no others are asked."""
     _last_removal: float = -math.inf
     """When a file last lost its last name (s, monotonic): until the kernel has forgotten it, it keeps its blocks."""
     _rotten: set[tuple[bytes, int, int]] = field(default_factory=set)
@@ -75,6 +79,13 @@ class Upkeep:
     async def renamed(self, st: os.stat_result, parent: Node, name: bytes) -> None:
         """A file got another name by a rename or an exchange."""
         await self.promises.moved(st, parent, name)
+        if self.site is not None and stat_.S_ISREG(st.st_mode):
+            place = self.nodes.place(parent)
+            promise = place.classify(name).promise
+            if promise is not None:
+                self.site.named(promise, st.st_size)
+            elif place.lists(name):
+                self.site.listing(self.nodes.path_of(parent, name))
 
     def changed(self, node: Node) -> None:
         """A file may need a new seal: it was renamed, or its attributes were set."""
@@ -131,6 +142,13 @@ class Upkeep:
             self.background.start(self.sealing.seal_below, self.nodes.path(node))
         else:
             self.sealing.changed(node)
+
+    def unlinked(self, parent: Node, name: bytes) -> None:
+        """A name was removed through the view."""
+        if self.site is not None:
+            promise = self.nodes.place(parent).classify(name).promise
+            if promise is not None:
+                self.site.removed(promise)
 
     def name_gone(self, path: bytes) -> None:
         """What stood at a path stands there no longer: what was found wrong with it counts no longer."""

@@ -239,6 +239,20 @@ class Fetcher:
         with _sensible():
             return [str(path) for path in header["paths"]], int(str(header["size"]))
 
+    async def hub_rate(self, file: HubFile, length: int) -> float:
+        """How many bytes a second the Hub gives of a file, of which it is asked for `length` bytes."""
+        answer, _ = await self._answer({"do": "hub_rate", "hub": [asdict(file)], "length": length})
+        with _sensible():
+            return float(answer["rate"])
+
+    async def is_weights(self, extent: str, suffix: str, size: int, here: int) -> tuple[bool, int]:
+        """Whether a file in an extent begins as one of the format that a name with this end has, which holds no code;
+        the first `here` bytes of it are there. How many must be, where these are not enough; else 0."""
+        header = {"do": "is_weights", "extent": extent, "suffix": suffix, "size": size, "here": here}
+        answer, _ = await self._answer(header)
+        with _sensible():
+            return answer["is_weights"] is True, min(_number(answer["needs"]), size)
+
     async def listed_all(self, listing: bytes) -> list[ListedBlob]:
         """All large files that a repository's listing names."""
         _, blob = await self._answer({"do": "listed_all"}, listing)

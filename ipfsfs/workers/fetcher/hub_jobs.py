@@ -26,7 +26,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9][A-Za-
 _REVISION: Final = re.compile(rf"[0-9a-f]{{40}}|{MAIN}")
 _PATH_MAX: Final = 4_096
 _SIZE_MAX: Final = (1 << 63) - 1
-_LISTED_MOST: Final = 8
+LISTED_MOST: Final = 8
+"""Paths of one digest that are told of a listing."""
 _BLOBS_MOST: Final = 100_000
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TOLD: Final = 8 << 20
@@ -151,7 +152,7 @@ class Listed:
         size = -1
         for path, entry in _entries(self.listing):
             if isinstance(entry, dict) and self.name in (entry.get("lfs_sha256"), entry.get("blob_id")):
-                if len(path) <= _PATH_MAX and len(found) < _LISTED_MOST:
+                if len(path) <= _PATH_MAX and len(found) < LISTED_MOST:
                     found.append(path)
                 said = entry.get("size")
                 size = said if isinstance(said, int) and 0 <= said <= _SIZE_MAX else size

@@ -35,6 +35,7 @@ from ipfsfs.workers.fetcher.peer_leaves import PeerLeaves, PeersFirst
 from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
+from ipfsfs.workers.fetcher.trial_jobs import HubRate, IsWeights
 from ipfsfs.workers.fetcher.zeros import ZEROS, is_zeros
 from ipfsfs.workers.wire import Header
 
@@ -98,6 +99,10 @@ class Jobs:
                 return Whole(self.extents, header["extent"], self.hub, hub_files(header), root, root.size)
             case "listed":
                 return Listed(header["name"], blob)
+            case "hub_rate":
+                return HubRate(self.hub, hub_files(header), header["length"])
+            case "is_weights":
+                return IsWeights(self.extents, header["extent"], header["suffix"], header["size"], header["here"])
             case "listed_all":
                 return ListedAll(blob)
             case "find" | "lease" | "announce" | "site" | "public":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
@@ -23,7 +24,7 @@ from ipfsfs.workers.server.request import Request
 from ipfsfs.workers.server.service import Service
 
 HEAD_MAX: Final = 16 << 10
-"""Bytes before a request's body."""
+"""Bytes before a request's body; those that come at once may be `_HEAD_READ` more."""
 IDLE_S: Final = 60.0
 """How long a connection is kept that asks nothing."""
 REQUEST_S: Final = 10.0
@@ -32,6 +33,8 @@ PIECE_S: Final = 20.0
 """How long a client may take for each `_PIECE` bytes of an answer."""
 _PIECE: Final = 256 << 10
 _READ: Final = 64 << 10
+_HEAD_READ: Final = 8 << 10
+"""h11 counts the bytes of a head only while it is not wholly there."""
 _DRAINED_S: Final = 1.0
 _METHODS_WITH_BODY: Final = ("POST",)
 
@@ -101,7 +104,7 @@ class Connection:
                     return _request(event)
                 if event is not h11.NEED_DATA:
                     return None
-                data = await self.stream.receive_some(_READ)
+                data = await self.stream.receive_some(_HEAD_READ)
                 if data and not has_begun:
                     has_begun = True
                     scope.deadline = trio.current_time() + REQUEST_S
@@ -136,6 +139,7 @@ class Connection:
             headers.append(("Content-Length", str(len(answered.body))))
         if must_end:
             headers.append(("Connection", "close"))
+        headers.append(("Date", formatdate(usegmt=True)))
         response = h11.Response(status_code=answered.status, headers=headers, reason=answered.reason)
         head = self._http.send(response) or b""
         has_body = method != "HEAD" and answered.status != HTTPStatus.NOT_MODIFIED
@@ -174,9 +178,11 @@ class Connection:
 
 
 def _request(event: h11.Request) -> Request:
-    """Raises _Bad."""
+    """Raises _Bad for what a proxy in front may read otherwise."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in event.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if "content-length" in headers and "transfer-encoding" in headers:  # which of them counts is read in two ways
+        raise _Bad(400, "a body with two lengths")
     return Request(event.method.decode("ascii"), event.target.decode("latin-1"), headers)

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import trio
@@ -39,6 +39,7 @@ from ipfsfs.workers.wire import Header
 
 _READ: Final = 1 << 18
 _TOLD_S: Final = 1.0
+_SOON_S: Final = 0.1
 _MEMORY: Final = 1 << 30
 """Bytes of private memory beyond which the process ends: the tables of 10 TB, and what is relayed and sent."""
 _DESCRIPTORS: Final = 2 * CONNECTIONS + 256
@@ -53,6 +54,7 @@ class Program:
     parts: Parts
     totals: Totals
     results: FdStream
+    _counted: trio.Event = field(default_factory=trio.Event)
 
     async def obey(self, requests: FdStream) -> None:
         """Take what the daemon says until its pipe ends. One frame after the other: a pipe that is full tells it to
@@ -86,12 +88,16 @@ class Program:
     def _count(self) -> None:
         self.totals.blobs = self.catalog.count
         self.totals.blob_bytes = self.catalog.total
+        self._counted.set()
 
     async def tell(self) -> None:
-        """Tell the daemon what was given, until cancelled."""
+        """Tell the daemon what is offered, when that changes, and what was given, until cancelled."""
         while True:
+            self._counted = trio.Event()
             await self.results.send_all(wire.encode({"totals": asdict(self.totals)}))
-            await trio.sleep(_TOLD_S)
+            await trio.sleep(_SOON_S)
+            with trio.move_on_after(_TOLD_S):
+                await self._counted.wait()
 
 
 async def _main(listening: int, extents: int, blocks: int, plain: int, told: int, requests: int, results: int) -> None:

@@ -1,0 +1,380 @@
+"""The site: what other machines have of what is wanted here, and whose download is waited for.
+
+Nothing here speaks to a network: the fetcher does. No answer of others ever ends a download: where they say nothing, or
+what makes no sense, it goes on as if there were none (`State.ALONE`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import trio
+
+from ipfsfs.caches.registry import repository_over, shared_blob
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.exchange.on_hub import Token
+from ipfsfs.exchange.wanted import State, Wanted, WantedBlobs
+from ipfsfs.exchange.whereabouts import Listing, listing_at, listings_of
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.peer_messages import Found, Leases
+from ipfsfs.plain import syscalls
+from ipfsfs.workers.fetcher.client import Fetcher
+from ipfsfs.workers.fetcher.site_messages import PeerSource
+
+log = logging.getLogger(__name__)
+
+LOOKUP_S: Final = 0.02
+"""How long a LOOKUP, or the opening of a lock, may wait for others: the kernel holds the directory meanwhile."""
+_EVERY_S: Final = 0.5
+"""How often leases are renewed, and those of others asked about."""
+_ANSWER_S: Final = 4.0
+"""How long the others may take to answer; both owners of a blob are asked within that."""
+_HOLDERS_S: Final = 2.0
+"""How long the others may take to say who has what is read."""
+_AT_ONCE: Final = 1_024
+"""Blobs in one question."""
+_AGAIN_S: Final = 30.0
+"""How long a download that goes on alone stays so, where none is under way."""
+_RATE_HOLDS_S: Final = 300.0
+"""How long it holds good how fast the Hub was."""
+_PROBE: Final = 1 << 20
+"""Bytes that are had from the Hub to see how fast it is."""
+_LISTINGS_MOST: Final = 1_024
+
+
+class Downloads(Protocol):
+    """The downloads of clients that go on through the view."""
+
+    def done(self, sha256: bytes) -> int | None:
+        """How many bytes of a blob are here; None where no program downloads it now."""
+
+
+class Tasks(Protocol):
+    """Where background tasks are started."""
+
+    def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None: ...
+
+
+@dataclass(slots=True)
+class Site:
+    """What this machine knows of blobs that are wanted here.
+
+    `announces`: whether what is downloaded here is offered to all others, so that they may wait for it. `asks_public`:
+    whether that is so only for what the Hub gives to anyone. `token`: for whom the Hub is asked.
+    """
+
+    fetcher: Fetcher
+    plain_fd: int
+    downloads: Downloads
+    tasks: Tasks
+    announces: bool
+    asks_public: bool
+    token: Token
+    blobs: WantedBlobs = field(default_factory=WantedBlobs)
+    _on_hub: OrderedDict[bytes, HubFile] = field(default_factory=OrderedDict)
+    """By sha256, a file of the Hub that is the blob, as a listing says."""
+    _listings: OrderedDict[bytes, tuple[int, int]] = field(default_factory=OrderedDict)
+    """By path, the inode and mtime of the listings that were read."""
+    _hub_rate: tuple[float, float] | None = None
+    """Bytes a second from the Hub, and when that was seen."""
+    _is_probing: bool = False
+    _grown: dict[bytes, tuple[float, int]] = field(default_factory=dict)
+    _due: trio.Event = field(default_factory=trio.Event)
+    _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
+
+    def listing(self, path: bytes) -> None:
+        """A listing of a revision stands at a path: the others are asked for all that it names and is not here."""
+        self.tasks.start(self._read, path)
+
+    def listings_of(self, blob: bytes) -> None:
+        """A blob is looked for that may be named by a listing which was there before: see that those of its repository
+        are read. Never waits."""
+        over = repository_over(blob)
+        if over is not None and over[0] not in self._listings:
+            self._remember(over[0], (0, 0))
+            self.tasks.start(self._read_all, over[0])
+
+    def is_wanted(self, sha256: bytes) -> bool:
+        """Whether a listing here names a blob, or its lock was opened."""
+        return self.blobs.get(sha256) is not None
+
+    def is_ours(self, sha256: bytes) -> bool:
+        """Whether this machine downloads a blob, or is about to."""
+        blob = self.blobs.get(sha256)
+        return blob is not None and blob.state in (State.OURS, State.ALONE)
+
+    def is_fresh(self, sha256: bytes) -> bool:
+        """Whether another machine has said just now that it has a blob, so that nobody needs to be asked."""
+        blob = self.blobs.get(sha256)
+        return blob is not None and self.blobs.is_fresh(blob, trio.current_time())
+
+    def is_downloaded(self, sha256: bytes) -> bool:
+        """Whether a program downloads a blob through the view now."""
+        return self.downloads.done(sha256) is not None
+
+    def was_removed(self, sha256: bytes) -> bool:
+        """Whether a blob was removed through the view within ten minutes."""
+        return self.blobs.was_removed(sha256, trio.current_time())
+
+    def xet_entry(self, repository: bytes, sha256: bytes) -> bytes | None:
+        """Where the clients' own store would have a blob of a repository; None where a listing names no such place."""
+        blob = self.blobs.get(sha256)
+        return shared_blob(repository, blob.xet) if blob is not None and blob.xet else None
+
+    async def sought(self, sha256: bytes) -> Found | None:
+        """Who has a wanted blob, as another machine says now, or said just now. Waits at most 20 ms."""
+        now = trio.current_time()
+        blob = self.blobs.get(sha256)
+        if blob is None or self.blobs.was_removed(sha256, now):
+            return None
+        blob.touched = now
+        await self._know(blob)
+        return blob.found if self.blobs.is_fresh(blob, trio.current_time()) else None
+
+    async def lock_opened(self, sha256: bytes) -> bool:
+        """The lock of a blob's download was opened. Returns, within 20 ms, whether the client is to find it taken:
+        another machine downloads the blob, or the others have yet to say who has it."""
+        now = trio.current_time()
+        if self.blobs.was_removed(sha256, now):
+            return False
+        blob = self.blobs.want(sha256, now)
+        if blob.state is State.ALONE and now > blob.since + _AGAIN_S and not self.is_downloaded(sha256):
+            blob.become(State.NAMED, now)
+        await self._know(blob)
+        return blob.is_kept
+
+    async def until_free(self, sha256: bytes) -> None:
+        """Return when a client need not be kept waiting at the lock of a blob any more."""
+        while (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
+            blob.touched = trio.current_time()
+            await blob.changed.wait()
+
+    async def source(self, sha256: bytes, root: bytes, size: int) -> PeerSource | None:
+        """Which machines have a blob by this root; None where none says so."""
+        blob = self.blobs.get(sha256)
+        found = blob.found if blob is not None else None
+        if blob is None or found is None or not self.blobs.is_fresh(blob, trio.current_time()):
+            try:
+                found = (await self.fetcher.find([sha256], _HOLDERS_S)).get(sha256) or found
+            except IpfsfsError as error:
+                log.info("the others were not asked who has %s: %s", sha256.hex(), error)
+        if found is None or (found.root, found.size) != (root, size):
+            return None
+        return PeerSource(root, size, found.holders)
+
+    def named(self, sha256: bytes, size: int) -> None:
+        """A download has got its promised name."""
+        self.blobs.named(sha256, size, trio.current_time())
+
+    def removed(self, sha256: bytes) -> None:
+        """A promised name was removed through the view."""
+        self.blobs.removed(sha256, trio.current_time())
+        self.over(sha256)
+
+    def over(self, sha256: bytes) -> None:
+        """A blob is here, and announced where it may be; or what was downloaded broke its promise, or gets no seal."""
+        self.blobs.over(sha256)
+        self._grown.pop(sha256, None)
+        self._due.set()
+
+    def wrong(self, sha256: bytes, root: bytes) -> None:
+        """What another machine said to be a blob is not so."""
+        self.blobs.wrong(sha256, root)
+
+    async def run(self) -> None:
+        """Renew leases, and ask about those of others, until cancelled."""
+        self.fetcher.expect()  # to begin with the first question would be too late for a LOOKUP
+        while True:
+            if not self.blobs.released and not self.blobs.of(State.OURS, State.THEIRS):
+                self._due = trio.Event()
+                await self._due.wait()
+            await self._tell_and_ask()
+            await trio.sleep(_EVERY_S)
+            self.blobs.forget_idle(trio.current_time())
+
+    async def _read(self, path: bytes) -> None:
+        found = await trio.to_thread.run_sync(listing_at, self.plain_fd, path, limiter=self._limiter)
+        if found is not None:
+            await self._read_listing(path, found)
+
+    async def _read_all(self, repository: bytes) -> None:
+        listings = await trio.to_thread.run_sync(listings_of, self.plain_fd, repository, limiter=self._limiter)
+        for path, found in listings:
+            await self._read_listing(path, found)
+
+    async def _read_listing(self, path: bytes, found: Listing) -> None:
+        """Want what a listing names and is not here, and ask the others for it."""
+        if self._listings.get(path) == found.stamp:
+            return
+        self._remember(path, found.stamp)
+        over = repository_over(path)
+        assert over is not None
+        self._remember(over[0], (0, 0))
+        listed = await self.fetcher.listed_all(found.text)
+        named = [blob for blob in listed if blob.sha256]
+        missing = await trio.to_thread.run_sync(
+            _missing, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
+        )
+        now, wanted = trio.current_time(), []
+        for blob, is_missing in zip(named, missing, strict=True):
+            sha256 = bytes.fromhex(blob.sha256)
+            if is_missing:
+                wanted.append(self.blobs.want(sha256, now, blob.size, blob.xet))
+                with_token = found.file.with_token and self.token is Token.OWNER
+                file = HubFile(found.file.kind, found.file.repository, found.file.revision, blob.path, with_token)
+                self._on_hub[sha256] = file
+        while len(self._on_hub) > 2 * max(len(self.blobs), _LISTINGS_MOST):
+            self._on_hub.popitem(last=False)
+        asked = [blob for blob in wanted if not self.blobs.was_removed(blob.sha256, now)]
+        await self._ask([blob for blob in asked if blob.state is State.NAMED])
+        await self._keep_to_ourselves([blob for blob in asked if blob.state is State.OURS])
+
+    def _remember(self, path: bytes, stamp: tuple[int, int]) -> None:
+        self._listings[path] = stamp
+        while len(self._listings) > _LISTINGS_MOST:
+            self._listings.popitem(last=False)
+
+    async def _keep_to_ourselves(self, ours: Sequence[Wanted]) -> None:
+        """Nobody need wait for what is downloaded here and is not for all: that is asked of one for a repository."""
+        file = self._on_hub.get(ours[0].sha256) if ours else None
+        if not self.asks_public or file is None:
+            return
+        if not await self.fetcher.public([file], ours[0].sha256):
+            for blob in ours:
+                if blob.state is State.OURS:
+                    self.blobs.alone(blob, trio.current_time())
+
+    async def _know(self, blob: Wanted) -> None:
+        """See that the others are asked, where nothing is known, and wait for their answer: for 20 ms at most."""
+        now = trio.current_time()
+        if blob.state is State.NAMED or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now)):
+            self.blobs.asking([blob], now)
+            self.tasks.start(self._ask, [blob])
+        with trio.move_on_after(LOOKUP_S):
+            while blob.state is State.ASKED:
+                await blob.changed.wait()
+
+    async def _ask(self, blobs: list[Wanted]) -> None:
+        """Ask for blobs, and for the leases of those that nobody has."""
+        self.blobs.asking(blobs, trio.current_time())
+        try:
+            for first in range(0, len(blobs), _AT_ONCE):
+                await self._ask_for_leases(blobs[first : first + _AT_ONCE], [], [])
+        finally:
+            for blob in blobs:
+                self.blobs.nobody(blob, trio.current_time())
+            self._due.set()
+
+    async def _ask_for_leases(self, blobs: list[Wanted], hold: list[tuple[bytes, int]], release: list[bytes]) -> None:
+        """Ask for leases, renew others, and give back what is needed no more."""
+        want = [(blob.sha256, blob.size) for blob in blobs]
+        try:
+            with trio.move_on_after(_ANSWER_S):
+                self._take(await self.fetcher.lease(want, hold, release))
+                return
+        except IpfsfsError as error:
+            log.info("the others were not asked for leases: %s", error)
+        for blob in blobs:
+            if blob.is_kept:
+                self.blobs.alone(blob, trio.current_time())
+
+    def _take(self, leases: Leases) -> None:
+        """What the others said."""
+        now = trio.current_time()
+        for sha256 in leases.granted:
+            if (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
+                self._granted(blob, now)
+        for sha256, held in leases.held.items():
+            if (blob := self.blobs.get(sha256)) is not None:
+                self.blobs.held(blob, held, now)
+        for sha256, found in leases.found.items():
+            if (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
+                self.blobs.has_holder(blob, found, now)
+
+    def _granted(self, blob: Wanted, now: float) -> None:
+        is_kept_back = blob.state is State.THEIRS and blob.pace is not None and blob.pace.is_complete
+        self.blobs.granted(blob, now)
+        if not self.announces or is_kept_back:  # nobody is to wait for what will not be offered
+            self.blobs.alone(blob, now)
+
+    async def _tell_and_ask(self) -> None:
+        now = trio.current_time()
+        hold = [
+            (blob.sha256, told) for blob in self.blobs.of(State.OURS) if (told := self._watch(blob, now)) is not None
+        ]
+        theirs = self.blobs.of(State.THEIRS)
+        release, self.blobs.released = list(self.blobs.released), set()
+        if not hold and not theirs and not release:
+            return
+        await self._ask_for_leases(theirs[:_AT_ONCE], hold[:_AT_ONCE], release[:_AT_ONCE])
+        self.blobs.released.update(release[_AT_ONCE:])
+        now = trio.current_time()
+        for blob in self.blobs.of(State.THEIRS):
+            self._judge(blob, now)
+
+    def _watch(self, blob: Wanted, now: float) -> int | None:
+        done = self.downloads.done(blob.sha256)
+        if done is not None:
+            self._note_growth(blob.sha256, now, done)
+        return self.blobs.watch(blob, done, now)
+
+    def _note_growth(self, sha256: bytes, now: float, done: int) -> None:
+        """A client's download says how fast the Hub is."""
+        since, had = self._grown.setdefault(sha256, (now, done))
+        if done < had:
+            self._grown[sha256] = now, done
+        elif now >= since + 2 * _EVERY_S and done - had > _PROBE:
+            self._hub_rate = (done - had) / (now - since), now
+
+    def _judge(self, blob: Wanted, now: float) -> None:
+        """Stop waiting for a machine that is slower than this one would be alone."""
+        assert blob.pace is not None
+        rate = self._known_rate(now)
+        if rate is None and blob.pace.needs_hub_rate(now) and not self._is_probing:
+            file = self._on_hub.get(blob.sha256)
+            if file is not None:
+                self._is_probing = True
+                self.tasks.start(self._probe, file, blob)
+                return
+        if blob.pace.is_too_slow(now, rate):
+            log.info("%s is not waited for: %s has %d bytes, at %d bytes/s", blob.sha256.hex(), blob.holder,
+                     blob.pace.done, blob.pace.rate(now))  # fmt: skip
+            self.blobs.alone(blob, now)
+
+    def _known_rate(self, now: float) -> float | None:
+        if self._hub_rate is None or now > self._hub_rate[1] + _RATE_HOLDS_S:
+            return None
+        return self._hub_rate[0]
+
+    async def _probe(self, file: HubFile, blob: Wanted) -> None:
+        """See how fast the Hub is, by one range of a file."""
+        try:
+            self._hub_rate = await self.fetcher.hub_rate(file, _PROBE), trio.current_time()
+        except IpfsfsError as error:
+            log.info("the Hub does not say how fast it is: %s", error)
+        finally:
+            self._is_probing = False
+        if blob.state is State.THEIRS:
+            self._judge(blob, trio.current_time())
+
+
+def _missing(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
+    """By sha256 and Xet hash, whether a blob is neither in its repository nor in the clients' shared store."""
+    return [
+        not _is_there(root_fd, repository + b"/blobs/" + sha256.encode())
+        and not (xet and _is_there(root_fd, shared_blob(repository, xet)))
+        for sha256, xet in named
+    ]
+
+
+def _is_there(root_fd: int, path: bytes) -> bool:
+    try:
+        os.close(syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True

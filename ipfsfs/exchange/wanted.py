@@ -1,0 +1,237 @@
+"""What is known of the blobs that are wanted here, by sha256: the states of each, and which follows which.
+
+A blob is wanted because a listing here names it, or the lock of its download was opened. Nothing is asked here, nothing
+waits, and the clock is the caller's. Each state has an end: an answer, a time, or that the client went away.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+import trio
+
+from ipfsfs.exchange.pace import Pace
+from ipfsfs.origins.peer_messages import Found, Held
+
+FRESH_S: Final = 5.0
+"""How long it holds good that another machine has said that it has a blob (H40)."""
+BEGIN_S: Final = 10.0
+"""How long a lease is kept for a download that does not begin: a listing names files that nobody wants, or not yet."""
+AWAY_S: Final = 5.0
+"""How long it is kept for one that has ended without a result: clients try again."""
+SEALED_S: Final = 1_800.0
+"""How long it is kept for a blob that has its name and is not announced: 140 GB are sealed within that."""
+REMOVED_S: Final = 600.0
+"""For how long what was removed through the view does not come back by itself."""
+_IDLE_S: Final = 600.0
+"""After so long without a question an entry is forgotten."""
+_MOST: Final = 65_536
+
+
+class State(Enum):
+    """What is known of a wanted blob."""
+
+    NAMED = "a listing names it, and nobody was asked yet"
+    ASKED = "the others are being asked"
+    FOUND = "another machine has it"
+    OURS = "this machine downloads it for all"
+    THEIRS = "another machine downloads it"
+    ALONE = "it is downloaded here, as if there were no others"
+
+
+_KEPT: Final = (State.ASKED, State.THEIRS)
+
+
+@dataclass(slots=True, eq=False)
+class Wanted:
+    """One blob. `size`: -1 where it is not known. `xet`: its name in the clients' shared store, empty for none."""
+
+    sha256: bytes
+    size: int = -1
+    xet: str = ""
+    state: State = State.NAMED
+    since: float = 0.0
+    """When it came into this state."""
+    touched: float = 0.0
+    """When it was asked for last."""
+    found: Found | None = None
+    pace: Pace | None = None
+    holder: str = ""
+    is_begun: bool = False
+    """In OURS: whether a download was seen."""
+    seen: float = 0.0
+    """In OURS: when a download was seen last."""
+    is_named: bool = False
+    """In OURS: whether it has its name, and waits for its seal."""
+    changed: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether clients are to wait at their lock."""
+        return self.state in _KEPT
+
+    def become(self, state: State, now: float) -> None:
+        """Go over to a state; who waits looks again."""
+        if state is not self.state:
+            self.since = now
+            self.is_begun = self.is_named = False
+        self.state = state
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+@dataclass(slots=True)
+class WantedBlobs:
+    """All wanted blobs, at most 65,536, and what is to be told to the others."""
+
+    released: set[bytes] = field(default_factory=set)
+    """Leases that have ended, and that the others were not told of yet."""
+    _blobs: OrderedDict[bytes, Wanted] = field(default_factory=OrderedDict)
+    _removed: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
+    _wrong: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """By sha256 and root: what was said to be, and is not so."""
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def get(self, sha256: bytes) -> Wanted | None:
+        """A blob, if it is wanted."""
+        return self._blobs.get(sha256)
+
+    def of(self, *states: State) -> list[Wanted]:
+        """Those in some states."""
+        return [blob for blob in self._blobs.values() if blob.state in states]
+
+    def want(self, sha256: bytes, now: float, size: int = -1, xet: str = "") -> Wanted:
+        """A listing names a blob, or its lock was opened."""
+        blob = self._blobs.get(sha256)
+        if blob is None:
+            self._make_room()
+            blob = self._blobs[sha256] = Wanted(sha256, since=now)
+        self._blobs.move_to_end(sha256)
+        blob.touched = now
+        blob.size = size if size >= 0 else blob.size
+        blob.xet = xet or blob.xet
+        return blob
+
+    def _make_room(self) -> None:
+        while len(self._blobs) >= _MOST:
+            self.drop(next(iter(self._blobs.values())))
+
+    def drop(self, blob: Wanted) -> None:
+        """A blob is wanted no longer."""
+        self._release(blob)
+        if self._blobs.get(blob.sha256) is blob:
+            del self._blobs[blob.sha256]
+        blob.become(State.NAMED, blob.since)
+
+    def asking(self, blobs: list[Wanted], now: float) -> None:
+        """The others are about to be asked. One whose state says more keeps it."""
+        for blob in blobs:
+            if blob.state in (State.NAMED, State.FOUND):
+                blob.become(State.ASKED, now)
+
+    def granted(self, blob: Wanted, now: float) -> None:
+        """The lease is this machine's."""
+        if blob.state is not State.OURS:
+            blob.become(State.OURS, now)
+            self.released.discard(blob.sha256)
+
+    def held(self, blob: Wanted, held: Held, now: float) -> None:
+        """The lease is another machine's."""
+        if blob.state is State.OURS:  # it was lost meanwhile, as by a machine that was paused: go on without it
+            blob.become(State.ALONE, now)
+        if blob.state is State.ALONE:
+            return
+        if blob.state is not State.THEIRS or blob.pace is None or blob.holder != held.holder:
+            blob.become(State.THEIRS, now)
+            blob.pace, blob.holder = Pace(now, blob.size), held.holder
+        blob.pace.size = blob.size
+        blob.pace.note(now, held.done, held.rate)
+
+    def has_holder(self, blob: Wanted, found: Found, now: float) -> None:
+        """Another machine has said just now that it has the blob."""
+        if (blob.sha256, found.root) in self._wrong:
+            self.alone(blob, now)
+            return
+        self._release(blob)
+        blob.found, blob.size = found, found.size
+        blob.become(State.FOUND, now)
+        blob.since = now
+
+    def alone(self, blob: Wanted, now: float) -> None:
+        """Nobody is waited for."""
+        self._release(blob)
+        blob.become(State.ALONE, now)
+
+    def nobody(self, blob: Wanted, now: float) -> None:
+        """A question has ended, and brought nothing."""
+        if blob.state is State.ASKED:
+            blob.become(State.ALONE, now)
+
+    def is_fresh(self, blob: Wanted, now: float) -> bool:
+        """Whether another machine has said just now that it has the blob."""
+        return blob.state is State.FOUND and now < blob.since + FRESH_S
+
+    def watch(self, blob: Wanted, done: int | None, now: float) -> int | None:
+        """How far the download of a blob is whose lease is ours; None: none is under way. Returns the bytes to tell the
+        others, None where the lease has ended."""
+        if done is not None:
+            blob.is_begun, blob.seen = True, now
+            return done
+        if blob.is_named:
+            if now < blob.since + SEALED_S:
+                return max(blob.size, 0)
+        elif now < (blob.seen + AWAY_S if blob.is_begun else max(blob.since, blob.touched) + BEGIN_S):
+            return 0
+        self._release(blob)
+        blob.become(State.NAMED, now)
+        return None
+
+    def named(self, sha256: bytes, size: int, now: float) -> None:
+        """A download has got its name."""
+        blob = self._blobs.get(sha256)
+        if blob is not None:
+            blob.is_named, blob.size = True, size
+            if blob.state is State.OURS:
+                blob.since = now
+
+    def over(self, sha256: bytes) -> None:
+        """A blob is here and announced, or cannot be: whatever was to be done is done."""
+        blob = self._blobs.get(sha256)
+        if blob is not None:
+            self.drop(blob)
+
+    def removed(self, sha256: bytes, now: float) -> None:
+        """A promised name was removed through the view."""
+        self._removed.pop(sha256, None)
+        self._removed[sha256] = now
+        while len(self._removed) > _MOST:
+            self._removed.popitem(last=False)
+
+    def was_removed(self, sha256: bytes, now: float) -> bool:
+        """Whether that was of late."""
+        return now < self._removed.get(sha256, -REMOVED_S) + REMOVED_S
+
+    def wrong(self, sha256: bytes, root: bytes) -> None:
+        """What a root names is not what the sha256 promises."""
+        if len(self._wrong) < _MOST:
+            self._wrong.add((sha256, root))
+
+    def forget_idle(self, now: float) -> None:
+        """Forget what nobody has asked for in a long time."""
+        for blob in list(self._idle(now)):
+            self.drop(blob)
+
+    def _idle(self, now: float) -> Iterator[Wanted]:
+        for blob in self._blobs.values():
+            if blob.state is not State.OURS and now > max(blob.touched, blob.since) + _IDLE_S:
+                yield blob
+
+    def _release(self, blob: Wanted) -> None:
+        if blob.state is State.OURS:
+            self.released.add(blob.sha256)

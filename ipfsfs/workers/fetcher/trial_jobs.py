@@ -1,0 +1,99 @@
+"""What the fetching process finds out by a trial: how fast the Hub is, and whether what came so far of a file is the
+beginning of a format that holds no code. What others gave is read here, not in the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ipfsfs.errors import FormatError, NotHeld, OriginError
+from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.unixfs import gguf, safetensors
+from ipfsfs.unixfs.span import NotTensors
+from ipfsfs.workers.fetcher.job import Answer, SendPart
+
+_FORMATS: Final = {
+    ".safetensors": (8, safetensors.MAGIC_AFTER_LENGTH, safetensors.spans),
+    ".gguf": (0, gguf.MAGIC, gguf.spans),
+}
+"""Formats of weights that hold no code, by the end of a name: where their magic is, which, and what finds tensors."""
+_PROBE_S: Final = 1.0
+_LEAST_S: Final = 0.02
+"""What comes at once came from buffers on the way, and says little: it counts as if it had taken so long."""
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class HubRate:
+    """How many bytes a second the Hub gives of a file, from the first byte on; not waited for longer than a second."""
+
+    hub: HubFiles | None
+    files: list[HubFile]
+    length: int
+
+    async def __call__(self, send_part: SendPart, /) -> Answer:
+        if self.hub is None or not self.files:
+            raise NotHeld("no Hub is to be asked (mount --hub)")
+        taken, began, ended = 0, 0.0, 0.0
+        with trio.move_on_after(_PROBE_S):
+            async with self.hub.pauses.asking(), self.hub.open(self.files[0], 0, self.length) as part:
+                while data := await part.response.piece():
+                    ended = time.perf_counter()
+                    if began:
+                        taken += len(data)
+                    began = began or ended
+        if not taken:
+            raise OriginError(f"{self.hub.name} gave nothing within {_PROBE_S:.0f} s")
+        return Answer({"rate": taken / max(ended - began, _LEAST_S)})
+
+
+class _Further(Exception):
+    """More of the file has to be here."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(end)
+        self.end = end
+
+
+@dataclass(slots=True)
+class IsWeights:
+    """Whether a file in an extent begins as one of a format that holds no code, of which the first `here` bytes are
+    there. Answers how many have to be where these are not enough."""
+
+    extents: int
+    extent: str
+    suffix: str
+    size: int
+    here: int
+
+    async def __call__(self, send_part: SendPart, /) -> Answer:
+        return await trio.to_thread.run_sync(self._look)
+
+    def _look(self) -> Answer:
+        if self.suffix not in _FORMATS:
+            raise FormatError(f"no format is known by {self.suffix}")
+        at, magic, spans = _FORMATS[self.suffix]
+        fd = os.open(self.extent, _READ, dir_fd=self.extents)
+
+        def read_at(offset: int, length: int) -> bytes:
+            end = min(offset + length, self.size)
+            if end > self.here:
+                raise _Further(end)
+            return os.pread(fd, end - offset, offset) if end > offset else b""
+
+        try:
+            if read_at(at, len(magic)) != magic:
+                raise NotTensors
+            spans(read_at, self.size)
+        except NotTensors:
+            return Answer({"is_weights": False, "needs": 0})
+        except _Further as further:
+            return Answer({"is_weights": False, "needs": further.end})
+        finally:
+            os.close(fd)
+        return Answer({"is_weights": True, "needs": 0})
