@@ -16,7 +16,7 @@ import pytest
 import yaml
 from kube_models import get_k8s_resource_model
 
-from tests.site.sharing import FOLDER, REPO, announced, end, have, holds, share_all, sharing, token_of
+from tests.site.sharing import FOLDER, REPO, announced, end, have, holds, sharing, token_of
 from tests.support.llama import Llama
 from tests.support.machine_view import PORT
 from tests.support.machines import Machine, Site
