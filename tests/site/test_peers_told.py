@@ -70,7 +70,8 @@ def test_what_came_from_whom_and_what_was_spared(site: Callable[[int], Site], sm
     assert took["from_peers"] + took["from_hub"] >= weights
     assert took["from_peers"] > 0.9 * weights
     assert (took["downloaded"], took["from_others"]) == (0, 0)
-    assert sum(state["gave_bytes"] for state in took["peers"]) == took["from_peers"]
+    blocks = sum(state["gave_bytes"] for state in took["peers"])  # leaves, and the nodes that name them
+    assert took["from_peers"] <= blocks < 1.01 * took["from_peers"]
     assert gave["gave"] > 0.9 * weights
     assert gave["downloaded"] == weights
     said = second.view.run("peers").stdout
