@@ -15,6 +15,7 @@ from tests.mutants import (
     making_room,
     not_here,
     pinned,
+    serving,
     team,
     told,
     waiting,
@@ -35,6 +36,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *healing.MUTANTS,
     *watching.MUTANTS,
     *hostile.MUTANTS,
+    *serving.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
 )
