@@ -18,7 +18,7 @@ import trio
 from ipfsfs.caches.registry import repository_over, shared_blob
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.on_hub import Token
-from ipfsfs.exchange.wanted import State, Wanted, WantedBlobs
+from ipfsfs.exchange.wanted import BLOBS_MOST, State, Wanted, WantedBlobs
 from ipfsfs.exchange.whereabouts import Listing, listing_at, listings_of
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.peer_messages import Found, Leases
@@ -78,6 +78,8 @@ class Site:
     blobs: WantedBlobs = field(default_factory=WantedBlobs)
     _on_hub: OrderedDict[bytes, HubFile] = field(default_factory=OrderedDict)
     """By sha256, a file of the Hub that is the blob, as a listing says."""
+    _xet: OrderedDict[bytes, str] = field(default_factory=OrderedDict)
+    """By sha256, the name of a blob in the clients' shared store, as a listing says."""
     _listings: OrderedDict[bytes, tuple[int, int]] = field(default_factory=OrderedDict)
     """By path, the inode and mtime of the listings that were read."""
     _hub_rate: tuple[float, float] | None = None
@@ -123,8 +125,8 @@ class Site:
 
     def xet_entry(self, repository: bytes, sha256: bytes) -> bytes | None:
         """Where the clients' own store would have a blob of a repository; None where a listing names no such place."""
-        blob = self.blobs.get(sha256)
-        return shared_blob(repository, blob.xet) if blob is not None and blob.xet else None
+        name = self._xet.get(sha256)
+        return None if name is None else shared_blob(repository, name)
 
     async def sought(self, sha256: bytes) -> Found | None:
         """Who has a wanted blob, as another machine says now, or said just now. Waits at most 20 ms."""
@@ -215,7 +217,11 @@ class Site:
         over = repository_over(path)
         assert over is not None
         self._remember(over[0], (0, 0))
-        listed = await self.fetcher.listed_all(found.text)
+        try:
+            listed = await self.fetcher.listed_all(found.text)
+        except IpfsfsError as error:
+            log.info("%s: not read: %s", os.fsdecode(path), error)
+            return
         named = [blob for blob in listed if blob.sha256]
         missing = await trio.to_thread.run_sync(
             _missing, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
@@ -223,13 +229,16 @@ class Site:
         now, wanted = trio.current_time(), []
         for blob, is_missing in zip(named, missing, strict=True):
             sha256 = bytes.fromhex(blob.sha256)
+            if blob.xet:
+                self._xet[sha256] = blob.xet
             if is_missing:
-                wanted.append(self.blobs.want(sha256, now, blob.size, blob.xet))
+                wanted.append(self.blobs.want(sha256, now, blob.size))
                 with_token = found.file.with_token and self.token is Token.OWNER
                 file = HubFile(found.file.kind, found.file.repository, found.file.revision, blob.path, with_token)
                 self._on_hub[sha256] = file
-        while len(self._on_hub) > 2 * max(len(self.blobs), _LISTINGS_MOST):
-            self._on_hub.popitem(last=False)
+        for known in (self._on_hub, self._xet):
+            while len(known) > BLOBS_MOST:
+                known.popitem(last=False)
         asked = [blob for blob in wanted if not self.blobs.was_removed(blob.sha256, now)]
         await self._ask([blob for blob in asked if blob.state is State.NAMED])
         await self._keep_to_ourselves([blob for blob in asked if blob.state is State.OURS])
@@ -244,7 +253,12 @@ class Site:
         file = self._on_hub.get(ours[0].sha256) if ours else None
         if not self.asks_public or file is None:
             return
-        if not await self.fetcher.public([file], ours[0].sha256):
+        is_public = False
+        try:
+            is_public = await self.fetcher.public([file], ours[0].sha256)
+        except IpfsfsError as error:
+            log.info("whether anyone may have %s is not known: %s", file.repository, error)
+        if not is_public:
             for blob in ours:
                 if blob.state is State.OURS:
                     self.blobs.alone(blob, trio.current_time())
