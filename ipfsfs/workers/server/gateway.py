@@ -27,7 +27,7 @@ from ipfsfs.workers.server.totals import Totals
 
 _FOR_ANYONE: Final = "public, max-age=29030400, immutable"
 _FOR_THE_SITE: Final = "private, no-store"
-"""What only machines with the token may have is in no cache that answers others."""
+"""What only machines with the token may have is in no cache that answers others; nor is what was signed for one."""
 
 
 @dataclass(slots=True)
@@ -50,16 +50,22 @@ class Gateway:
             inlined = _inlined(asked.cid)
         except UsageError as error:
             return answer.plain(400, str(error))
+        place = self._cars if asked.form == "car" else self._blocks
         try:
-            await held.enter_async_context(self._capacity(asked, request).place(caller.host))
-            block = Block(inlined, True) if inlined is not None else await self._block(asked, request, caller)
+            await held.enter_async_context(place.place(caller.host))
+            block = Block(inlined, True) if inlined is not None else await self._here(asked.cid, caller)
+            if block is None and asked.sought is not None and _may_be_had(request, asked, caller):
+                await held.aclose()  # others are served while this is waited for
+                data = await self.relay.get(asked.sought)
+                block = None if data is None else Block(data, public=False)
+                await held.enter_async_context(place.place(caller.host))
         except (TooBusy, trio.TooSlowError, trio.WouldBlock):
             self.totals.busy += 1
             return answer.busy()
         if block is None:
             self.totals.missed += 1
             return answer.plain(412 if request.is_have else 404, "not here")
-        headers = _headers(asked, public=block.public)
+        headers = _headers(asked, for_anyone=block.public and not caller.is_signed)
         if _is_known(request.header("if-none-match"), asked.etag):
             return Answer(304, headers)
         if asked.form == "car":
@@ -75,25 +81,24 @@ class Gateway:
             return self._cars
         return self._blocks if asked.sought is None or request.is_have else self._gets
 
-    async def _block(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
-        """A block that the caller may have. Raises trio.TooSlowError, trio.WouldBlock."""
-        block = await self.here.get(asked.cid, only_public=not caller.is_signed)
-        if block is not None or asked.sought is None or request.is_have or not caller.is_of_site:
-            return block
-        if asked.form != "raw" or request.method != "GET":
-            return None
-        data = await self.relay.get(asked.sought)
-        return None if data is None else Block(data, public=False)
+    async def _here(self, cid: bytes, caller: Caller) -> Block | None:
+        """A block that is here, and that the caller may have."""
+        return await self.here.get(cid, only_public=not caller.is_signed)
 
     async def _car(self, asked: AskedFor, root: Block, caller: Caller) -> AsyncIterator[tuple[bytes, bytes]]:
         async def get(cid: bytes) -> bytes | None:
-            block = await self.here.get(cid, only_public=not caller.is_signed)
+            block = await self._here(cid, caller)
             return None if block is None else block.data
 
         async for before, block in car_walk.pieces(asked.wanted, root.data, get):
             if block:
                 self.totals.gave(caller.host, len(block))
             yield before, block
+
+
+def _may_be_had(request: Request, asked: AskedFor, caller: Caller) -> bool:
+    """Whether a block that is not here may be had from elsewhere for the caller."""
+    return caller.is_of_site and asked.form == "raw" and request.method == "GET" and not request.is_have
 
 
 def _inlined(cid: bytes) -> bytes | None:
@@ -108,14 +113,14 @@ def _inlined(cid: bytes) -> bytes | None:
     return None  # of another hash: nothing that is here
 
 
-def _headers(asked: AskedFor, *, public: bool) -> Headers:
+def _headers(asked: AskedFor, *, for_anyone: bool) -> Headers:
     is_car = asked.form == "car"
     kind = f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if asked.wanted.duplicates else 'n'}" if is_car else RAW_TYPE
     return [
         ("Content-Type", kind),
         ("Content-Disposition", f'attachment; filename="{asked.text}.{"car" if is_car else "bin"}"'),
         ("ETag", asked.etag),
-        ("Cache-Control", _FOR_ANYONE if public else _FOR_THE_SITE),
+        ("Cache-Control", _FOR_ANYONE if for_anyone else _FOR_THE_SITE),
         ("Vary", "Accept, Ipfsfs-Auth"),
         ("X-Content-Type-Options", "nosniff"),
     ]
