@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
     by_cid,
     bytes_and_failures,
     calls,
@@ -37,6 +38,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *hostile.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
 )
 
 WITHOUT: Final = {
