@@ -313,6 +313,20 @@ def listings_of(root_fd: int, repository: bytes) -> list[tuple[bytes, Listing]]:
     return [(path, listing) for path in paths if (listing := listing_at(root_fd, path)) is not None]
 
 
+def any_file(root_fd: int, repository: bytes) -> tuple[HubFile, bytes] | None:
+    """A file of a repository that a link in a snapshot names, and its digest; None where there is no such link. Waits
+    for the disk."""
+    over = repository_over(repository)
+    for commit in _commits(root_fd, repository, b"snapshots", b"") if over is not None else ():
+        prefix = _join(repository, b"snapshots", commit)
+        for link in _links(root_fd, prefix):
+            digest = link.target.rpartition(b"/")[2]
+            if over is not None and _DIGEST.fullmatch(digest) and link.target == _join(repository, b"blobs", digest):
+                path = os.fsdecode(link.path[len(prefix) + 1 :])
+                return HubFile(over[1], over[2], commit.decode(), path), bytes.fromhex(digest.decode())
+    return None
+
+
 def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, os.stat_result] | None:
     """A listing's text and attributes; None where it cannot be read, or is longer than `most` bytes."""
     try:

@@ -23,7 +23,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S70",
         "a lease ends with the download, and not when the blob is announced",
         "ipfsfs/view/upkeep/upkeep.py",
-        "                self.site.named(promise, st.st_size)\n",
+        "                self.site.named(promise, st.st_size, self.nodes.path_of(parent, name))\n",
         "                self.site.over(promise)\n",
         (f"{_TESTS}machines_that_start_at_once_download_once",),
     ),

@@ -317,3 +317,29 @@ def test_h50_a_name_that_appeared_is_a_file_to_every_call(machines: tuple[OnLoop
     mine.rename(blob)
     assert blob.read_bytes() == WEIGHTS
     assert other.appears(PICKLE).read_bytes() == PICKLE
+
+
+@pytest.mark.parametrize("words", [(), ("model.safetensors",)], ids=["snapshot_download", "hf_hub_download"])
+def test_machines_do_not_wait_for_what_is_not_for_all(
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """What another machine downloads and will not offer, each has by itself, at the same time."""
+    one, other = two(mounted, hub, tmp_path)
+    hub.restrict(REPO, "private", "hf_secretOfThisTest")
+    if words:
+        for machine in (one, other):
+            machine.download("config.json", HF_TOKEN="hf_secretOfThisTest")  # noqa: S106
+    hub.spoil(REPO, "model.safetensors", rate=1_000_000)
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=machine.download, args=words, kwargs={"HF_TOKEN": "hf_secretOfThisTest"})
+        for machine in (one, other)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert time.monotonic() - began < 1.7 * len(WEIGHTS) / 1_000_000, "not one after the other"
+    for machine in (one, other):
+        assert machine.blob(WEIGHTS).read_bytes() == WEIGHTS
+    assert len(taken(hub, "model.safetensors")) == 2
