@@ -259,13 +259,14 @@ def test_h44_a_lookup_waits_a_moment_and_other_calls_in_the_directory_go_on(besi
     machine = beside_a_silent_one
     files = {f"{number}.safetensors": b"%d" % number * 100_000 for number in range(40)}
     machine.wants(files)
+    time.sleep(0.3)  # the listing is read, and the others are asked
     took = []
     for data in files.values():
         began = time.monotonic()
         assert not machine.blob(data).exists()
         took.append(time.monotonic() - began)
     assert sorted(took)[len(took) // 2] < 0.05, "20 ms, and what this machine is busy with"
-    assert max(took) < 1.0, "the answer that does not come takes longer"
+    assert max(took) < 0.5, "the answer that does not come takes longer"
     began = time.monotonic()
     (machine.repository / "blobs" / "other").write_bytes(b"x")
     (machine.repository / "blobs" / "other").rename(machine.repository / "blobs" / "another")

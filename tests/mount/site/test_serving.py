@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted
 from tests.support.processes import beside, eventually, parent
 from tests.support.repositories import downloaded
+from tests.support.served import TOKEN
 
 WEIGHTS = random.Random(41).randbytes(3_300_000)
 OTHERS = random.Random(42).randbytes(1_500_000)
@@ -98,8 +102,8 @@ def test_a_public_blob_is_served_and_a_private_one_is_not(serving: Mounted, hub:
     eventually(lambda: served(serving)["gave_bytes"] > len(WEIGHTS), "what was given is told", within_s=5)
 
 
-def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H38: however exactly a file's CID is known."""
+def test_h38_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """However exactly a file's CID is known."""
     (serving.path / "token").write_bytes(CANARY)
     (serving.path / "notes.bin").write_bytes(OTHERS)
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS, "config.json": b'{"a": 1}'})
@@ -111,8 +115,8 @@ def test_what_is_secret_or_no_promised_blob_is_never_served(serving: Mounted, hu
         assert (status, body) == (404, b"not here\n")
 
 
-def test_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H47: the bytes that were compared are those that go out; of a file that rotted there is nothing to send."""
+def test_h47_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """The bytes that were compared are those that go out; of a file that rotted there is nothing to send."""
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
     leaf = cid.raw_cid(sha256(WEIGHTS[: 1 << 20]).digest())
     other = cid.raw_cid(sha256(WEIGHTS[1 << 20 : 2 << 20]).digest())
@@ -126,8 +130,7 @@ def test_what_changes_beneath_is_not_served(serving: Mounted, hub: LocalHub, por
     eventually(lambda: block(port, other)[0] == 404, "what is gone is served no longer", within_s=20)
 
 
-def test_the_server_is_started_again_with_its_offers(serving: Mounted, hub: LocalHub, port: int) -> None:
-    """H48."""
+def test_h48_the_server_is_started_again_with_its_offers(serving: Mounted, hub: LocalHub, port: int) -> None:
     public = downloaded(serving, hub, "org/public", {"model.safetensors": WEIGHTS})
     root = cid_of(public.blob("model.safetensors"))
     eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
@@ -172,3 +175,116 @@ def test_words_where_it_cannot_be_served(tmp_path: Path, port: int) -> None:
     refused = mount.run("mount", at, "--serve", f"0.0.0.0:{port}", "--token-file", token, check=False)
     assert "a site's token is one line" in refused.stderr
     assert not mount.mounted
+
+
+def signed(port: int, root: bytes | str) -> tuple[int, bytes]:
+    """A block, as a machine of the site asks for it."""
+    text = root if isinstance(root, str) else cid.to_text(root)
+    target, host = f"/ipfs/{text}?format=raw", f"127.0.0.1:{port}"
+    value = Token.of(TOKEN).sign(Asked("GET", target, host), time.time()).value
+    return curl(f"http://{host}{target}", "-H", f"{HEADER}: {value}")
+
+
+def test_a_sites_own_models_go_to_machines_with_its_token(
+    mounted: Callable[..., Mounted], hub: LocalHub, port: int, tmp_path: Path
+) -> None:
+    """`--share all`, on all addresses; and what `status` says of it. The token is in no log and no argument."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    mount = mounted(
+        None, "--serve", f"0.0.0.0:{port}", "--token-file", str(file), "--share", "all", "--open", "--hub", hub.url
+    )
+    private = downloaded(mount, hub, "org/private", {"model.safetensors": OTHERS})
+    hub.restrict("org/private", "private", "a-token")
+    root = cid_of(private.blob("model.safetensors"))
+    eventually(lambda: signed(port, root)[0] == 200, "it is served", within_s=20)
+    assert block(port, root)[0] == 404
+    status, body = curl(
+        f"http://127.0.0.1:{port}/ipfs/{root}?format=raw", "-H", f"{HEADER}: v1 1 {'0' * 32} {'0' * 64}"
+    )
+    assert status == 401
+    assert b"another token" in body
+    said = mount.run("status", mount.path).stdout
+    assert "every blob" in said
+    eventually(lambda: "given to 1 machine" in mount.run("status", mount.path).stdout, "what was given is told", 5)
+    assert TOKEN not in mount.log() + said
+    assert TOKEN not in Path(f"/proc/{server_of(mount)}/cmdline").read_text()
+
+
+def test_a_blob_behind_a_link_into_the_shared_store_is_served(serving: Mounted, hub: LocalHub, port: int) -> None:
+    """H49: its name there promises nothing; whose it is, links say."""
+    files = {"model.safetensors": WEIGHTS}
+    commit = hub.add("org/public", files)
+    repository = serving.path / "hub" / "models--org--public"
+    shared = serving.path / "hub" / "blobs" / "ee" / ("e" * 64)
+    for directory in (shared.parent, repository / "blobs", repository / "snapshots" / commit):
+        directory.mkdir(parents=True)
+    (serving.path / "hub" / ".huggingface-shared-blobs").touch()
+    (shared.parent / "part").write_bytes(WEIGHTS)
+    (shared.parent / "part").rename(shared)
+    name = sha256(WEIGHTS).hexdigest()
+    (repository / "blobs" / name).symlink_to(f"../../blobs/ee/{shared.name}")
+    (repository / "snapshots" / commit / "model.safetensors").symlink_to(f"../../blobs/{name}")
+    root = cid_of(shared)
+    eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
+
+
+def test_what_is_being_loaded_is_served_leaf_by_leaf(
+    serving: Mounted, mounted: Callable[..., Mounted], hub: LocalHub, port: int
+) -> None:
+    """A second view has a placeholder of a public blob: it serves the leaves that it has had, and in the end all."""
+    content = random.Random(43).randbytes(24 << 20)
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": content})
+    root = cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other_port: int = free.getsockname()[1]
+    own = ("--serve", f"127.0.0.1:{other_port}", "--hub", hub.url, "--gateway", f"http://127.0.0.1:{port}")
+    view = mounted(None, *own)
+    repository = view.path / "hub" / "models--org--public"
+    for directory in ("blobs", f"snapshots/{public.commit}"):
+        (repository / directory).mkdir(parents=True)
+    blob = repository / "blobs" / sha256(content).hexdigest()
+    blob.symlink_to(f"ipfs://{root}?size={len(content)}")
+    (repository / "snapshots" / public.commit / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    first, last = (cid.raw_cid(sha256(part).digest()) for part in (content[: 1 << 20], content[-(1 << 20) :]))
+    with blob.open("rb", buffering=0) as reader:
+        assert reader.read(4096) == content[:4096]
+        eventually(lambda: block(other_port, first)[0] == 200, "what is here is served", within_s=20)
+        assert block(other_port, last)[0] == 404
+    assert blob.read_bytes() == content
+    eventually(lambda: block(other_port, last)[0] == 200, "all of it is served", within_s=20)
+    eventually(lambda: served(view)["offered"] == 1, "it is one file", within_s=20)
+    blob.unlink()
+    eventually(lambda: block(other_port, last)[0] == 404, "what was removed is not", within_s=20)
+
+
+def test_what_is_served_is_announced_to_other_machines(
+    mounted: Callable[..., Mounted], hub: LocalHub, port: int
+) -> None:
+    """Within 10 seconds of its seal; and again to a machine that knew of it and was started anew."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other: int = free.getsockname()[1]
+    peers = f"127.0.0.1:{port},127.0.0.1:{other}"
+    common = ("--peers", peers, "--hub", hub.url)
+    one = mounted(None, "--serve", f"127.0.0.1:{port}", *common)
+    mounted(None, "--serve", f"127.0.0.1:{other}", *common)
+    public = downloaded(one, hub, "org/public", {"model.safetensors": WEIGHTS})
+    root = cid_of(public.blob("model.safetensors"))
+    digest = sha256(WEIGHTS).hexdigest()
+    for asked in (port, other):  # of two machines both are owners
+        eventually(lambda asked=asked: _found(asked, digest) == root, "it is announced", within_s=10)  # type: ignore[misc]
+    public.blob("model.safetensors").unlink()
+    eventually(lambda: block(port, root)[0] == 404, "what is gone is served no longer", within_s=10)
+
+
+def _found(port: int, digest: str) -> str:
+    """The root that a machine knows for a digest."""
+    question = json.dumps({"id": "f" * 32, "blobs": [digest]})
+    kind = ("-H", "Content-Type: application/json")
+    status, body = curl(f"http://127.0.0.1:{port}/ipfsfs/v1/ask", "--data", question, *kind)
+    assert status == 200, body
+    found: dict[str, str] = json.loads(body)["found"].get(digest, {})
+    return found.get("root", "")
