@@ -173,6 +173,8 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             lines.append(f"Its Hub is {status.hub.url if status.hub is not None else 'none'}.")
         if "patience" in given and config.patience_s != status.patience_s:
             lines.append(f"A read waits {status.patience_s} s for what is not here.")
+        if "upstream" in given and config.upstream != status.upstream:
+            lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
         if "metrics" in given and config.metrics != status.metrics:
             lines.append(f"Its metrics are served at {status.metrics}." if status.metrics else "It serves no metrics.")
         if given & {"serve", "share", "open", "token_file"} and not _serves_as_asked(config, status.served):

@@ -1,8 +1,8 @@
 """Files that a team's rules do not fit, because they were made without them: finding them, and mending them.
 
-Never followed: a link; never entered: another filesystem; never touched: what is secret by its name, and files with
-set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody give a name to
-another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
+Never followed: a link; never entered: another filesystem, and `lost+found`; never touched: what is secret by its name,
+and files with set-user-id or set-group-id bits. A file with several names is mended only where the kernel lets nobody
+give a name to another user's file (`fs.protected_hardlinks`): else one of its names could be anywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ipfsfs.plain import entries, held, syscalls
 
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NAMED_MOST: Final = 8
+_OF_THE_FILESYSTEM: Final = b"lost+found"
 
 
 @dataclass(slots=True)
@@ -113,7 +114,7 @@ def _each(top: int, place: Place, found: Misfits) -> Iterator[tuple[_Directory, 
                     st = entries.stat(fd, name)
                 except FileNotFoundError:
                     continue
-                if st.st_dev != dev:
+                if st.st_dev != dev or (name == _OF_THE_FILESYSTEM and not above):
                     continue
                 path = above + b"/" + name if above else name
                 if stat.S_ISDIR(st.st_mode):

@@ -101,7 +101,9 @@ class Names:
         backing = node.backing
         if not backing.is_settled:
             return Entry(node, backing.shown(st), 0.0)
-        if self.team is not None and self.team.is_secret(self.nodes.place(parent), name, st.st_mode):
+        if self.team is not None and (
+            self.team.is_secret(self.nodes.place(parent), name, st.st_mode) or self.team.is_turning(parent.number, name)
+        ):
             return Entry(node, backing.shown(st), 0.0)  # the kernel's entries are one for all users
         kept = (
             self.nodes.place(parent).is_immutable(name, is_link=stat_.S_ISLNK(st.st_mode))

@@ -57,10 +57,19 @@ class Renames:
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, caller: Caller
     ) -> None:
         """Rename. Raises OSError; EIO when the new name promises another content than the file has (H23)."""
-        if self.team is not None:
-            self._keep_secrets(self.team, parent, name, new_parent, new_name, caller)
-            if flags & syscalls.RENAME_EXCHANGE:
-                self._keep_secrets(self.team, new_parent, new_name, parent, name, caller)
+        if self.team is None:
+            await self._rename(parent, name, new_parent, new_name, flags)
+            return
+        self._keep_secrets(self.team, parent, name, new_parent, new_name, caller)
+        if flags & syscalls.RENAME_EXCHANGE:
+            self._keep_secrets(self.team, new_parent, new_name, parent, name, caller)
+        try:
+            await self._rename(parent, name, new_parent, new_name, flags)
+        finally:
+            self.team.turned(parent.number, name)
+            self.team.turned(new_parent.number, new_name)
+
+    async def _rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int) -> None:
         await self._bring_what_has_to_be_here(parent, name, new_parent, new_name)
         if flags & syscalls.RENAME_EXCHANGE:
             await self._bring_what_has_to_be_here(new_parent, new_name, parent, name)
@@ -81,6 +90,11 @@ class Renames:
             before = os.fstat(fd)
             if team.keep_private(place, new_name, fd, caller):
                 self.records.same_content(before, os.fstat(fd))
+        is_one, becomes_one = (
+            team.is_secret(at, end, before.st_mode) for at, end in ((self.nodes.place(parent), name), (place, new_name))
+        )
+        if becomes_one and not is_one:
+            team.turn(parent.number, name)
 
     async def _bring_what_has_to_be_here(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes) -> None:
         """A file that is not (wholly) here, and gets a name at which such a file cannot be, is fetched first; so is one

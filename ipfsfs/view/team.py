@@ -18,11 +18,12 @@ from typing import Final
 from ipfsfs.caches.place import Kind, Place
 from ipfsfs.plain import entries, held
 from ipfsfs.view.attributes import Changes
-from ipfsfs.view.backing import Caller
+from ipfsfs.view.backing import Caller, stale
 
 log = logging.getLogger(__name__)
 
 _TOLD_MOST: Final = 1000
+_TURNING_MOST: Final = 1000
 _WRITE: Final = 0o002
 
 
@@ -33,6 +34,8 @@ class Team:
     gid: int
     _told: set[tuple[int, bytes]] = field(default_factory=set)
     """Who was refused what: the log says so once."""
+    _turning: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    """What is about to become a secret: directories, by their number, and the names in them."""
 
     @staticmethod
     def file_mode(mode: int) -> int:
@@ -91,6 +94,23 @@ class Team:
             return False
         held.chmod(fd, stat_.S_IMODE(st.st_mode) & ~0o077)
         return True
+
+    def is_turning(self, directory: int, name: bytes) -> bool:
+        """Whether what has a name is about to be a secret by another: the kernel may trust nothing of it any more."""
+        return bool(self._turning) and (directory, name) in self._turning
+
+    def turn(self, directory: int, name: bytes) -> None:
+        """What has a name is to become a secret. With the name it takes along what the kernel was told of it, and for
+        how long that holds: so the kernel is to look again first. Raises OSError (ESTALE) for that, once."""
+        if (directory, name) not in self._turning:
+            if len(self._turning) >= _TURNING_MOST:
+                del self._turning[next(iter(self._turning))]
+            self._turning[directory, name] = None
+            raise stale()
+
+    def turned(self, directory: int, name: bytes) -> None:
+        """It has become one, or it cannot."""
+        self._turning.pop((directory, name), None)
 
     def changed(self, place: Place, name: bytes, fd: int, directory: int, changes: Changes) -> Changes:
         """What becomes of a file, which `fd` holds, in a directory with the mode `directory`, where a program asks for

@@ -201,6 +201,44 @@ def test_what_gets_a_secrets_name_loses_the_rights_of_the_group(team: Mounted, h
         (team.path / "tmpabcd1234").unlink()
 
 
+@pytest.mark.parametrize("make", ["rename", "exchange", "link", "create"])
+def test_what_becomes_a_secret_is_so_at_once(team: Mounted, make: str) -> None:
+    """Though the kernel knows the file, and with which rights, by the name that it had a moment ago."""
+    become = {
+        "rename": "os.rename(name, 'token')",
+        "exchange": "open('token', 'w').close(); os.stat('token'); exchange(name, 'token'); os.unlink(name)",
+        "link": "os.link(name, 'token')",
+        "create": "shutil.copyfile(name, 'token'); os.unlink(name)",
+    }[make]
+    script = f"""
+import ctypes, shutil, time
+def exchange(one, other):
+    if ctypes.CDLL(None, use_errno=True).renameat2(-100, one.encode(), -100, other.encode(), 2):
+        raise OSError(ctypes.get_errno(), "renameat2")
+for at in range(20):
+    name = f"tmp_{{at}}"
+    with open(name, "w") as file: file.write("anna")
+    for _ in range(2): os.stat(name), open(name).close()
+    {become}
+    time.sleep(0.02)
+    do(lambda: open("token").read())
+    os.unlink("token")
+open("done", "w").close()
+"""
+    watch = """
+import time
+while not os.path.exists("done"):
+    try: came.append(open("token").read())
+    except OSError as error: came.append(error.errno)
+    if os.path.lexists("token"): came.append("there")
+came[:] = sorted(set(map(str, came)))
+"""
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(BEN.run, watch, team.path)
+        assert CARA.run(script, team.path) == ["anna"] * 20
+        assert watching.result() == ["2"]
+
+
 def test_a_directory_with_anothers_secret_stays(team: Mounted) -> None:
     ANNA.run("os.makedirs('accelerate'); open('accelerate/default_config.yaml', 'w').close()", team.path)
     assert BEN.run("do(lambda: os.listdir('accelerate'))\ndo(lambda: os.rmdir('accelerate'))", team.path) == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    beyond_the_site,
     by_cid,
     bytes_and_failures,
     calls,
@@ -39,6 +40,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *serving.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *beyond_the_site.MUTANTS,
 )
 
 WITHOUT: Final = {

@@ -58,8 +58,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S77",
         "the kernel keeps the entry of a secret for all users",
         "ipfsfs/view/names.py",
-        "        if self.team is not None and self.team.is_secret(self.nodes.place(parent), name, st.st_mode):\n",
-        "        if self.team is None and st is None:\n",
+        "            self.team.is_secret(self.nodes.place(parent), name, st.st_mode) or ",
+        '            name == b"/" or ',
         (_SECRETS, _AT_ONCE),
     ),
     Mutant(
@@ -93,6 +93,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "        held.chmod(fd, stat_.S_IMODE(st.st_mode) & ~0o077)\n        return True\n",
         "        return True\n",
         ("tests/mount/test_team.py::test_what_gets_a_secrets_name_loses_the_rights_of_the_group",),
+    ),
+    Mutant(
+        "S77",
+        "what becomes a secret takes along what the kernel was told of it",
+        "ipfsfs/view/renames.py",
+        "        if becomes_one and not is_one:\n",
+        "        if becomes_one and is_one:\n",
+        ("tests/mount/test_team.py::test_what_becomes_a_secret_is_so_at_once",),
     ),
     Mutant(
         "S78",
