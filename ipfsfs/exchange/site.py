@@ -20,11 +20,11 @@ from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.for_all import ForAll
 from ipfsfs.exchange.hub_rate import HubRate
 from ipfsfs.exchange.on_hub import Token
+from ipfsfs.exchange.pace import Holder, Load
 from ipfsfs.exchange.wanted import BLOBS_MOST, State, Wanted, WantedBlobs
-from ipfsfs.exchange.whereabouts import Listing, listing_at, listings_of
+from ipfsfs.exchange.whereabouts import Listing, is_there, lacking, listing_at, listings_of
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.peer_messages import Found, Leases
-from ipfsfs.plain import syscalls
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 
@@ -161,7 +161,12 @@ class Site:
         """Return when a client need not be kept waiting at the lock of a blob any more."""
         while (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
             blob.touched = trio.current_time()
-            await blob.changed.wait()
+            blob.waiting += 1
+            self._due.set()
+            try:
+                await blob.changed.wait()
+            finally:
+                blob.waiting -= 1
 
     async def source(self, sha256: bytes, root: bytes, size: int) -> PeerSource | None:
         """Which machines have a blob by this root; None where none says so."""
@@ -201,7 +206,7 @@ class Site:
         """Renew leases, and ask about those of others, until cancelled."""
         self.fetcher.expect()  # to begin with the first question would be too late for a LOOKUP
         while True:
-            if not self.blobs.released and not self.blobs.of(State.OURS, State.THEIRS):
+            if not self.blobs.released and not self.blobs.of(State.OURS) and not self.blobs.waited_for():
                 self._due = trio.Event()
                 await self._due.wait()
             await self._tell_and_ask()
@@ -233,7 +238,7 @@ class Site:
             return
         named = [blob for blob in listed if blob.sha256]
         missing = await trio.to_thread.run_sync(
-            _missing, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
+            lacking, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
         )
         now, wanted = trio.current_time(), []
         for blob, is_missing in zip(named, missing, strict=True):
@@ -273,7 +278,8 @@ class Site:
     async def _know(self, blob: Wanted) -> None:
         """See that the others are asked, where nothing is known, and wait for their answer: for 20 ms at most."""
         now = trio.current_time()
-        if blob.state is State.NAMED or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now)):
+        is_old = blob.is_stale(now) or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now))
+        if blob.state is State.NAMED or is_old:
             self.blobs.asking([blob], now)
             self.tasks.start(self._ask_for_one, blob)
         with trio.move_on_after(LOOKUP_S):
@@ -332,62 +338,54 @@ class Site:
         hold = [
             (blob.sha256, told) for blob in self.blobs.of(State.OURS) if (told := self._watch(blob, now)) is not None
         ]
-        theirs = self.blobs.of(State.THEIRS)
+        theirs = self.blobs.waited_for()  # a lease on another would be kept from the machines that download it
         release, self.blobs.released = list(self.blobs.released), set()
         if not hold and not theirs and not release:
             return
         await self._ask_for_leases(theirs[:_AT_ONCE], hold[:_AT_ONCE], release[:_AT_ONCE])
         self.blobs.released.update(release[_AT_ONCE:])
-        now = trio.current_time()
-        for blob in self.blobs.of(State.THEIRS):
-            self._judge(blob, now)
+        self._judge(trio.current_time())
 
     def _watch(self, blob: Wanted, now: float) -> int | None:
         done = self.downloads.done(blob.sha256)
         if done is not None:
             self._hub_rate.note(blob.sha256, now, done)
-        elif blob.is_named and not _is_there(self.plain_fd, self._paths.get(blob.sha256, b"")):
+        elif blob.is_named and not is_there(self.plain_fd, self._paths.get(blob.sha256, b"")):
             self.over(blob.sha256)  # it was withdrawn, or removed beneath the view
             return None
         return self.blobs.watch(blob, done, now)
 
-    def _judge(self, blob: Wanted, now: float) -> None:
-        """Stop waiting for a machine that is slower than this one would be alone."""
-        assert blob.pace is not None
+    def _judge(self, now: float) -> None:
+        """Stop waiting for machines that are slower than this one would be alone, and for what does not get on."""
+        by_holder: dict[str, list[Wanted]] = {}
+        for blob in self.blobs.waited_for():
+            by_holder.setdefault(blob.holder, []).append(blob)
+        for holder, blobs in by_holder.items():
+            self._judge_load(holder, blobs, now)
+
+    def _judge_load(self, holder: str, blobs: list[Wanted], now: float) -> None:
+        paces = {blob.sha256: blob.pace for blob in blobs if blob.pace is not None}
+        load = Load(self.blobs.holders.get(holder) or Holder(now), list(paces.values()))
         rate = self._hub_rate.known(now)
-        if rate is None and blob.pace.needs_hub_rate(now) and not self._hub_rate.is_probing:
-            file = self._on_hub.get(blob.sha256)
-            if file is not None:
-                self.tasks.start(self._probe, file, blob)
+        if rate is None and load.needs_hub_rate(now) and not self._hub_rate.is_probing:
+            on_hub = [file for sha256 in paces if (file := self._on_hub.get(sha256)) is not None]
+            if on_hub:
+                self.tasks.start(self._probe, on_hub[0])
                 return
-        if blob.pace.is_too_slow(now, rate):
-            log.info("%s is not waited for: %s has %d bytes, at %d bytes/s", blob.sha256.hex(), blob.holder,
-                     blob.pace.done, blob.pace.rate(now))  # fmt: skip
+        is_slow = load.is_too_slow(now, rate)
+        alone = [blob for blob in blobs if (pace := paces.get(blob.sha256)) is not None
+                 and (pace.is_late(now) or (is_slow and not pace.is_complete))]  # fmt: skip
+        if alone:
+            log.info("%d blobs of %s are not waited for: it has %d bytes of them, at %d bytes/s, and lacks %d",
+                     len(alone), holder, load.done, load.rate(now), load.left)  # fmt: skip
+        for blob in alone:
             self.blobs.alone(blob, now)
 
-    async def _probe(self, file: HubFile, blob: Wanted) -> None:
+    async def _probe(self, file: HubFile) -> None:
         await self._hub_rate.probe(file)
-        if blob.state is State.THEIRS:
-            self._judge(blob, trio.current_time())
+        self._judge(trio.current_time())
 
 
 def _bound(known: OrderedDict[Key, Value]) -> None:
     while len(known) > BLOBS_MOST:
         known.popitem(last=False)
-
-
-def _missing(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
-    """By sha256 and Xet hash, whether a blob is neither in its repository nor in the clients' shared store."""
-    return [
-        not _is_there(root_fd, repository + b"/blobs/" + sha256.encode())
-        and not (xet and _is_there(root_fd, shared_blob(repository, xet)))
-        for sha256, xet in named
-    ]
-
-
-def _is_there(root_fd: int, path: bytes) -> bool:
-    try:
-        os.close(syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW))
-    except OSError:
-        return False
-    return True

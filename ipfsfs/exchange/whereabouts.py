@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ipfsfs.caches.huggingface import repository_over
+from ipfsfs.caches.huggingface import repository_over, shared_blob
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.plain import syscalls
 from ipfsfs.unixfs import reference
@@ -325,6 +325,25 @@ def any_file(root_fd: int, repository: bytes) -> tuple[HubFile, bytes] | None:
                 path = os.fsdecode(link.path[len(prefix) + 1 :])
                 return HubFile(over[1], over[2], commit.decode(), path), bytes.fromhex(digest.decode())
     return None
+
+
+def lacking(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
+    """By sha256 and Xet hash, whether a blob is neither in its repository nor in the clients' shared store. Waits for
+    the disk."""
+    return [
+        not is_there(root_fd, _join(repository, b"blobs", sha256.encode()))
+        and not (xet and is_there(root_fd, shared_blob(repository, xet)))
+        for sha256, xet in named
+    ]
+
+
+def is_there(root_fd: int, path: bytes) -> bool:
+    """Whether something stands at a path from the plain root."""
+    try:
+        os.close(syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
 
 
 def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, os.stat_result] | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.mutants import (
     appearing,
+    beyond_the_site,
     by_cid,
     bytes_and_failures,
     calls,
@@ -41,6 +42,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *team.MUTANTS,
     *waiting.MUTANTS,
     *appearing.MUTANTS,
+    *beyond_the_site.MUTANTS,
 )
 
 WITHOUT: Final = {
