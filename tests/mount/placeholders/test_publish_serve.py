@@ -112,6 +112,7 @@ def test_what_is_published_is_served_until_it_is_published_no_more(serving: Serv
     assert not serving.gives(weights), "nothing is served that nobody named"
     root = serving.publish().stdout.split()[-1]
     eventually(lambda: serving.gives(root) and serving.gives(weights), "it is served")
+    assert "others have it from here" in ipfsfs("evict", serving.view.path, check=False).stderr
     ipfsfs("collect", "--view", serving.view.path)
     serving.view.remount()
     eventually(lambda: serving.gives(root) and serving.gives(weights), "it is served by the next mount, too")
