@@ -18,6 +18,7 @@ import trio
 from ipfsfs.caches.registry import repository_over, shared_blob
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.on_hub import Token
+from ipfsfs.exchange.pace import Holder, Load
 from ipfsfs.exchange.wanted import State, Wanted, WantedBlobs
 from ipfsfs.exchange.whereabouts import Listing, listing_at, listings_of
 from ipfsfs.origins.hub_files import HubFile
@@ -152,7 +153,12 @@ class Site:
         """Return when a client need not be kept waiting at the lock of a blob any more."""
         while (blob := self.blobs.get(sha256)) is not None and blob.is_kept:
             blob.touched = trio.current_time()
-            await blob.changed.wait()
+            blob.waiting += 1
+            self._due.set()
+            try:
+                await blob.changed.wait()
+            finally:
+                blob.waiting -= 1
 
     async def source(self, sha256: bytes, root: bytes, size: int) -> PeerSource | None:
         """Which machines have a blob by this root; None where none says so."""
@@ -190,7 +196,7 @@ class Site:
         """Renew leases, and ask about those of others, until cancelled."""
         self.fetcher.expect()  # to begin with the first question would be too late for a LOOKUP
         while True:
-            if not self.blobs.released and not self.blobs.of(State.OURS, State.THEIRS):
+            if not self.blobs.released and not self.blobs.of(State.OURS) and not self.blobs.waited_for():
                 self._due = trio.Event()
                 await self._due.wait()
             await self._tell_and_ask()
@@ -252,7 +258,8 @@ class Site:
     async def _know(self, blob: Wanted) -> None:
         """See that the others are asked, where nothing is known, and wait for their answer: for 20 ms at most."""
         now = trio.current_time()
-        if blob.state is State.NAMED or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now)):
+        is_old = blob.is_stale(now) or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now))
+        if blob.state is State.NAMED or is_old:
             self.blobs.asking([blob], now)
             self.tasks.start(self._ask, [blob])
         with trio.move_on_after(LOOKUP_S):
@@ -307,15 +314,13 @@ class Site:
         hold = [
             (blob.sha256, told) for blob in self.blobs.of(State.OURS) if (told := self._watch(blob, now)) is not None
         ]
-        theirs = self.blobs.of(State.THEIRS)
+        theirs = self.blobs.waited_for()  # a lease on another would be kept from the machines that download it
         release, self.blobs.released = list(self.blobs.released), set()
         if not hold and not theirs and not release:
             return
         await self._ask_for_leases(theirs[:_AT_ONCE], hold[:_AT_ONCE], release[:_AT_ONCE])
         self.blobs.released.update(release[_AT_ONCE:])
-        now = trio.current_time()
-        for blob in self.blobs.of(State.THEIRS):
-            self._judge(blob, now)
+        self._judge(trio.current_time())
 
     def _watch(self, blob: Wanted, now: float) -> int | None:
         done = self.downloads.done(blob.sha256)
@@ -331,19 +336,31 @@ class Site:
         elif now >= since + 2 * _EVERY_S and done - had > _PROBE:
             self._hub_rate = (done - had) / (now - since), now
 
-    def _judge(self, blob: Wanted, now: float) -> None:
-        """Stop waiting for a machine that is slower than this one would be alone."""
-        assert blob.pace is not None
+    def _judge(self, now: float) -> None:
+        """Stop waiting for machines that are slower than this one would be alone, and for what does not get on."""
+        by_holder: dict[str, list[Wanted]] = {}
+        for blob in self.blobs.waited_for():
+            by_holder.setdefault(blob.holder, []).append(blob)
+        for holder, blobs in by_holder.items():
+            self._judge_load(holder, blobs, now)
+
+    def _judge_load(self, holder: str, blobs: list[Wanted], now: float) -> None:
+        paces = {blob.sha256: blob.pace for blob in blobs if blob.pace is not None}
+        load = Load(self.blobs.holders.get(holder) or Holder(now), list(paces.values()))
         rate = self._known_rate(now)
-        if rate is None and blob.pace.needs_hub_rate(now) and not self._is_probing:
-            file = self._on_hub.get(blob.sha256)
-            if file is not None:
+        if rate is None and load.needs_hub_rate(now) and not self._is_probing:
+            on_hub = [file for sha256 in paces if (file := self._on_hub.get(sha256)) is not None]
+            if on_hub:
                 self._is_probing = True
-                self.tasks.start(self._probe, file, blob)
+                self.tasks.start(self._probe, on_hub[0])
                 return
-        if blob.pace.is_too_slow(now, rate):
-            log.info("%s is not waited for: %s has %d bytes, at %d bytes/s", blob.sha256.hex(), blob.holder,
-                     blob.pace.done, blob.pace.rate(now))  # fmt: skip
+        is_slow = load.is_too_slow(now, rate)
+        alone = [blob for blob in blobs if (pace := paces.get(blob.sha256)) is not None
+                 and (pace.is_late(now) or (is_slow and not pace.is_complete))]  # fmt: skip
+        if alone:
+            log.info("%d blobs of %s are not waited for: it has %d bytes of them, at %d bytes/s, and lacks %d",
+                     len(alone), holder, load.done, load.rate(now), load.left)  # fmt: skip
+        for blob in alone:
             self.blobs.alone(blob, now)
 
     def _known_rate(self, now: float) -> float | None:
@@ -351,7 +368,7 @@ class Site:
             return None
         return self._hub_rate[0]
 
-    async def _probe(self, file: HubFile, blob: Wanted) -> None:
+    async def _probe(self, file: HubFile) -> None:
         """See how fast the Hub is, by one range of a file."""
         try:
             self._hub_rate = await self.fetcher.hub_rate(file, _PROBE), trio.current_time()
@@ -359,8 +376,7 @@ class Site:
             log.info("the Hub does not say how fast it is: %s", error)
         finally:
             self._is_probing = False
-        if blob.state is State.THEIRS:
-            self._judge(blob, trio.current_time())
+        self._judge(trio.current_time())
 
 
 def _missing(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
