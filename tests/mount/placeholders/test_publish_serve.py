@@ -58,7 +58,16 @@ class Serving:
             raise
         finally:
             held.close()
-        self.view = mounted(tmp_path / "view", "--serve", f"127.0.0.1:{self.port}", "--open", "--hub", "none")
+        self.view = mounted(
+            tmp_path / "view",
+            "--serve",
+            f"127.0.0.1:{self.port}",
+            "--open",
+            "--hub",
+            "none",
+            "--gateway",
+            self.announcing.gateway,
+        )
         write(self.view.path, CONTENT)
 
     def publish(self, *arguments: str, check: bool = True) -> Any:
