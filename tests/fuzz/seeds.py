@@ -79,6 +79,11 @@ _SEEDS: Final[dict[str, list[bytes]]] = {
         b'{"private": false, "gated": "auto"}', b"bytes 0-9/10\n10", b"https://CANARY.example/x?sig=1\n",
         b"http://hub.example/x", b"//other/x", b"https://u:p@hub.example/", b"https://hub.example:443/a",
     ],
+    "router": [
+        json.dumps({"Schema": "peer", "ID": "1", "Addrs": ["/ip4/1.2.3.4/tcp/80/http", "/dns4/a/tcp/443/tls/http"]})
+        .encode() + b"\n" + json.dumps({"Addrs": ["/ip6/64:ff9b::1/tcp/8080/https/p2p/12D3"]}).encode(),
+        json.dumps({"Providers": [{"Addrs": ["/dns/localhost/tcp/1/http", 5]}, 7, None]}).encode(),
+    ],
     "listing": [
         json.dumps({"format_version": 1, "files": {"a/b.bin": _LISTED}}).encode(),
         b'{"format_version": 1, "files": {"../\\ud800": {"lfs_sha256": "' + b"a" * 64 + b'", "size": 1e400}}}', b"[]",

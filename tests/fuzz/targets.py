@@ -32,6 +32,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "keepers": servers.keepers,
     "hub": servers.hub,
     "listing": servers.listing,
+    "router": servers.router,
 }
 
 
