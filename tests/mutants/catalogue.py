@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
     beyond_the_site,
     by_cid,
     bytes_and_failures,
@@ -42,6 +43,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *sites.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
     *beyond_the_site.MUTANTS,
 )
 
