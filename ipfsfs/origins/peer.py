@@ -39,6 +39,8 @@ LIMITS: Final = Limits(connect_s=3.0, silence_s=5.0, grace_s=15.0)
 """A peer is near: one that does not answer is known sooner than an origin far away."""
 GET_S: Final = 20.0
 """How long a peer may take for a block that it has to get itself."""
+_ALIVE_S: Final = 0.5
+_LOOKED_S: Final = 1.0
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _ABSENT: Final = (404, 410, 412)
 _REFUSED: Final = (401, 403)
@@ -69,6 +71,16 @@ class Hints:
         return "&" + urlencode(said, quote_via=quote)
 
 
+@dataclass(slots=True)
+class _Looked:
+    """A look at whether a machine answers."""
+
+    at: float
+    is_alive: bool | None = None
+    """None while that is not known, for good where who looked was cancelled."""
+    done: trio.Event = field(default_factory=trio.Event)
+
+
 @dataclass(slots=True, eq=False)
 class Peer:
     """The machine at an address. `id`: by which it knows itself; empty before it was heard."""
@@ -78,12 +90,17 @@ class Peer:
     standing: Standing = field(default_factory=Standing)
     id: str = ""
     client: Client = field(init=False, repr=False)
+    """For blocks."""
+    talk: Client = field(init=False, repr=False)
+    """For messages, which wait behind no blocks."""
+    _looked: _Looked | None = None
     _is_tried: bool = False
     """Whether one question is under way that tells whether it answers again."""
 
     def __post_init__(self) -> None:
         address = Address("http", self.at.host, self.at.port, f"http://{self.at}")
         self.client = Client(f"peer {self.at}", address, limits=LIMITS)
+        self.talk = Client(f"peer {self.at}", address, limits=LIMITS)
 
     @property
     def name(self) -> str:
@@ -124,9 +141,31 @@ class Peer:
         with self._making_sense():
             return About.of(said)
 
+    async def is_alive(self) -> bool:
+        """Whether it answers a short question, which is put once for all who ask this within a moment."""
+        while True:
+            looked = self._looked
+            if looked is None or (looked.done.is_set() and trio.current_time() > looked.at + _LOOKED_S):
+                looked = self._looked = _Looked(trio.current_time())
+                await self._look(looked)
+            await looked.done.wait()
+            if looked.is_alive is not None:
+                return looked.is_alive
+            self._looked = None  # who looked was cancelled
+
+    async def _look(self, looked: _Looked) -> None:
+        try:
+            await self.about(_ALIVE_S)
+            looked.is_alive = True
+        except OriginError:
+            looked.is_alive = False
+        finally:
+            looked.done.set()
+
     async def aclose(self) -> None:
         """Close the connections that are kept."""
         await self.client.aclose()
+        await self.talk.aclose()
 
     @property
     def _host(self) -> str:
@@ -219,7 +258,7 @@ class Peer:
         # A block may have to be got first: the whole question has its time.
         answer_s = GET_S if is_block and not asked.only_if_cached else None
         request = Request(asked.method, asked.target, tuple(headers), answer_s=answer_s, content=asked.body)
-        answer = await self.client.ask(request, most)
+        answer = await (self.client if is_block else self.talk).ask(request, most)
         if self.token is None or signed is None:
             return answer, True
         body = b"" if is_block and answer.status == 200 else answer.body

@@ -17,13 +17,10 @@ from ipfsfs.unixfs import cid as cids
 
 _BLOCKS: Final = 32
 """Blocks by which is known how long one takes."""
-_FIRST_S: Final = 1.0
-"""After so long the next is asked as well, while nothing is known of what is usual."""
-_LEAST_S: Final = 0.3
 _MOST_S: Final = 10.0
 _TIMES: Final = 4.0
-LAST_AFTER_S: Final = 5.0
-"""After so long the last resort is asked, though a machine may still answer."""
+_ALIVE: Final = 2.0
+"""How many times longer a machine is waited for that answers other questions: it has much to do, or gets the block."""
 
 
 class Candidate(NamedTuple):
@@ -38,8 +35,16 @@ LastResort = Callable[[], Awaitable[Given]]
 
 @dataclass(slots=True)
 class Usual:
-    """How long a block has taken of late."""
+    """How long a block has taken of late. Another machine is asked as well for one that takes several times that, at
+    least `least_s`, and `first_s` while nothing is known; the last resort after `last_s`.
 
+    Many machines that load a file at once wait for each other at the link of each leaf's owner, and to ask others as
+    well makes that worse: a machine that is alive is waited for longer. One that is gone costs this once.
+    """
+
+    first_s: float
+    least_s: float
+    last_s: float
     _took_s: deque[float] = field(default_factory=lambda: deque(maxlen=_BLOCKS))
 
     def add(self, took_s: float) -> None:
@@ -50,8 +55,8 @@ class Usual:
     def patience_s(self) -> float:
         """After how long another machine is asked as well."""
         if len(self._took_s) < _BLOCKS // 4:
-            return _FIRST_S
-        return min(max(_TIMES * statistics.median(self._took_s), _LEAST_S), _MOST_S)
+            return self.first_s
+        return min(max(_TIMES * statistics.median(self._took_s), self.least_s), _MOST_S)
 
 
 async def first(
@@ -67,10 +72,14 @@ async def first(
         for candidate in candidates:
             failed = trio.Event()
             nursery.start_soon(race.ask, candidate, failed, nursery.cancel_scope)
-            with trio.move_on_after(usual.patience_s):
+            patience_s = usual.patience_s
+            with trio.move_on_after(patience_s):
                 await failed.wait()
+            if not failed.is_set() and await candidate.peer.is_alive():
+                with trio.move_on_after(_ALIVE * patience_s):
+                    await failed.wait()
         if last_resort is not None:
-            with trio.move_on_at(began + LAST_AFTER_S):
+            with trio.move_on_at(began + usual.last_s):
                 await race.nobody()
             nursery.start_soon(race.ask_last, last_resort, nursery.cancel_scope)
     if race.given is None:

@@ -8,6 +8,8 @@ of it. A load that takes long is had from the Hub as well, once that has been se
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,19 +29,23 @@ from ipfsfs.origins.standing import Rate
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.stored import IMPORTED, StoredFirst
 
+_OTHERS_LEAST: Final = 2
 _RANKED: Final = 3
 """Machines that a leaf may be got by: its owner, and who owns it where that one is slow."""
-_HOLDERS: Final = 3
+_GETTING: Final = 2
+"""Of those, asked for one leaf: the second asks a holder once for all that were not content with the first."""
+_HOLDERS: Final = 2
 """Holders that are asked for one leaf."""
-_MUCH_SLOWER: Final = 4.0
-_BEARABLE_S: Final = 0.25
-"""A machine that gives a leaf within this holds nothing up, however quick others are: it is better that each leaf is
-asked of one machine."""
+_MUCH_SLOWER: Final = 6.0
+_BEARABLE_S: Final = 0.1
+"""A machine that gives a leaf within this holds nothing up, however quick others are: it is better that all ask the
+same machine for a leaf."""
+_RATED_S: Final = 0.25
 _LONG_S: Final = 5.0
-"""A load that takes longer has the Hub looked at."""
+"""A load that has taken so long, and will take as long again, has the Hub looked at."""
 _PROBES: Final = 2
 _PROBED_AGAIN_S: Final = 30.0
-_QUICKER: Final = 1.2
+_QUICKER: Final = 1.5
 _LOADS_MOST: Final = 256
 _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
@@ -51,19 +57,28 @@ class PeerLeaves:
 
     peers: Peers
     hub: HubFiles | None
-    usual: Usual = field(default_factory=Usual)
+    usual: Usual = field(default_factory=lambda: Usual(first_s=2.0, least_s=1.5, last_s=6.0))
+    _rate: float = 0.0
+    _rated_at: float = -math.inf
     _loads: dict[tuple[bytes, int], PeerLoad] = field(default_factory=dict)
 
     def load(self, source: PeerSource) -> PeerLoad:
         """The load of a file."""
         key = source.root, source.size
-        load = self._loads.pop(key, None) or PeerLoad(self, source.root)
+        load = self._loads.pop(key, None) or PeerLoad(self, source.root, source.size)
         self._loads[key] = load
         if len(self._loads) > _LOADS_MOST:
             del self._loads[next(iter(self._loads))]
         if source.holders:
             load.holders = source.holders
         return load
+
+    def usual_rate(self, now: float) -> float:
+        """Bytes a second that machines usually give; 0 while nothing is known."""
+        if now > self._rated_at + _RATED_S:
+            rates = [rate for peer in self.peers.known if (rate := peer.standing.rate.known(now))]
+            self._rate, self._rated_at = statistics.median_high(rates) if rates else 0.0, now
+        return self._rate
 
 
 @dataclass(slots=True, eq=False)
@@ -72,11 +87,14 @@ class PeerLoad:
 
     leaves: PeerLeaves
     root: bytes
+    size: int
     holders: Sequence[str] = ()
     from_peers: Rate = field(default_factory=Rate)
     from_hub: Rate = field(default_factory=Rate)
     _began: float = field(default_factory=trio.current_time)
     _asked_at: float = field(default_factory=trio.current_time)
+    _came: int = 0
+    """Bytes that came since then."""
     _probes: int = 0
     _probed_at: float = 0.0
     _hub_rate: float = 0.0
@@ -88,8 +106,13 @@ class PeerLoad:
         Raises NotHeld where no machine has it, Unreachable, OriginError."""
         now = trio.current_time()
         if now > self._asked_at + _IDLE_S:
-            self._began = now
+            self._began, self._came = now, 0
         self._asked_at = now
+        given = await self._given(cid, offset, length, on_hub, now)
+        self._came += len(given.block)
+        return given
+
+    async def _given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile], now: float) -> Given:
         files = on_hub if self.leaves.hub is not None and length else ()
         if files and self._is_for_hub(length, now):
             try:
@@ -103,7 +126,7 @@ class PeerLoad:
         try:
             from_hub = partial(self._from_hub, files[0], cid, offset, length) if files else None
             given = await first(cid, candidates, self.leaves.usual, from_hub)
-            came = len(given.block)
+            came = len(given.block) if self.leaves.hub is None or given.by != self.leaves.hub.name else 0
             return given
         finally:
             self.from_peers.ends(trio.current_time(), came)
@@ -112,9 +135,12 @@ class PeerLoad:
         """Who is asked, in this order."""
         peers = self.leaves.peers
         asked = [peer.at for peer in await peers.clients() if peer.is_asked]
+        others = [at for at in asked if str(at) not in self.holders]
+        if len(others) >= max(_OTHERS_LEAST, len(self.holders)):
+            asked = others  # holders have enough to do: each leaf is had of them once
         ranked = [peers.peer(at) for at in owners(cid, asked, _RANKED)]
-        getting = self._quickest_first(ranked, hints.length)[:1] if hints.holders else ranked[:2]
-        holding = [peer for peer in self._holding(cid) if peer.is_asked]
+        getting = self._quickest_first(ranked, hints.length)[:_GETTING]
+        holding = [peer for peer in self._holding(cid) if peer.is_asked and peer not in getting]
         holding = self._quickest_first(holding, hints.length)[:_HOLDERS]
         have = [Candidate(peer, partial(peer.have, cid)) for peer in holding]
         get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
@@ -133,30 +159,31 @@ class PeerLoad:
         return [peers.peer(at) for at in owners(cid, [peer.at for peer in found], len(found))]
 
     def _quickest_first(self, ranked: list[Peer], length: int) -> list[Peer]:
-        """The same, but those at the end that would take much longer than another one. One of which nothing is known
-        is tried with one leaf at a time."""
+        """The same, but those at the end that are much slower than is usual. One that was slow, and of which nothing is
+        known any more, is tried with one leaf at a time."""
         now = trio.current_time()
-        expected = {peer: peer.standing.rate.expected_s(length, now) for peer in ranked}
-        known = [seconds for seconds in expected.values() if seconds]
-        bound = max(_MUCH_SLOWER * min(known), _BEARABLE_S) if known else 0.0
+        usual = self.leaves.usual_rate(now)
 
         def is_slow(peer: Peer) -> bool:
-            if not expected[peer]:
-                return peer.standing.rate.was_slow and peer.standing.rate.asking > 0
-            return bool(bound) and expected[peer] > bound
+            rate = peer.standing.rate
+            known = rate.known(now)
+            if not known:
+                return rate.was_slow and rate.asking > 0
+            return known * _MUCH_SLOWER < usual and length / known > _BEARABLE_S
 
         return sorted(ranked, key=is_slow)
 
     def _is_for_hub(self, length: int, now: float) -> bool:
         """Whether a leaf is had from the Hub: to see how quick that is, or because it is quicker."""
-        if now < self._began + _LONG_S:
+        peers = self.from_peers.known(now)
+        if now < self._began + _LONG_S or self.size - self._came < _LONG_S * peers:
             return False
         if self._probes < _PROBES or (not self._hub_rate and now > self._probed_at + _PROBED_AGAIN_S):
             if self.from_hub.asking:
                 return False
             self._probes, self._probed_at = self._probes + 1, now
             return True
-        peers, hub = self.from_peers.known(now), self.from_hub.known(now) or self._hub_rate
+        hub = self.from_hub.known(now) or self._hub_rate
         if not hub:
             return False
         self._is_hub_quicker = hub > peers * (1 / _QUICKER if self._is_hub_quicker else _QUICKER)

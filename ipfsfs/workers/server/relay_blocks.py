@@ -79,7 +79,8 @@ class RelayBlocks:
     hub: HubFiles | None
     cache: BlockCache = field(default_factory=BlockCache)
     totals: Totals = field(default_factory=Totals)
-    _usual: Usual = field(default_factory=Usual)
+    _usual: Usual = field(default_factory=lambda: Usual(first_s=1.0, least_s=1.0, last_s=1.5))
+    """Shorter than those who ask are patient: they are not to ask another machine for what is on its way."""
     _asked: dict[bytes, _Asked] = field(default_factory=dict)
     _at_once: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_AT_ONCE))
     _waiting: int = 0
