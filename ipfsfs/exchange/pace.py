@@ -1,19 +1,23 @@
-"""How another machine's download gets on, on this machine's clock, and whether this machine would be quicker alone.
+"""How other machines' downloads get on, on this machine's clock, and whether this machine would be quicker alone.
 
-The holder of a lease says how much it has every half second. Its rate is that up to its last progress: where it makes
-none, the lease ends by itself (its machine is gone) or that is noticed by the silence.
+The holder of a lease says how much it has every half second. That is compared for a load, not for a file: a client
+downloads eight files at once, which share the holder's link, and would share this machine's. It also writes in pieces
+of 10 MB: a file that has not grown for seconds is no sign of anything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 LOOK_S: Final = 1.0
 """How long a holder is watched before anything is concluded."""
-_SILENT_S: Final = 6.0
-"""A holder that makes no progress for so long, though it says that it goes on, is not waited for. Longer than a lease
-lasts whose holder is gone: then the next machine is to have that, and not all of them at once."""
+SILENT_S: Final = 90.0
+"""A download that makes no progress for so long, though its holder says that it goes on, is not waited for. Longer than
+a holder itself holds on to such a one: then the next machine is to have the lease, and not all of them at once."""
 _SOON_S: Final = 1.0
 """What comes within this time is waited for, whatever the Hub's rate is."""
 _SLOWER: Final = 2.0
@@ -24,8 +28,14 @@ _SEALED: Final = 50 << 20
 """How long a holder that has all of it may take to seal and announce it: so long, and a second for so many bytes."""
 _BLIND_S: Final = 60.0
 """How long a holder is waited for where it is not known how fast the Hub would be."""
+_BLIND: Final = 10e6
+"""Bytes a second, at which it is waited for even so."""
 _WORD_S: Final = 3.0
 """For how long a holder's own word of its rate counts: from then on what was seen is enough."""
+_WINDOW_S: Final = 30.0
+"""What was seen longer ago says nothing of the rate now."""
+_PIECE: Final = 10_000_000
+"""Bytes. The client of the Hub writes so many at once: as many may have come of each file and not be seen."""
 _LARGE: Final = 32 << 20
 """Bytes. For less the Hub is not asked how fast it is: the answer would cost a good part of them."""
 
@@ -39,55 +49,108 @@ class Pace:
     done: int = 0
     word: float = 0.0
     """The rate that the holder says (bytes/s)."""
-    _first: tuple[float, int] | None = None
-    _last: tuple[float, int] = (0.0, 0)
+    noted: float = -math.inf
+    """When its holder was heard of last."""
+    _grown: float = 0.0
+    """When it grew last."""
 
-    def note(self, now: float, done: int, word: float) -> None:
-        """The holder has so many bytes."""
-        if self._first is None or done < self.done:
-            self._first = now, done
-        if self._last[0] == 0.0 or done != self.done:
-            self._last = now, done
-        self.done, self.word = done, word
-
-    def rate(self, now: float) -> float:
-        """Bytes a second, up to the last progress; 0 where there was none yet."""
-        if self._first is None:
-            return 0.0
-        seconds, count = self._last[0] - self._first[0], self._last[1] - self._first[1]
-        seen = count / seconds if seconds > 0 else 0.0
-        return max(seen, self.word) if now < self.since + _WORD_S else seen or (self.word if self.done else 0.0)
+    def note(self, now: float, done: int, word: float) -> int:
+        """The holder has so many bytes; returns how many more that are than before."""
+        is_first = self.noted == -math.inf
+        more = 0 if is_first else max(0, done - self.done)
+        if is_first or done != self.done:
+            self._grown = now
+        self.noted, self.done, self.word = now, done, word
+        return more
 
     @property
     def is_complete(self) -> bool:
         """Whether the holder has all of it, as far as is known: it is about to say so to all."""
         return 0 <= self.size <= self.done
 
+    def is_late(self, now: float) -> bool:
+        """Whether it does not get on, or is not announced though it is complete."""
+        silent_s = now - max(self._grown, self.since)
+        return silent_s > (_SEALING_S + self.size / _SEALED if self.is_complete else SILENT_S)
+
+
+@dataclass(slots=True)
+class Holder:
+    """How fast another machine was seen to be, over all leases of it that are waited for here."""
+
+    since: float
+    noted: float = -math.inf
+    _total: int = 0
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+    """When it grew, and how much it had brought by then."""
+
+    def note(self, now: float, more: int) -> None:
+        """One of its downloads was heard of, and has grown by so many bytes."""
+        self.noted = now
+        self._total += more
+        if more or not self._seen:
+            self._seen.append((now, self._total))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_S:
+            self._seen.popleft()
+
+    def rate(self, unseen: int) -> float:
+        """Bytes a second, up to the last progress; 0 where there was none yet. `unseen`: how many more may have come
+        by then."""
+        (first, before), (last, after) = (self._seen[0], self._seen[-1]) if self._seen else ((0.0, 0), (0.0, 0))
+        return (after - before + unseen) / (last - first) if last > first else 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class Load:
+    """What is waited for of one holder."""
+
+    holder: Holder
+    paces: Sequence[Pace]
+
+    @property
+    def _coming(self) -> list[Pace]:
+        return [pace for pace in self.paces if not pace.is_complete]
+
+    @property
+    def done(self) -> int:
+        """Bytes that the holder has of it."""
+        return sum(pace.done for pace in self._coming)
+
+    @property
+    def left(self) -> int:
+        """Bytes that it lacks, as far as sizes are known."""
+        return sum(max(0, pace.size - pace.done) for pace in self._coming)
+
+    def rate(self, now: float) -> float:
+        """Bytes a second, by what was seen, or by what is said."""
+        coming = self._coming
+        word = sum(pace.word for pace in coming)
+        seen = self.holder.rate(_PIECE * sum(pace.done > 0 or now < self.holder.since + _WINDOW_S for pace in coming))
+        if now < self.holder.since + _WORD_S:
+            return max(seen, word)
+        return seen or (word if self.done else 0.0)
+
     def left_s(self, now: float) -> float:
         """How long the holder needs yet; 0 where that cannot be told."""
         rate = self.rate(now)
-        return max(0, self.size - self.done) / rate if rate > 0 and self.size >= 0 else 0.0
+        return self.left / rate if rate > 0 else 0.0
 
     def needs_hub_rate(self, now: float) -> bool:
         """Whether it matters how fast the Hub would be."""
-        return now >= self.since + LOOK_S / 2 and self.size - self.done >= _LARGE and self.left_s(now) > _SOON_S
+        return now >= self.holder.since + LOOK_S / 2 and self.left >= _LARGE and self.left_s(now) > _SOON_S
 
     def is_too_slow(self, now: float, hub_rate: float | None) -> bool:
         """Whether this machine does better to go on alone. `hub_rate`: bytes a second that it would have from the Hub,
         None where that is not known."""
-        silent_s = now - max(self._last[0], self.since)
-        if self.is_complete:
-            return silent_s > _SEALING_S + self.size / _SEALED
-        if now < self.since + LOOK_S:
+        coming = self._coming
+        if not coming or now < self.holder.since + LOOK_S:
             return False
-        if silent_s >= _SILENT_S:
-            return True
         rate = self.rate(now)
         if hub_rate is None:
-            return now > self.since + _BLIND_S
+            return now > self.holder.since + _BLIND_S and rate < _BLIND
         if rate <= 0:
             return False
-        if self.size < 0:
+        if any(pace.size < 0 for pace in coming):
             return rate * _SLOWER < hub_rate
-        left = self.left_s(now)
-        return left > _SOON_S and left > _SLOWER * self.size / hub_rate
+        left_s = self.left_s(now)
+        return left_s > _SOON_S and left_s > _SLOWER * sum(pace.size for pace in coming) / hub_rate

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from ipfsfs.exchange.pace import Pace
+from ipfsfs.exchange.pace import Holder, Pace
 from ipfsfs.origins.peer_messages import Found, Held
 
 FRESH_S: Final = 5.0
@@ -23,13 +23,18 @@ BEGIN_S: Final = 10.0
 """How long a lease is kept for a download that does not begin: a listing names files that nobody wants, or not yet."""
 AWAY_S: Final = 5.0
 """How long it is kept for one that has ended without a result: clients try again."""
+STALLED_S: Final = 60.0
+"""How long it is kept for one that does not grow: clients write in pieces of 10 MB."""
 SEALED_S: Final = 1_800.0
 """How long it is kept for a blob that has its name and is not announced: 140 GB are sealed within that."""
 REMOVED_S: Final = 600.0
 """For how long what was removed through the view does not come back by itself."""
+_STALE_S: Final = 3.0
+"""What was said of another machine's lease so long ago says nothing: a lease lasts as long without its holder."""
 _IDLE_S: Final = 600.0
 """After so long without a question an entry is forgotten."""
-_MOST: Final = 65_536
+BLOBS_MOST: Final = 65_536
+"""That are wanted at the same time."""
 
 
 class State(Enum):
@@ -48,11 +53,10 @@ _KEPT: Final = (State.ASKED, State.THEIRS)
 
 @dataclass(slots=True, eq=False)
 class Wanted:
-    """One blob. `size`: -1 where it is not known. `xet`: its name in the clients' shared store, empty for none."""
+    """One blob. `size`: -1 where it is not known."""
 
     sha256: bytes
     size: int = -1
-    xet: str = ""
     state: State = State.NAMED
     since: float = 0.0
     """When it came into this state."""
@@ -61,10 +65,16 @@ class Wanted:
     found: Found | None = None
     pace: Pace | None = None
     holder: str = ""
+    waiting: int = 0
+    """How many clients' locks are held for it."""
     is_begun: bool = False
     """In OURS: whether a download was seen."""
     seen: float = 0.0
     """In OURS: when a download was seen last."""
+    had: int = 0
+    """In OURS: how many bytes were seen of it."""
+    grown: float = 0.0
+    """In OURS: when these became more."""
     is_named: bool = False
     """In OURS: whether it has its name, and waits for its seal."""
     changed: trio.Event = field(default_factory=trio.Event)
@@ -73,6 +83,10 @@ class Wanted:
     def is_kept(self) -> bool:
         """Whether clients are to wait at their lock."""
         return self.state in _KEPT
+
+    def is_stale(self, now: float) -> bool:
+        """Whether another machine's lease on it was heard of too long ago, for no client waits for it here."""
+        return self.state is State.THEIRS and (self.pace is None or now > self.pace.noted + _STALE_S)
 
     def become(self, state: State, now: float) -> None:
         """Go over to a state; who waits looks again."""
@@ -88,6 +102,8 @@ class Wanted:
 class WantedBlobs:
     """All wanted blobs, at most 65,536, and what is to be told to the others."""
 
+    holders: dict[str, Holder] = field(default_factory=dict)
+    """Other machines whose downloads are waited for, by address."""
     released: set[bytes] = field(default_factory=set)
     """Leases that have ended, and that the others were not told of yet."""
     _blobs: OrderedDict[bytes, Wanted] = field(default_factory=OrderedDict)
@@ -102,11 +118,15 @@ class WantedBlobs:
         """A blob, if it is wanted."""
         return self._blobs.get(sha256)
 
+    def waited_for(self) -> list[Wanted]:
+        """Those that another machine downloads, and clients of this one wait for."""
+        return [blob for blob in self._blobs.values() if blob.state is State.THEIRS and blob.waiting]
+
     def of(self, *states: State) -> list[Wanted]:
         """Those in some states."""
         return [blob for blob in self._blobs.values() if blob.state in states]
 
-    def want(self, sha256: bytes, now: float, size: int = -1, xet: str = "") -> Wanted:
+    def want(self, sha256: bytes, now: float, size: int = -1) -> Wanted:
         """A listing names a blob, or its lock was opened."""
         blob = self._blobs.get(sha256)
         if blob is None:
@@ -115,11 +135,10 @@ class WantedBlobs:
         self._blobs.move_to_end(sha256)
         blob.touched = now
         blob.size = size if size >= 0 else blob.size
-        blob.xet = xet or blob.xet
         return blob
 
     def _make_room(self) -> None:
-        while len(self._blobs) >= _MOST:
+        while len(self._blobs) >= BLOBS_MOST:
             self.drop(next(iter(self._blobs.values())))
 
     def drop(self, blob: Wanted) -> None:
@@ -132,7 +151,7 @@ class WantedBlobs:
     def asking(self, blobs: list[Wanted], now: float) -> None:
         """The others are about to be asked. One whose state says more keeps it."""
         for blob in blobs:
-            if blob.state in (State.NAMED, State.FOUND):
+            if blob.state in (State.NAMED, State.FOUND) or blob.is_stale(now):
                 blob.become(State.ASKED, now)
 
     def granted(self, blob: Wanted, now: float) -> None:
@@ -151,7 +170,10 @@ class WantedBlobs:
             blob.become(State.THEIRS, now)
             blob.pace, blob.holder = Pace(now, blob.size), held.holder
         blob.pace.size = blob.size
-        blob.pace.note(now, held.done, held.rate)
+        holder = self.holders.get(held.holder)
+        if holder is None or now > holder.noted + _STALE_S:
+            holder = self.holders[held.holder] = Holder(now)
+        holder.note(now, blob.pace.note(now, held.done, held.rate))
 
     def has_holder(self, blob: Wanted, found: Found, now: float) -> None:
         """Another machine has said just now that it has the blob."""
@@ -181,8 +203,13 @@ class WantedBlobs:
         """How far the download of a blob is whose lease is ours; None: none is under way. Returns the bytes to tell the
         others, None where the lease has ended."""
         if done is not None:
+            if not blob.is_begun or done != blob.had:
+                blob.had, blob.grown = done, now
             blob.is_begun, blob.seen = True, now
-            return done
+            if now < blob.grown + STALLED_S:
+                return done
+            self.alone(blob, now)
+            return None
         if blob.is_named:
             if now < blob.since + SEALED_S:
                 return max(blob.size, 0)
@@ -210,7 +237,7 @@ class WantedBlobs:
         """A promised name was removed through the view."""
         self._removed.pop(sha256, None)
         self._removed[sha256] = now
-        while len(self._removed) > _MOST:
+        while len(self._removed) > BLOBS_MOST:
             self._removed.popitem(last=False)
 
     def was_removed(self, sha256: bytes, now: float) -> bool:
@@ -219,17 +246,19 @@ class WantedBlobs:
 
     def wrong(self, sha256: bytes, root: bytes) -> None:
         """What a root names is not what the sha256 promises."""
-        if len(self._wrong) < _MOST:
+        if len(self._wrong) < BLOBS_MOST:
             self._wrong.add((sha256, root))
 
     def forget_idle(self, now: float) -> None:
         """Forget what nobody has asked for in a long time."""
         for blob in list(self._idle(now)):
             self.drop(blob)
+        self.holders = {at: holder for at, holder in self.holders.items() if now < holder.noted + _IDLE_S}
 
     def _idle(self, now: float) -> Iterator[Wanted]:
         for blob in self._blobs.values():
-            if blob.state is not State.OURS and now > max(blob.touched, blob.since) + _IDLE_S:
+            idle_s = now - max(blob.touched, blob.since)
+            if blob.state is not State.OURS and not blob.waiting and idle_s > _IDLE_S:
                 yield blob
 
     def _release(self, blob: Wanted) -> None:

@@ -23,7 +23,11 @@ from tests.support.mounted import TREE, Mounted, clear, environment
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say() -> None:
-    scripts = [path for path in (*SCRIPTS.iterdir(), TREE / ".ci" / "run") if path.is_file() and path.suffix != ".py"]
+    scripts = [
+        path
+        for path in (*SCRIPTS.iterdir(), *SCRIPTS.glob("slurm/*"), TREE / ".ci" / "run")
+        if path.is_file() and path.suffix != ".py"
+    ]
     checked = run(["shellcheck", "-x", *scripts])
     assert checked.returncode == 0, checked.stdout
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
+    beyond_the_site,
     by_cid,
     bytes_and_failures,
     calls,
@@ -39,6 +41,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *serving.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
+    *beyond_the_site.MUTANTS,
 )
 
 WITHOUT: Final = {

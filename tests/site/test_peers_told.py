@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.site.downloads import download
+from tests.site.sharing import REPO, announced, end, have, settled, share_all, token_of
 from tests.support.llama import Llama
 from tests.support.machines import Site
 
@@ -50,3 +51,47 @@ def test_peers_that_do_not_answer_are_told_with_the_reason(site: Callable[[int],
     assert nobody["why"] in said
     assert json.loads(first.view.run("peers", first.home, "--json").stdout)["listed"].count(",") == 2
     first.view.umount()
+
+
+def test_what_came_from_whom_and_what_was_spared(site: Callable[[int], Site], small: Llama) -> None:
+    """On both sides; and that another machine has another list, or another token."""
+    here = site(3)
+    here.hub.add_folder(REPO, small.folder)
+    first, second, third = here.machines
+    pair = ",".join(f"{machine.address}:4780" for machine in (first, second))
+    share_all(here, among=[first, second], peers=pair)
+    have(first)
+    announced(first, small)
+    have(second)
+    settled(second)
+    weights = sum(path.stat().st_size for path in small.folder.glob("*.safetensors"))
+
+    gave, took = first.view.peers(), second.view.peers()
+    assert took["from_peers"] + took["from_hub"] >= weights
+    assert took["from_peers"] > 0.9 * weights
+    assert (took["downloaded"], took["from_others"]) == (0, 0)
+    blocks = sum(state["gave_bytes"] for state in took["peers"])  # leaves, and the nodes that name them
+    assert took["from_peers"] <= blocks < 1.01 * took["from_peers"]
+    assert gave["gave"] > 0.9 * weights
+    assert gave["downloaded"] == weights
+    said = second.view.run("peers").stdout
+    assert "The origin was spared" in said
+    once = json.loads(second.view.run("top", second.home, "--once", "--json", "--interval", "0.1").stdout)
+    by_source = {one["of"]: one["value"] for one in once["metrics"] if one["name"] == "ipfsfs_source_bytes_total"}
+    assert by_source["peers"] == took["from_peers"]
+    assert "from other machines" in second.view.run("top", second.home, "--once", "--interval", "0.1").stdout
+
+    third.view.share(token=token_of(here))  # its list has three
+    other = f"{first.address}:4780"
+    states = {state["address"]: state for state in third.view.peers()["peers"]}
+    assert (states[other]["answers"], states[other]["same_list"]) == (True, False)
+    assert f"Another list of machines than here: {other}" in third.view.run("peers").stdout
+    third.view.umount()
+    wrong = here.root / "wrong"
+    wrong.touch(0o600)
+    wrong.write_text("1" * 64)
+    third.view.share(token=wrong)
+    states = {state["address"]: state for state in third.view.peers()["peers"]}
+    assert not states[other]["answers"]
+    assert "token" in states[other]["why"]
+    end(here)

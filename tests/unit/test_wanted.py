@@ -6,13 +6,14 @@ import random
 
 import pytest
 
-from ipfsfs.exchange.pace import Pace
+from ipfsfs.exchange.pace import SILENT_S, Holder, Load, Pace
 from ipfsfs.exchange.wanted import (
     AWAY_S,
     BEGIN_S,
     FRESH_S,
     REMOVED_S,
     SEALED_S,
+    STALLED_S,
     State,
     Wanted,
     WantedBlobs,
@@ -153,21 +154,25 @@ def test_whatever_happens_no_client_waits_without_end(seed: int) -> None:
                 blobs.named(SHA256, SIZE, now)
     if blob.state is State.ASKED:
         blobs.nobody(blob, now)
-    until = now + 30 + SIZE / (50 << 20)
+    until = now + SILENT_S + SIZE / (50 << 20)
     while blob.is_kept and now < until:
         now += 0.5
         assert blob.pace is not None
-        if blob.pace.is_too_slow(now, None):
+        if blob.pace.is_late(now):
             blobs.alone(blob, now)
     assert not blob.is_kept
 
 
-def _watched(rate: float, seconds: float, *, done: int = 0, size: int = SIZE, word: float | None = None) -> Pace:
-    """A holder that was watched for a while, every half second."""
-    pace = Pace(0.0, size)
+def _watched(
+    rate: float, seconds: float, *, done: int = 0, size: int = SIZE, word: float | None = None, files: int = 1
+) -> Load:
+    """A holder that was watched for a while, every half second; its files share its rate."""
+    holder, paces = Holder(0.0), [Pace(0.0, size) for _ in range(files)]
     for tick in range(int(seconds * 2) + 1):
-        pace.note(tick / 2, int(done + rate * tick / 2), rate if word is None else word)
-    return pace
+        for pace in paces:
+            said = (rate if word is None else word) / files
+            holder.note(tick / 2, pace.note(tick / 2, int(done + rate / files * tick / 2), said))
+    return Load(holder, paces)
 
 
 def test_a_machine_as_quick_as_the_hub_is_waited_for() -> None:
@@ -180,6 +185,37 @@ def test_a_machine_at_a_tenth_of_the_speed_is_given_up_within_about_a_second() -
     assert _watched(HUB / 10, 0.5).needs_hub_rate(0.5), "the Hub is asked before that, how fast it is"
 
 
+def test_files_that_share_a_link_are_compared_together() -> None:
+    """Each of eight comes at an eighth of what one range of the Hub comes at, and would do so here too."""
+    for seconds in (1.0, 2.0, 20.0):
+        assert not _watched(HUB, seconds, files=8).is_too_slow(seconds, HUB)
+    for seconds in (4.0, 20.0):
+        assert _watched(HUB / 10, seconds, files=8).is_too_slow(seconds, HUB)
+
+
+def test_what_is_written_in_pieces_is_no_slower_for_that() -> None:
+    """The client writes 10 MB at once: of eight files at 10 MB/s together each grows every 8 seconds."""
+    holder, paces = Holder(0.0), [Pace(0.0, SIZE) for _ in range(8)]
+    for tick in range(240):
+        now = tick / 2
+        for number, pace in enumerate(paces):
+            pieces = max(0, int(now) - number) // 8
+            holder.note(now, pace.note(now, pieces * 10_000_000, 0.0))
+            assert not pace.is_late(now)
+        assert not Load(holder, paces).is_too_slow(now, 10e6)
+
+
+def test_what_a_holder_has_not_begun_is_waited_for_too() -> None:
+    """It has more files than its client downloads at once."""
+    load = _watched(HUB, 4.0)
+    waiting = [Pace(0.0, SIZE) for _ in range(3)]
+    for pace in waiting:
+        pace.note(0.0, 0, 0.0)
+        pace.note(20.0, 0, 0.0)
+        assert not pace.is_late(20.0)
+    assert not Load(load.holder, [*load.paces, *waiting]).is_too_slow(4.0, HUB)
+
+
 def test_what_is_nearly_there_is_waited_for_however_slow_it_is() -> None:
     assert not _watched(HUB / 10, 1.0, done=SIZE - 15_000_000).is_too_slow(1.0, HUB)
 
@@ -188,31 +224,49 @@ def test_for_a_small_file_the_hub_is_not_asked_how_fast_it_is() -> None:
     assert not _watched(1e6, 1.0, size=12_000_000).needs_hub_rate(1.0)
 
 
-def test_a_machine_that_stops_is_waited_for_longer_than_its_lease_lasts_and_no_longer() -> None:
-    pace = _watched(HUB, 2.0)
-    for tick in range(5, 16):
-        now = tick / 2
-        pace.note(now, int(2 * HUB), HUB)
-        assert not pace.is_too_slow(now, HUB), "its lease would be over after 3 s, and one machine gets it"
-    assert pace.is_too_slow(8.1, HUB)
+def test_a_download_that_stops_is_given_back_by_its_holder_before_all_others_give_it_up() -> None:
+    blobs, blob = _ours()
+    for tick in range(int(STALLED_S)):
+        assert blobs.watch(blob, 1_000, float(tick)) == 1_000
+    assert blobs.watch(blob, 1_000, STALLED_S) is None
+    assert blobs.released == {SHA256}
+    assert blob.state is State.ALONE, "it goes on, should it go on"
+    pace = Pace(0.0, SIZE)
+    for tick in range(int(SILENT_S)):
+        pace.note(float(tick), 1_000, 0.0)
+        assert not pace.is_late(float(tick))
+    assert pace.is_late(SILENT_S + 0.5)
+    assert SILENT_S > STALLED_S + 10
+
+
+def test_what_nobody_waits_for_is_asked_about_anew_after_a_while() -> None:
+    """Its lease may be over by then, or the blob there."""
+    blobs, blob = _asked()
+    blobs.held(blob, Held("10.0.0.2:4780", 0, 0.0, 0.1), 0.1)
+    blobs.asking([blob], 1.0)
+    assert blobs.of(State.THEIRS) == [blob]
+    assert blob.is_stale(10.0)
+    blobs.asking([blob], 10.0)
+    assert blobs.of(State.ASKED) == [blob]
 
 
 def test_a_machine_that_only_says_it_is_quick_is_believed_for_three_seconds() -> None:
-    pace = _watched(HUB / 10, 4.0, word=10 * HUB)
     assert not _watched(HUB / 10, 2.0, word=10 * HUB).is_too_slow(2.0, HUB)
-    assert pace.is_too_slow(4.0, HUB)
+    assert _watched(HUB / 10, 4.0, word=10 * HUB).is_too_slow(4.0, HUB)
 
 
 def test_a_machine_that_has_all_of_it_may_take_a_while_to_seal_it() -> None:
-    pace = _watched(HUB, 5.0)
+    load = _watched(HUB, 5.0)
+    (pace,) = load.paces
     pace.note(5.5, SIZE, HUB)
     assert pace.is_complete
-    assert not pace.is_too_slow(10.0, HUB)
-    assert pace.is_too_slow(40.0, HUB)
+    assert not load.is_too_slow(10.0, HUB)
+    assert not pace.is_late(10.0)
+    assert pace.is_late(40.0)
 
 
-def test_without_a_rate_of_the_hub_a_machine_is_waited_for_a_minute() -> None:
-    pace = Pace(0.0, -1)
-    for tick in range(130):
-        pace.note(tick / 2, tick * 1_000, 2_000.0)
-        assert pace.is_too_slow(tick / 2, None) == (tick / 2 > 60.0)
+def test_without_a_rate_of_the_hub_a_slow_machine_is_waited_for_a_minute() -> None:
+    for tick in range(2, 130):
+        now = tick / 2
+        assert _watched(1_000, now, size=-1).is_too_slow(now, None) == (now > 60.0)
+        assert not _watched(20e6, now, size=-1).is_too_slow(now, None)

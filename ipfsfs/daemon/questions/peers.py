@@ -65,5 +65,5 @@ class Question(Asked[Answer, NoProgress]):
             from_hub=kinds["hub"].bytes,
             from_others=kinds["others"].bytes,
             downloaded=running.view.upkeep.promises.downloads.kept_bytes,
-            gave=sum(state.has_given for state in states if state.is_self),
+            gave=0 if running.view.offers is None else running.view.offers.server.totals.gave_bytes,
         )

@@ -6,12 +6,14 @@ import hashlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ipfsfs.unixfs import cid
+from tests.support.block_server import block_server
 from tests.support.elsewhere import Content, Elsewhere, eventually_resident, plain_link, write
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import beside, eventually, parent
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.kubo
 
 REPOSITORY = "models--o--name"
 ONE, OTHER = "1" * 40, "2" * 40
+NOWHERE = cid.to_text(cid.raw_cid(hashlib.sha256(b"nobody has this").digest()))
 
 
 def _blob(data: bytes) -> str:
@@ -170,11 +173,24 @@ def test_a_promise_is_checked_before_a_file_is_made(elsewhere: Elsewhere, added:
     assert plain_link(view, view.path / name) is not None, "what broke its promise became no file"
 
 
-def test_a_view_is_mounted_whatever_becomes_of_its_upstream(elsewhere: Elsewhere, tmp_path: Path) -> None:
-    nowhere = cid.to_text(cid.raw_cid(hashlib.sha256(b"nobody has this").digest()))
-    view = elsewhere.view("--upstream", nowhere)
+def test_a_view_is_mounted_whatever_becomes_of_its_upstream(elsewhere: Elsewhere) -> None:
+    view = elsewhere.view("--upstream", NOWHERE)
     (view.path / "file").write_bytes(b"the view goes on")
     eventually(lambda: "looked at again after" in _says(view), "the failure is told")
-    assert nowhere in _says(view)
+    assert NOWHERE in _says(view)
     view.umount()
     assert (view.path / "file").read_bytes() == b"the view goes on"
+
+
+def test_an_upstream_that_stalls_holds_up_nothing(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    (tmp_path / "view").mkdir()
+    with block_server() as origin:
+        origin.answers.clear()
+        began = time.monotonic()
+        view = mounted(tmp_path / "view", "--gateway", origin.url, "--hub", "none", "--upstream", NOWHERE)
+        eventually(lambda: origin.asked, "the upstream is asked for")
+        (view.path / "file").write_bytes(b"the view goes on")
+        assert (view.path / "file").read_bytes() == b"the view goes on"
+        assert _says(view)
+        view.umount()
+        assert time.monotonic() - began < 10
