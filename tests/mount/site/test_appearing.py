@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from ipfsfs.origins.peer_messages import Announced
+from tests.support.filesystems import mounted_tmpfs
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
@@ -240,6 +241,74 @@ def test_h52_one_name_of_a_format_with_code_is_enough_to_wait_for_the_proof(lied
     lied_to.appears(WEIGHTS)
     with lied_to.links("model.safetensors", WEIGHTS).open("rb") as opened, pytest.raises(OSError):  # noqa: PT011
         opened.read(100)
+
+
+@pytest.mark.parametrize("moved", ["file", "blobs", "repository"])
+def test_h52_what_is_not_proven_is_not_so_at_a_place_that_promises_nothing(lied_to: OnLoopback, moved: str) -> None:
+    lied_to.wants({"pytorch_model.bin": PICKLE})
+    blob = lied_to.appears(PICKLE)
+    away = lied_to.repository.parent / "away"
+    away.mkdir()
+    what = {"file": blob, "blobs": blob.parent, "repository": lied_to.repository}[moved]
+    try:
+        what.rename(away / what.name)
+    except OSError as error:  # a file is fetched first, which proves what it is
+        assert (moved, error.errno) == ("file", errno.EIO)
+        assert not blob.exists()
+        return
+    for file in away.rglob(blob.name):
+        with pytest.raises(OSError) as failed:  # noqa: PT011
+            file.read_bytes()
+        assert failed.value.errno == errno.EIO
+        file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem with room for few files."""
+    with mounted_tmpfs(tmp_path, "size=64m,nr_inodes=300") as at:
+        yield at
+
+
+@pytest.fixture
+def told_the_truth(small: Path, hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
+    """A machine on a small filesystem, whose only peer has the weights."""
+    ours, theirs = free_port(), free_port()
+    store = tmp_path / "store"
+    store.mkdir()
+    machine = OnLoopback.make(mounted, hub, small / "ours", (ours, theirs), "--store", str(store))
+    one = _liar(tmp_path / "one", theirs, [ours], {digest(WEIGHTS): WEIGHTS})
+    try:
+        yield machine
+    finally:
+        one.server.close()
+
+
+def test_h50_what_is_moved_away_does_not_come_back_by_itself(told_the_truth: OnLoopback) -> None:
+    told_the_truth.wants({"model.safetensors": WEIGHTS})
+    blob = told_the_truth.appears(WEIGHTS)
+    kept = blob.with_name("kept")
+    blob.rename(kept)
+    for _ in range(20):
+        assert not blob.exists()
+        time.sleep(0.05)
+    assert kept.read_bytes() == WEIGHTS
+
+
+def test_to_look_at_a_name_does_not_fail_where_nothing_can_be_made(told_the_truth: OnLoopback) -> None:
+    blobs = told_the_truth.repository / "blobs"
+    told_the_truth.wants({"model.safetensors": WEIGHTS})
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(400):
+            (blobs / str(number)).write_bytes(b"")
+    for _ in range(40):
+        with pytest.raises(FileNotFoundError):
+            told_the_truth.blob(WEIGHTS).stat()
+        time.sleep(0.05)
+    for file in blobs.iterdir():
+        file.unlink()
+    told_the_truth.appears(WEIGHTS)
+    told_the_truth.bring_all()
 
 
 @pytest.fixture
