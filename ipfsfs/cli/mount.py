@@ -22,7 +22,7 @@ from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config, SiteConfig, share_named
 from ipfsfs.daemon.notify import tell_systemd
-from ipfsfs.daemon.questions.status import Question
+from ipfsfs.daemon.questions.status import Question, Served
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
@@ -177,9 +177,26 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
         if "metrics" in given and config.metrics != status.metrics:
             lines.append(f"Its metrics are served at {status.metrics}." if status.metrics else "It serves no metrics.")
+        if given & {"serve", "share", "open", "token_file"} and not _serves_as_asked(config, status.served):
+            lines.append(_serving(status.served))
         if config.restarts is not None and "restart" in given and not status.restart:
             lines.append("Its daemon is not started again if it dies (it was mounted without --restart).")
     return lines
+
+
+def _serves_as_asked(config: Config, served: Served | None) -> bool:
+    site = config.site
+    if served is None or site.serve is None:
+        return (served is None) == (site.serve is None)
+    to_anyone = site.open or site.token_file is None
+    return (served.address, served.share, served.to_anyone) == (site.serve, site.share, to_anyone)
+
+
+def _serving(served: Served | None) -> str:
+    if served is None:
+        return "It serves nothing to other machines."
+    whom = "anyone" if served.to_anyone else "machines with the site's token"
+    return f"It serves {whom} at {served.address}, with --share {served.share}."
 
 
 def _nothing_to_do(foreground: bool) -> None:

@@ -99,7 +99,9 @@ async def open_sources(view: mounts.Mount) -> AsyncIterator[Sources]:
         try:
             here = Here(blocks, Extents(extents), Known(view), KeptBlocks(kept))
             nodes = tuple(one for one in settings if one.kind == "kubo")
-            yield Sources(here, origins, Ordered([here, *origins.origins]), nodes)
+            # What nodes have themselves is not searched for.
+            first = origins.quick if any(one.kind == "routing" for one in settings) else ()
+            yield Sources(here, origins, Ordered([here, *first, *origins.origins]), nodes)
         finally:
             os.close(extents)
             await origins.aclose()

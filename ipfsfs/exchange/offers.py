@@ -113,8 +113,11 @@ class Offers:
         return sum(any(one.offered is not None for one in same.values()) for same in self._by_key.values())
 
     def sealed(self, ino: int, path: bytes) -> None:
-        """A sealed file is at a path. Never waits."""
+        """A sealed file is at a path. Never waits: walks see each of them every hour."""
         known = self._known.get(ino)
+        if not self._is_blob(path):
+            self._forget(ino)
+            return
         seal = self.seals.get(ino) if known is not None else None
         if known is None or seal is None or (known.path, known.key) != (path, (seal.root, seal.size)):
             self._due[ino] = path
@@ -164,11 +167,15 @@ class Offers:
                 await self._woken.wait()
             ino = next(iter(self._due))
             path = self._due.pop(ino)
-            await self._look_at(ino, path)
+            try:
+                await self._look_at(ino, path)
+            except Exception:  # a bug met with one file must not end all offers
+                log.exception("a bug in offering %s", os.fsdecode(path))
+            await trio.lowlevel.checkpoint()
 
     async def _look_at(self, ino: int, path: bytes) -> None:
         seal = self.seals.get(ino)
-        if seal is None or not self._may_be_offered(seal, path):
+        if seal is None or not self._is_what_it_promises(seal, path):
             self._forget(ino)
             return
         known = self._known.get(ino)
@@ -187,13 +194,15 @@ class Offers:
         if self._known.get(ino) is known:
             await self._settle(known)
 
-    def _may_be_offered(self, seal: Seal, path: bytes) -> bool:
-        """Whether a file is a blob that is what its name promises; in the clients' shared store names say nothing of
-        the content, and links elsewhere do."""
+    def _is_blob(self, path: bytes) -> bool:
+        """Whether the name of a file promises something, be it by links of repositories that lead to it."""
         place, name = locate(path, self.root_place)
-        if name.promise is not None:
-            return name.promise == seal.sha256
-        return place.holds_shared_content and name.is_sealed and bool(seal.sha256)
+        return name.promise is not None or (place.holds_shared_content and name.is_sealed)
+
+    def _is_what_it_promises(self, seal: Seal, path: bytes) -> bool:
+        """In the clients' shared store names say nothing of the content, and links elsewhere do."""
+        promise = locate(path, self.root_place)[1].promise
+        return bool(seal.sha256) and promise in (None, seal.sha256)
 
     async def _ask(self, known: _Known) -> None:
         """Find out whether anyone may have a blob."""
@@ -236,6 +245,8 @@ class Offers:
         self._unannounced[known.key] = None
         self._to_announce.set()
         await self.server.offer(offer)
+        if self._known.get(known.ino) is not known:  # while that waited for the server
+            self._withdraw(known.key)
 
     def _forget(self, ino: int) -> None:
         known = self._known.pop(ino, None)

@@ -11,11 +11,12 @@ from typing import Any, Final, cast
 import trio
 
 from ipfsfs.errors import FormatError, OriginError, UsageError
-from ipfsfs.origins import address
+from ipfsfs.origins import address, holders
 from ipfsfs.origins import hub as hubs
 from ipfsfs.origins.api import Api
 from ipfsfs.origins.cluster import Cluster
 from ipfsfs.origins.connection import Connection
+from ipfsfs.origins.holders import Reach
 from ipfsfs.origins.http import Client, Response
 from ipfsfs.origins.hub_files import HubFile, HubFiles
 from ipfsfs.origins.kubo import Kubo
@@ -46,6 +47,16 @@ def _calls(*calls: Callable[[], object]) -> None:
             call()
         except (OriginError, FormatError, UsageError) as error:
             _checked(error)
+
+
+def router(data: bytes) -> None:
+    """What a router says of holders: whatever it names, it is an address that could be connected to, or nothing."""
+    for record in holders.records(data):
+        for gate in holders.gates(record):
+            assert gate.shown.isprintable()
+            assert 0 < gate.port < 1 << 16
+            if gate.ip:
+                Reach.PUBLIC.admits(gate.ip)
 
 
 def http(data: bytes) -> None:

@@ -26,11 +26,13 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "settings": local.settings,
     "address": local.address,
     "exporter": local.exporter,
+    "server": local.server,
     "http": servers.http,
     "kubo": servers.kubo,
     "keepers": servers.keepers,
     "hub": servers.hub,
     "listing": servers.listing,
+    "router": servers.router,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
     beyond_the_site,
     by_cid,
     bytes_and_failures,
@@ -40,6 +41,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *serving.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
     *beyond_the_site.MUTANTS,
 )
 

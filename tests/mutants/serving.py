@@ -116,9 +116,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S66",
         "the address stays taken after an unmount",
-        "ipfsfs/workers/server/program.py",
-        "            await program.obey(receiving)\n        nursery",
-        "            await program.obey(receiving)\n        await trio.sleep_forever()\n        nursery",
-        (f"{_SERVING}test_the_address_is_free_after_umount_and_the_server_dies_with_the_daemon",),
+        "ipfsfs/workers/server/client.py",
+        "            await self._process.run()\n        finally:\n            self.close()\n",
+        "            await self._process.run()\n        finally:\n            self._talk.wake()\n",
+        (f"{_SERVING}test_the_address_is_free_while_files_are_still_open",),
     ),
 )

@@ -49,8 +49,10 @@ def test_what_is_published_is_known_until_it_is_removed(ledger: Ledger, tmp_path
     table.note(b"other", [b"two"], [])
     table.add(PublishedRoot(b"other", b"path", False, 2))
     assert table.has(b"one")
+    assert table.is_served(b"one")
     assert (sorted(table.files(b"tree")), table.nodes(b"tree")) == ([b"one", b"two"], [b"node"])
     assert [one.root for one in table.all()] == [b"tree", b"other"]
     assert table.remove(b"tree")
     assert not table.remove(b"tree")
+    assert not table.is_served(b"two")
     assert (table.has(b"one"), table.has(b"two"), table.nodes(b"tree")) == (False, True, [])

@@ -310,3 +310,10 @@ def test_the_mount_helper_knows_every_setting() -> None:
         assert done.returncode == 0, done.stderr
         told = [entry.flag] if value is True else [p for word in _words(entry, text) for p in (entry.flag, word)]
         assert f"mount {' '.join(told)} -- /srv/hf" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["bafygarbage" * 5, "/ipns/.name", "/ipns/", "/ipfs/Qm/path", "name"])
+def test_an_upstream_is_a_cid_or_a_name(text: str) -> None:
+    done = _config(IPFSFS_UPSTREAM=text)
+    assert done.exit_code != 0
+    assert "neither a CID nor an IPNS name" in done.output

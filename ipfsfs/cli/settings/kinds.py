@@ -15,14 +15,15 @@ from typing import Final, Protocol
 from ipfsfs.caches.secret import looks_secret
 from ipfsfs.cli import sizes
 from ipfsfs.daemon.metrics import listening
-from ipfsfs.errors import UsageError
+from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import address, peer_list
+from ipfsfs.unixfs import cid
 
 _SIZE_MOST: Final = 1 << 62
 _SHOWN: Final = 100
 _CREDENTIALS: Final = re.compile(r"\s*(?:bearer|basic|token)\s+\S", re.IGNORECASE)
 """How the value of an Authorization header begins."""
-_UPSTREAM: Final = re.compile(r"(?:ipfs://|/ipfs/)?[A-Za-z0-9]{40,200}|/ipns/[A-Za-z0-9._-]{1,253}")
+_UPSTREAM: Final = re.compile(r"(?:ipfs://|/ipfs/)?(?P<cid>[A-Za-z0-9]{40,200})|/ipns/[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\-]{0,254}\$?")
 _SWITCHES: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -297,7 +298,13 @@ PEERS: Final = Parsed("a list of machines, dns:NAME:PORT or a file", "PEERS", pe
 
 
 def _parse_upstream(text: str) -> object:
-    if not _UPSTREAM.fullmatch(text):
+    found = _UPSTREAM.fullmatch(text)
+    try:
+        if found is not None and found["cid"] is not None:
+            cid.from_text(found["cid"])
+    except FormatError:
+        found = None
+    if found is None:
         raise UsageError(f"{text[:_SHOWN]!r} is neither a CID nor an IPNS name", hint="Write CID or /ipns/NAME.")
     return text
 

@@ -48,13 +48,19 @@ class Published:
 
     _database: Database
     _files: set[bytes] = field(init=False)
+    _served: set[bytes] = field(init=False)
+    """The roots of files that are served from here alone."""
 
     def __post_init__(self) -> None:
-        self._files = self._read_files()
+        self._read()
 
     def has(self, root: bytes) -> bool:
         """Whether a file, by its root as raw CID, was published, by itself or in a tree. From memory."""
         return root in self._files
+
+    def is_served(self, root: bytes) -> bool:
+        """Whether others have a file from here alone, by its root as raw CID. From memory."""
+        return root in self._served
 
     def all(self) -> list[PublishedRoot]:
         """All roots that are published, the oldest first."""
@@ -89,7 +95,7 @@ class Published:
             ("DELETE FROM published_files WHERE published NOT IN (SELECT root FROM published)", ()),
             ("DELETE FROM published_nodes WHERE published NOT IN (SELECT root FROM published)", ()),
         )
-        self._files = self._read_files()
+        self._read()
 
     def remove(self, root: bytes) -> bool:
         """A root is published no more; returns whether it was."""
@@ -99,9 +105,10 @@ class Published:
             ("DELETE FROM published_files WHERE published = ?", (root,)),
             ("DELETE FROM published_nodes WHERE published = ?", (root,)),
         )
-        self._files = self._read_files()
+        self._read()
         return was_there
 
-    def _read_files(self) -> set[bytes]:
-        sql = "SELECT root FROM published_files WHERE published IN (SELECT root FROM published)"
-        return {root for (root,) in self._database.rows(sql)}
+    def _read(self) -> None:
+        sql = "SELECT root FROM published_files WHERE published IN (SELECT root FROM published"
+        self._files = {root for (root,) in self._database.rows(f"{sql})")}
+        self._served = {root for (root,) in self._database.rows(f"{sql} WHERE is_served)")}

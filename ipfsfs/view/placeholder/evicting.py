@@ -144,6 +144,8 @@ class Evicting:
             return "it is not sealed yet (`ipfsfs seal PATH` does it)"
         if self._is_pinned(one, seal):
             return _PINNED
+        if self._ledger.published.is_served(seal.root):
+            return "others have it from here (`ipfsfs unpublish` ends that)"
         came = one.came(seal)
         if item.promise is None and came is None:
             return "it was made here, for all that is known: no name promises its content, and it came from no origin"

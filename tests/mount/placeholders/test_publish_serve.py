@@ -58,7 +58,16 @@ class Serving:
             raise
         finally:
             held.close()
-        self.view = mounted(tmp_path / "view", "--serve", f"127.0.0.1:{self.port}", "--open", "--hub", "none")
+        self.view = mounted(
+            tmp_path / "view",
+            "--serve",
+            f"127.0.0.1:{self.port}",
+            "--open",
+            "--hub",
+            "none",
+            "--gateway",
+            self.announcing.gateway,
+        )
         write(self.view.path, CONTENT)
 
     def publish(self, *arguments: str, check: bool = True) -> Any:
@@ -112,6 +121,7 @@ def test_what_is_published_is_served_until_it_is_published_no_more(serving: Serv
     assert not serving.gives(weights), "nothing is served that nobody named"
     root = serving.publish().stdout.split()[-1]
     eventually(lambda: serving.gives(root) and serving.gives(weights), "it is served")
+    assert "others have it from here" in ipfsfs("evict", serving.view.path, check=False).stderr
     ipfsfs("collect", "--view", serving.view.path)
     serving.view.remount()
     eventually(lambda: serving.gives(root) and serving.gives(weights), "it is served by the next mount, too")

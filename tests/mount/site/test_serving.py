@@ -154,6 +154,17 @@ def test_the_address_is_free_after_umount_and_the_server_dies_with_the_daemon(
     eventually(lambda: not Path(f"/proc/{server}").exists(), "the server has ended", within_s=5)
 
 
+def test_the_address_is_free_while_files_are_still_open(serving: Mounted, port: int) -> None:
+    """After `umount --lazy`: another view may serve there."""
+    (serving.path / "file").write_bytes(b"content")
+    with (serving.path / "file").open("rb") as reader:
+        serving.umount("--lazy")
+        with socket.socket() as again:
+            again.bind(("127.0.0.1", port))
+        assert reader.read() == b"content"
+    eventually(lambda: not Path(f"/proc/{serving.pid}").exists(), "the daemon ends", within_s=20)
+
+
 def test_words_where_it_cannot_be_served(tmp_path: Path, port: int) -> None:
     at = tmp_path / "cache"
     at.mkdir()
@@ -288,3 +299,17 @@ def _found(port: int, digest: str) -> str:
     assert status == 200, body
     found: dict[str, str] = json.loads(body)["found"].get(digest, {})
     return found.get("root", "")
+
+
+def test_h48_a_server_that_is_stopped_is_replaced(serving: Mounted, port: int) -> None:
+    probe = f"http://127.0.0.1:{port}/ipfs/bafkqaaa?format=raw"
+    stopped = server_of(serving)
+    serving.expect_logged.append("the server hangs")
+    os.kill(stopped, signal.SIGSTOP)
+    eventually(lambda: server_of(serving) not in (0, stopped), "there is another", within_s=60)
+    eventually(lambda: curl(probe)[0] == 200, "it answers", within_s=20)
+
+
+def test_a_view_that_is_mounted_says_how_it_serves(serving: Mounted, port: int) -> None:
+    again = serving.run("mount", serving.path, "--serve", f"127.0.0.1:{port}", "--share", "all")
+    assert f"It serves anyone at 127.0.0.1:{port}, with --share public." in again.stdout
