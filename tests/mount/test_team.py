@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -320,6 +321,29 @@ do(lambda: shown("{blobs}/x"))
 """
     assert BEN.run(go_on, team.path) == ["EPERM", ("0o100660", ANNA.uid, TEAM, 1)]
     assert CARA.run(f"do(lambda: open('{blobs}/x', 'rb').read())", team.path) == [b"halfwhole"]
+
+
+@pytest.mark.parametrize("copier", ["cp -a tree/. {}", "tar -C tree -c . | tar -C {} -xp", "rsync -a tree/ {}"])
+@pytest.mark.parametrize("who", [ANNA, ROOT])
+def test_a_tree_that_is_copied_in_with_all_it_has_fits(
+    team: Mounted, open_to_all: Path, copier: str, who: User
+) -> None:
+    """As a member brings what was downloaded at home: with its modes and its group."""
+    if shutil.which(copier.split()[0]) is None:
+        pytest.skip(f"{copier.split()[0]} is not installed")
+    home = open_to_all / "home"
+    home.mkdir()
+    os.chown(home, ANNA.uid, ANNA.uid)
+    ANNA.run("os.makedirs('tree/blobs')\nopen('tree/blobs/x', 'w').close()\nopen('tree/token', 'w').close()", home)
+    ANNA.run("os.mkdir('in')", team.path)
+    done = who.command(["/bin/sh", "-c", copier.format(team.path / "in")], home)
+    assert done.returncode == 0, done.stderr
+    own = oct(stat.S_IFREG | 0o600)
+    assert modes(team.path / "in") == {
+        "blobs": (oct(stat.S_IFDIR | 0o2770), ANNA.uid, TEAM),
+        "blobs/x": (oct(stat.S_IFREG | 0o660), ANNA.uid, TEAM),
+        "token": (own, ANNA.uid, (team.path / "in/token").stat().st_gid),
+    }
 
 
 def test_locks_of_members_exclude_each_other(team: Mounted) -> None:

@@ -85,44 +85,12 @@ def test_where_peers_are_slower_than_the_hub_it_gives_its_share(tmp_path: Path) 
                 await loader.load(fetcher, source, data, [file])
                 took_s = trio.current_time() - began
                 from_peer = fetcher.served[f"peer 127.0.0.1:{slow.port}"].leaves
-                assert from_peer >= 4, "peers go first"
-                assert took_s < 18, "24 s without the Hub"
+                assert from_peer >= 1, "peers go first"
+                assert took_s < 12, "24 s without the Hub"
 
     with LocalHub(tmp_path / "hub") as hub:
         file = HubFile("models", NAME, hub.add(NAME, {"model.bin": data}), "model.bin")
         trio.run(check, hub, file)
-
-
-def test_loads_that_share_a_line_are_compared_with_the_hub_together(tmp_path: Path) -> None:
-    """Each of two comes from a peer at half of what a leaf comes at from the Hub, and both together as quickly."""
-    files = {f"{n}.bin": os.urandom(4 * SIZE) for n in range(2)}
-    blocks = {name: block for data in files.values() for name, block in _blocks(cut(data), data).items()}
-
-    async def check(hub: LocalHub, commit: str) -> None:
-        turn = trio.Lock()
-
-        async def slowly(stream: Stream, number: int) -> None:
-            text = peer.requests[number].split()[1].removeprefix("/ipfs/").partition("?")[0]
-            async with turn:  # all together come at 16 MiB/s
-                await trio.sleep(1 / 16)
-            await stream.send_all(saying(blocks[text]) if text in blocks else saying(b"", "404 Not Found"))
-
-        async with hostile_server(slowly) as peer:
-            (loader,) = machines(tmp_path, 1, token="", hub=hub.url, others=[peer.port])
-            loader.peers = loader.peers.partition(",")[2]  # it serves nothing itself
-            for name in ("plain", "extents", "blocks"):
-                (loader.at / name).mkdir(parents=True, exist_ok=True)
-            async with loader.fetcher([OriginSettings("hub", hub.url)]) as fetcher, trio.open_nursery() as nursery:
-                for name, data in files.items():
-                    source = PeerSource(root_of(leaves_of(data)), 4 * SIZE, (f"127.0.0.1:{peer.port}",))
-                    nursery.start_soon(loader.load, fetcher, source, data, [HubFile("models", NAME, commit, name)])
-            assert sum(request.sent for request in hub.requests(NAME)) <= 2 << 20, "it was looked at, and left alone"
-
-    with LocalHub(tmp_path / "hub") as hub:
-        commit = hub.add(NAME, files)
-        for name in files:
-            hub.spoil(NAME, name, rate=18 << 20)
-        trio.run(check, hub, commit)
 
 
 def test_a_quick_load_leaves_the_hub_alone(tmp_path: Path) -> None:
