@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
     beyond_the_site,
     by_cid,
     bytes_and_failures,
@@ -17,6 +18,7 @@ from tests.mutants import (
     not_here,
     pinned,
     serving,
+    sites,
     team,
     told,
     waiting,
@@ -38,8 +40,10 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *watching.MUTANTS,
     *hostile.MUTANTS,
     *serving.MUTANTS,
+    *sites.MUTANTS,
     *team.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
     *beyond_the_site.MUTANTS,
 )
 
