@@ -78,7 +78,7 @@ BEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
 
 @pytest.mark.parametrize("what", BEHAVIOURS)
 @pytest.mark.parametrize("is_holder", [False, True], ids=["an owner", "a holder"])
-def test_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_holder: bool) -> None:
+def test_h45_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_holder: bool) -> None:
     behaviour, why = BEHAVIOURS[what]
     data = os.urandom(SIZE)
 
@@ -104,7 +104,7 @@ def test_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_ho
     trio.run(check)
 
 
-def test_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
+def test_h45_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
     data = os.urandom(SIZE)
     blocks = {cid.to_text(leaf.cid): data[leaf.offset : leaf.offset + leaf.length] for leaf in cut(data)}
 
@@ -136,7 +136,7 @@ def _state(states: list[PeerState], machine: Machine) -> PeerState:
     return next(state for state in states if state.address == machine.address)
 
 
-def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -> None:
+def test_h52_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     digest = sha256(data).digest()
 
@@ -161,7 +161,7 @@ def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -
         trio.run(check, site)
 
 
-def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path) -> None:
+def test_h52_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path) -> None:
     data = os.urandom(1 << 20)
     leaf = cid.to_text(cid.raw_cid(sha256(data).digest()))
 
@@ -202,7 +202,7 @@ def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path
         trio.run(check, site)
 
 
-def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
+def test_h52_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
     """Something at the address of a peer, without the token: what it says of blobs and leases counts for nothing."""
     data = b"content" * 1_000
     held = peer_messages.held_message({sha256(data).digest(): Held("10.0.0.1:1", 0, 0.0, 1.0)})
@@ -222,7 +222,7 @@ def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
     trio.run(check)
 
 
-def test_two_owners_do_not_both_grant(tmp_path: Path) -> None:
+def test_h46_two_owners_do_not_both_grant(tmp_path: Path) -> None:
     key = bytes(range(32))
 
     async def check(site: list[Machine]) -> None:
