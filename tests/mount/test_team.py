@@ -14,7 +14,9 @@ from typing import Final
 import pytest
 
 from tests.support.elsewhere import Elsewhere
+from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
+from tests.support.repositories import downloaded
 from tests.support.users import User
 
 pytestmark = [pytest.mark.root, pytest.mark.filesystem]
@@ -388,3 +390,24 @@ def test_what_is_made_in_a_directory_of_another_group_is_the_teams(
             ("0o10664", ANNA.uid, TEAM),
             ("0o120777", ANNA.uid, TEAM),
         ]
+
+
+def test_what_is_healed_is_the_teams(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
+    """What was overwritten keeps owner and rights; what was removed is made anew, as its directory has them."""
+    with LocalHub(open_to_all / "the-hub") as hub:
+        view = mounted(open_to_all / "cache", "--team", str(TEAM), "--hub", hub.url)
+        repository = downloaded(view, hub, "org/name", {"a.safetensors": b"a" * 300_000, "b.bin": b"b" * 300_000})
+        blobs = {name: repository.blob(name) for name in ("a.safetensors", "b.bin")}
+        view.seal()
+        for blob in blobs.values():
+            os.chown(blob, ANNA.uid, -1)
+        view.expect_logged.append("broken promise")
+        BEN.run(f"with open({str(blobs['a.safetensors'])!r}, 'r+b') as file: file.write(b'tool')", view.path)
+        BEN.run(f"os.unlink({str(blobs['b.bin'])!r})", view.path)
+        view.seal()
+        view.run("restore", *blobs.values())
+        rights = {name: (oct(path.stat().st_mode), path.stat().st_gid) for name, path in blobs.items()}
+        assert rights == {"a.safetensors": ("0o100660", TEAM), "b.bin": ("0o100660", TEAM)}
+        assert blobs["a.safetensors"].stat().st_uid == ANNA.uid
+        for name, path in blobs.items():
+            assert path.read_bytes() == name[:1].encode() * 300_000
