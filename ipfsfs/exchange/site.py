@@ -369,7 +369,7 @@ class Site:
         paces = {blob.sha256: blob.pace for blob in blobs if blob.pace is not None}
         load = Load(self.blobs.holders.get(holder) or Holder(now), list(paces.values()))
         rate = self._hub_rate.known(now)
-        if rate is None and load.needs_hub_rate(now) and not self._hub_rate.is_probing:
+        if rate is None and load.needs_hub_rate(now) and self._hub_rate.may_probe(now):
             on_hub = [file for sha256 in paces if (file := self._on_hub.get(sha256)) is not None]
             if on_hub:
                 self.tasks.start(self._probe, on_hub[0])
