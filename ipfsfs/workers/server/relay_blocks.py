@@ -2,7 +2,8 @@
 
 A block that several ask for is had once, and kept in memory for a while: so a holder sends each leaf to one machine of
 the site, and the Hub does. Holders are asked by *have*, which they never pass on (H45). The Hub is this machine's own,
-asked without a token: nobody has anything through this machine that the Hub would refuse them.
+asked without a token: nobody has anything through this machine that the Hub would refuse them. Where no signature says
+who asks, only machines of the list are holders: nobody else has this one connect to where he likes.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class RelayBlocks:
         lane = self.lane
         rate = Rate() if lane is None else lane.from_peers
         from_hub = None if lane is None or sought.hub is None else _FromHub(lane, sought, sought.hub)
-        holders = map(self.peers.peer, owners(sought.cid, sought.holders, len(sought.holders)))
+        named = [at for at in sought.holders if self.peers.token is not None or self.peers.addresses.has(*at)]
+        holders = map(self.peers.peer, owners(sought.cid, named, len(named)))
         candidates = [Candidate(peer, partial(peer.have, sought.cid)) for peer in holders if peer.is_asked]
         came = 0
         rate.begins(trio.current_time())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -12,6 +12,7 @@ from ipfsfs.workers.server import answer
 from ipfsfs.workers.server.admission import Admission, Refused
 from ipfsfs.workers.server.answer import Answer
 from ipfsfs.workers.server.caller import Caller
+from ipfsfs.workers.server.capacity import BODIES, Capacity
 from ipfsfs.workers.server.endpoints import PREFIX, Call, Endpoints
 from ipfsfs.workers.server.gateway import Gateway
 from ipfsfs.workers.server.request import Request
@@ -29,6 +30,8 @@ class Service:
     gateway: Gateway
     endpoints: Endpoints
     totals: Totals
+    bodies: Capacity = field(default_factory=lambda: Capacity(BODIES))
+    """Long bodies of requests, which whoever reaches the address can send."""
 
     async def answer(self, request: Request, host: str, held: AsyncExitStack) -> Answer:
         """The answer to a request by a connection from `host`; see `Gateway.answer` for `held`."""
