@@ -143,7 +143,7 @@ class Appearing:
                 os.chown(name, -1, directory.st_gid, dir_fd=dir_fd, follow_symlinks=False)
         except FileExistsError:
             return self.names.lookup(parent, name)
-        except OSError as error:  # no room, a disk that is read-only: to look at a name never fails for that
+        except OSError as error:  # no room, or a read-only disk: to look at a name never fails for that
             log.info("%s: no placeholder could be made: %s", os.fsdecode(name), error.strerror)
             return None
         return self.names.found(parent, name, entries.stat(dir_fd, name))

@@ -13,15 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import trio
 
-from ipfsfs.origins.peer_messages import Announced
-from tests.support.filesystems import mounted_tmpfs
+from tests.support.elsewhere import plain_link
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
-from tests.support.site import Machine, free_port
-from tests.support.two_machines import REPO, OnLoopback, digest, taken, two
+from tests.support.site import free_port
+from tests.support.two_machines import REPO, OnLoopback, digest, liar, taken, two
 from tests.support.users import User
 from tests.support.weights import safetensors
 
@@ -164,24 +162,6 @@ def test_h40_a_machine_that_dies_after_the_lookup_costs_a_download(
     assert not blob.exists(), "the next call downloads"
 
 
-def _liar(at: Path, port: int, others: list[int], told: dict[str, bytes]) -> Machine:
-    """A machine that says of names what they are not, and has that. `told`: the sha256 that it speaks of, and what it
-    has."""
-    peers = ",".join(f"127.0.0.1:{one}" for one in sorted([port, *others]))
-    machine = Machine(at, "f" * 32, port, peers)
-    blobs = [
-        Announced(bytes.fromhex(name), machine.server.offer(name, data), len(data), True) for name, data in told.items()
-    ]
-    machine.server.start()
-
-    async def announce() -> None:
-        async with machine.fetcher() as fetcher:
-            await fetcher.announce(blobs)
-
-    trio.run(announce)
-    return machine
-
-
 @pytest.fixture
 def lied_to(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
     """A machine whose only peer lies: it has other weights and another pickle under the names of the right ones."""
@@ -189,11 +169,11 @@ def lied_to(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> I
     machine = OnLoopback.make(mounted, hub, tmp_path / "ours", (ours, theirs))
     machine.view.expect_logged += ["another machine said", "its name promises another"]
     told = {digest(WEIGHTS): OTHER_WEIGHTS, digest(PICKLE): OTHER_PICKLE}
-    liar = _liar(tmp_path / "liar", theirs, [ours], told)
+    lying = liar(tmp_path / "liar", theirs, [ours], told)
     try:
         yield machine
     finally:
-        liar.server.close()
+        lying.server.close()
 
 
 OTHER_WEIGHTS = safetensors({"a": random.Random(3).randbytes(12_000_000)})
@@ -244,74 +224,6 @@ def test_h52_one_name_of_a_format_with_code_is_enough_to_wait_for_the_proof(lied
         opened.read(100)
 
 
-@pytest.mark.parametrize("moved", ["file", "blobs", "repository"])
-def test_h52_what_is_not_proven_is_not_so_at_a_place_that_promises_nothing(lied_to: OnLoopback, moved: str) -> None:
-    lied_to.wants({"pytorch_model.bin": PICKLE})
-    blob = lied_to.appears(PICKLE)
-    away = lied_to.repository.parent / "away"
-    away.mkdir()
-    what = {"file": blob, "blobs": blob.parent, "repository": lied_to.repository}[moved]
-    try:
-        what.rename(away / what.name)
-    except OSError as error:  # a file is fetched first, which proves what it is
-        assert (moved, error.errno) == ("file", errno.EIO)
-        assert not blob.exists()
-        return
-    for file in away.rglob(blob.name):
-        with pytest.raises(OSError) as failed:  # noqa: PT011
-            file.read_bytes()
-        assert failed.value.errno == errno.EIO
-        file.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem with room for few files."""
-    with mounted_tmpfs(tmp_path, "size=64m,nr_inodes=300") as at:
-        yield at
-
-
-@pytest.fixture
-def told_the_truth(small: Path, hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
-    """A machine on a small filesystem, whose only peer has the weights."""
-    ours, theirs = free_port(), free_port()
-    store = tmp_path / "store"
-    store.mkdir()
-    machine = OnLoopback.make(mounted, hub, small / "ours", (ours, theirs), "--store", str(store))
-    one = _liar(tmp_path / "one", theirs, [ours], {digest(WEIGHTS): WEIGHTS})
-    try:
-        yield machine
-    finally:
-        one.server.close()
-
-
-def test_h50_what_is_moved_away_does_not_come_back_by_itself(told_the_truth: OnLoopback) -> None:
-    told_the_truth.wants({"model.safetensors": WEIGHTS})
-    blob = told_the_truth.appears(WEIGHTS)
-    kept = blob.with_name("kept")
-    blob.rename(kept)
-    for _ in range(20):
-        assert not blob.exists()
-        time.sleep(0.05)
-    assert kept.read_bytes() == WEIGHTS
-
-
-def test_to_look_at_a_name_does_not_fail_where_nothing_can_be_made(told_the_truth: OnLoopback) -> None:
-    blobs = told_the_truth.repository / "blobs"
-    told_the_truth.wants({"model.safetensors": WEIGHTS})
-    with pytest.raises(OSError, match="No space left"):
-        for number in range(400):
-            (blobs / str(number)).write_bytes(b"")
-    for _ in range(40):
-        with pytest.raises(FileNotFoundError):
-            told_the_truth.blob(WEIGHTS).stat()
-        time.sleep(0.05)
-    for file in blobs.iterdir():
-        file.unlink()
-    told_the_truth.appears(WEIGHTS)
-    told_the_truth.bring_all()
-
-
 @pytest.fixture
 def beside_a_silent_one(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
     """A machine whose peers answer nothing, to no connection."""
@@ -345,6 +257,19 @@ def test_h44_a_lookup_waits_a_moment_and_other_calls_in_the_directory_go_on(besi
     machine.download()
     assert machine.blob(WEIGHTS).read_bytes() == WEIGHTS
     assert time.monotonic() - began < 20, "who says nothing ends no download"
+
+
+def test_who_only_downloads_has_it_all_and_may_go_offline(
+    machines: tuple[OnLoopback, OnLoopback], hub: LocalHub
+) -> None:
+    one, other = machines
+    got = other.download()
+    blobs = [other.blob(WEIGHTS), other.blob(PICKLE)]
+    eventually(lambda: [plain_link(other.view, path) for path in blobs] == [None, None], "all of it is brought", 30)
+    one.view.umount()
+    assert (got / "model.safetensors").read_bytes() == WEIGHTS
+    assert (got / "pytorch_model.bin").read_bytes() == PICKLE
+    assert len(taken(hub, "pytorch_model.bin")) == 1
 
 
 def test_what_appeared_is_had_after_a_restart_too(machines: tuple[OnLoopback, OnLoopback], hub: LocalHub) -> None:
