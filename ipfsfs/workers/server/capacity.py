@@ -16,6 +16,8 @@ import trio
 BLOCKS: Final = 48
 """Of at most 2 MiB each."""
 CARS: Final = 8
+BODIES: Final = 64
+"""Of at most a mebibyte each, and of those that are not short."""
 _WAITING_MOST: Final = 128
 _WAIT_S: Final = 2.0
 
