@@ -16,6 +16,7 @@ from ipfsfs.cli import render
 from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.settings.effective import Effective, effective, options
+from ipfsfs.cli.settings.secret_files import open_to_others
 from ipfsfs.cli.settings.table import Settings
 from ipfsfs.cli.teaming import Teaming
 from ipfsfs.daemon import mounts, outsiders, placing
@@ -65,6 +66,8 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         must_be_ours(view)
     answers = view is not None and mounts.answers(view)
     config = _config(at, chosen.settings, foreground)
+    for line in open_to_others(chosen.settings):
+        click.echo(f"ipfsfs: {printable(line)}", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
         _nothing_to_do(foreground)

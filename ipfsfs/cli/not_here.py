@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipfsfs.cli import render
-from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.errors import MountError
 from ipfsfs.exchange.overview import Entry, Known, has_placeholders, overview
 from ipfsfs.origins.settings import PUBLIC_HUB
@@ -30,7 +30,7 @@ class NotHere:
     command: str = ""
 
     @classmethod
-    def of(cls, at: Path, origins: tuple[OriginConfig, ...]) -> NotHere:
+    def of(cls, at: Path, origins: tuple[OriginConfig, ...], site: SiteConfig | None) -> NotHere:
         """What is not wholly in the plain directory `at`. Nothing where that cannot be looked at (any more)."""
         try:
             plain = PlainDirectory.open(at)
@@ -46,7 +46,7 @@ class NotHere:
             plain.close()
         entries = [entry for entry in found.entries if entry.here < entry.size]
         entries.sort(key=lambda entry: entry.here - entry.size)
-        return cls(at, tuple(entries), _command(at, origins))
+        return cls(at, tuple(entries), _command(at, origins, site))
 
     def as_facts(self) -> list[dict[str, Any]]:
         """For scripts."""
@@ -73,11 +73,16 @@ class NotHere:
             yield f"  rm -rf {shell(self.at / os.fsdecode(repositories[0].path))}"
 
 
-def _command(at: Path, origins: tuple[OriginConfig, ...]) -> str:
+def _command(at: Path, origins: tuple[OriginConfig, ...], site: SiteConfig | None) -> str:
     words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
     files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
     words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
-    if not origins:
+    peers = None if site is None else site.peers
+    if site is not None and peers is not None:
+        words.append(f"--peers {shell(peers)}")
+        if site.token_file is not None:
+            words.append(f"--token-file {shell(site.token_file)}")
+    if not origins and peers is None:
         words.append("--kubo URL")  # it was mounted without any: nobody but the user knows who has the content
     return " ".join([*words, shell(at)])
 

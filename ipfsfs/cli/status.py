@@ -260,6 +260,10 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
             shown["cache size"] += [found.too_large] * bool(found.too_large)
     if found.served is not None:
         shown["serves"] = _shown_served(found.served)
+        if found.served.share == "public" and found.hub is None:
+            shown["serves"].append(
+                "no Hub is set that says what is public (mount --hub): only what is published is served"
+            )
     if found.upstream is not None:
         shown["upstream"] = [found.upstream, found.upstream_says]
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}

@@ -17,7 +17,7 @@ from ipfsfs.cli.not_here import NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
 from ipfsfs.daemon import mounts, outsiders
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
 from ipfsfs.errors import NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
@@ -47,6 +47,8 @@ class Outcome:
     """Where else the view is mounted still."""
     origins: tuple[OriginConfig, ...] = ()
     """What its daemon says that content was had from."""
+    site: SiteConfig | None = None
+    """And how that shared with other machines."""
     left: NotHere = field(default_factory=NotHere)
     """What is not wholly on plain disk."""
 
@@ -90,7 +92,7 @@ def umount(path: Path, lazy: bool, as_json: bool) -> None:
         outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
         if ended is not None:
             outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
-    outcome.left = NotHere.of(at, outcome.origins)
+    outcome.left = NotHere.of(at, outcome.origins, outcome.site)
     if as_json:
         render.facts(_facts(outcome), as_json)
     else:
@@ -119,7 +121,7 @@ def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
             _wait_for(said.guardian)  # it has the store open: the disk below could not be unmounted before it ends
         else:
             outcome.pid = said.pid
-        outcome.origins = said.origins
+        outcome.origins, outcome.site = said.origins, said.site
     elif mounts.view_at(at) is not None:
         raise NoAnswer(
             f"the daemon of {view.owner_in_words} did not unmount {at}",

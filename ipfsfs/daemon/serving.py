@@ -19,10 +19,12 @@ from ipfsfs.workers.server.settings import ServerSettings
 
 _BACKLOG: Final = 256
 _SocketAddress = tuple[Any, ...]
-_UNSAID: Final = (
+_ADVICE: Final = (
     "Give all machines of the site one token: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE\n"
-    "  and mount with --token-file FILE. Or let anyone have what is public: --open.\n"
-    "  Or serve this machine alone: --serve 127.0.0.1:{port}"
+    "  and mount with --token-file FILE."
+)
+_UNSAID: Final = (
+    _ADVICE + " Or let anyone have what is public: --open.\n  Or serve this machine alone: --serve 127.0.0.1:{port}"
 )
 
 
@@ -44,6 +46,12 @@ class Address:
         if site.serve is None:
             return cls(config, machine)
         at = host_port(site.serve)
+        if site.share == "all" and not site.token():
+            raise UsageError(
+                "--share all gives nobody more than --share public: what is not public goes to requests that are "
+                "signed with the site's token, and there is none",
+                hint=_ADVICE,
+            )
         family, address = _resolved(at, site.serve)
         is_loopback = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
         if not site.token() and not site.open and not is_loopback:

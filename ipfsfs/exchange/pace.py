@@ -23,6 +23,8 @@ _SOON_S: Final = 1.0
 _SLOWER: Final = 2.0
 """A machine waits unless the Hub would give it the whole in less than the rest divided by this: what is known of both
 rates is a guess, and two downloads at once slow each other down."""
+_SURELY: Final = 1.25
+"""The same where nothing was seen to come, and so only the most is known that can have come unseen."""
 _SEALING_S: Final = 10.0
 _SEALED: Final = 50 << 20
 """How long a holder that has all of it may take to seal and announce it: so long, and a second for so many bytes."""
@@ -37,7 +39,9 @@ _WINDOW_S: Final = 30.0
 _PIECE: Final = 10_000_000
 """Bytes. The client of the Hub writes so many at once: as many may have come of each file and not be seen."""
 _LARGE: Final = 32 << 20
-"""Bytes. For less the Hub is not asked how fast it is: the answer would cost a good part of them."""
+"""Bytes. For less the Hub is not asked how fast it is, for the answer would cost a good part of them, unless it takes
+the holder longer than this."""
+_LONG_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -93,6 +97,10 @@ class Holder:
         while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_S:
             self._seen.popleft()
 
+    def most(self, now: float, unseen: int) -> float:
+        """Bytes a second, at the very most, since it is watched."""
+        return (self._total + unseen) / max(now - self.since, 1e-9)
+
     def rate(self, unseen: int) -> float:
         """Bytes a second, up to the last progress; 0 where there was none yet. `unseen`: how many more may have come
         by then."""
@@ -122,7 +130,15 @@ class Load:
         return sum(max(0, pace.size - pace.done) for pace in self._coming)
 
     def rate(self, now: float) -> float:
-        """Bytes a second, by what was seen, or by what is said."""
+        """Bytes a second, by what was seen, or by what is said; else as many as can have come unseen."""
+        return self._told(now) or self._most(now)
+
+    def _most(self, now: float) -> float:
+        unseen = sum(_PIECE if pace.size < 0 else min(_PIECE, pace.size - pace.done) for pace in self._coming)
+        return self.holder.most(now, unseen)
+
+    def _told(self, now: float) -> float:
+        """By what was seen, or by what is said; 0 where there is neither."""
         coming = self._coming
         word = sum(pace.word for pace in coming)
         seen = self.holder.rate(_PIECE * sum(pace.done > 0 or now < self.holder.since + _WINDOW_S for pace in coming))
@@ -137,7 +153,8 @@ class Load:
 
     def needs_hub_rate(self, now: float) -> bool:
         """Whether it matters how fast the Hub would be."""
-        return now >= self.holder.since + LOOK_S / 2 and self.left >= _LARGE and self.left_s(now) > _SOON_S
+        wait_s = _SOON_S if self.left >= _LARGE else _LONG_S
+        return now >= self.holder.since + LOOK_S / 2 and self.left_s(now) > wait_s
 
     def is_too_slow(self, now: float, hub_rate: float | None) -> bool:
         """Whether this machine does better to go on alone. `hub_rate`: bytes a second that it would have from the Hub,
@@ -148,9 +165,8 @@ class Load:
         rate = self.rate(now)
         if hub_rate is None:
             return now > self.holder.since + _BLIND_S and rate < _BLIND
-        if rate <= 0:
-            return False
+        slower = _SLOWER if self._told(now) else _SURELY
         if any(pace.size < 0 for pace in coming):
-            return rate * _SLOWER < hub_rate
+            return rate * slower < hub_rate
         left_s = self.left_s(now)
-        return left_s > _SOON_S and left_s > _SLOWER * sum(pace.size for pace in coming) / hub_rate
+        return left_s > _SOON_S and left_s > slower * sum(pace.size for pace in coming) / hub_rate

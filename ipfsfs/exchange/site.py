@@ -11,19 +11,20 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
 from ipfsfs.caches.registry import repository_over, shared_blob
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.exchange.for_all import ForAll
+from ipfsfs.exchange.hub_rate import HubRate
 from ipfsfs.exchange.on_hub import Token
 from ipfsfs.exchange.pace import Holder, Load
-from ipfsfs.exchange.wanted import State, Wanted, WantedBlobs
-from ipfsfs.exchange.whereabouts import Listing, listing_at, listings_of
+from ipfsfs.exchange.wanted import BLOBS_MOST, State, Wanted, WantedBlobs
+from ipfsfs.exchange.whereabouts import Listing, is_there, lacking, listing_at, listings_of
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.peer_messages import Found, Leases
-from ipfsfs.plain import syscalls
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 
@@ -41,11 +42,10 @@ _AT_ONCE: Final = 1_024
 """Blobs in one question."""
 _AGAIN_S: Final = 30.0
 """How long a download that goes on alone stays so, where none is under way."""
-_RATE_HOLDS_S: Final = 300.0
-"""How long it holds good how fast the Hub was."""
-_PROBE: Final = 1 << 20
-"""Bytes that are had from the Hub to see how fast it is."""
 _LISTINGS_MOST: Final = 1_024
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Downloads(Protocol):
@@ -79,23 +79,31 @@ class Site:
     blobs: WantedBlobs = field(default_factory=WantedBlobs)
     _on_hub: OrderedDict[bytes, HubFile] = field(default_factory=OrderedDict)
     """By sha256, a file of the Hub that is the blob, as a listing says."""
+    _xet: OrderedDict[bytes, str] = field(default_factory=OrderedDict)
+    """By sha256, the name of a blob in the clients' shared store, as a listing says."""
     _listings: OrderedDict[bytes, tuple[int, int]] = field(default_factory=OrderedDict)
     """By path, the inode and mtime of the listings that were read."""
-    _hub_rate: tuple[float, float] | None = None
-    """Bytes a second from the Hub, and when that was seen."""
-    _is_probing: bool = False
-    _grown: dict[bytes, tuple[float, int]] = field(default_factory=dict)
+    _hub_rate: HubRate = field(init=False)
+    _for_all: ForAll = field(init=False)
+    _paths: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    """By sha256, where a blob was looked for last, from the plain root."""
     _due: trio.Event = field(default_factory=trio.Event)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
+
+    def __post_init__(self) -> None:
+        self._hub_rate = HubRate(self.fetcher)
+        self._for_all = ForAll(self.fetcher, self.plain_fd)
 
     def listing(self, path: bytes) -> None:
         """A listing of a revision stands at a path: the others are asked for all that it names and is not here."""
         self.tasks.start(self._read, path)
 
-    def listings_of(self, blob: bytes) -> None:
-        """A blob is looked for that may be named by a listing which was there before: see that those of its repository
-        are read. Never waits."""
-        over = repository_over(blob)
+    def looked_for(self, sha256: bytes, path: bytes) -> None:
+        """A blob is looked for at a path, which no listing that was read names: see that those of its repository are
+        read, some of which may have been there before. Never waits."""
+        self._paths[sha256] = path
+        _bound(self._paths)
+        over = repository_over(path)
         if over is not None and over[0] not in self._listings:
             self._remember(over[0], (0, 0))
             self.tasks.start(self._read_all, over[0])
@@ -124,8 +132,8 @@ class Site:
 
     def xet_entry(self, repository: bytes, sha256: bytes) -> bytes | None:
         """Where the clients' own store would have a blob of a repository; None where a listing names no such place."""
-        blob = self.blobs.get(sha256)
-        return shared_blob(repository, blob.xet) if blob is not None and blob.xet else None
+        name = self._xet.get(sha256)
+        return None if name is None else shared_blob(repository, name)
 
     async def sought(self, sha256: bytes) -> Found | None:
         """Who has a wanted blob, as another machine says now, or said just now. Waits at most 20 ms."""
@@ -173,8 +181,10 @@ class Site:
             return None
         return PeerSource(root, size, found.holders)
 
-    def named(self, sha256: bytes, size: int) -> None:
+    def named(self, sha256: bytes, size: int, path: bytes) -> None:
         """A download has got its promised name."""
+        self._paths[sha256] = path
+        _bound(self._paths)
         self.blobs.named(sha256, size, trio.current_time())
 
     def removed(self, sha256: bytes) -> None:
@@ -185,7 +195,7 @@ class Site:
     def over(self, sha256: bytes) -> None:
         """A blob is here, and announced where it may be; or what was downloaded broke its promise, or gets no seal."""
         self.blobs.over(sha256)
-        self._grown.pop(sha256, None)
+        self._hub_rate.ended(sha256)
         self._due.set()
 
     def wrong(self, sha256: bytes, root: bytes) -> None:
@@ -221,39 +231,49 @@ class Site:
         over = repository_over(path)
         assert over is not None
         self._remember(over[0], (0, 0))
-        listed = await self.fetcher.listed_all(found.text)
+        try:
+            listed = await self.fetcher.listed_all(found.text)
+        except IpfsfsError as error:
+            log.info("%s: not read: %s", os.fsdecode(path), error)
+            return
         named = [blob for blob in listed if blob.sha256]
         missing = await trio.to_thread.run_sync(
-            _missing, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
+            lacking, self.plain_fd, over[0], [(blob.sha256, blob.xet) for blob in named], limiter=self._limiter
         )
         now, wanted = trio.current_time(), []
         for blob, is_missing in zip(named, missing, strict=True):
             sha256 = bytes.fromhex(blob.sha256)
+            if blob.xet:
+                self._xet[sha256] = blob.xet
             if is_missing:
-                wanted.append(self.blobs.want(sha256, now, blob.size, blob.xet))
+                wanted.append(self.blobs.want(sha256, now, blob.size))
                 with_token = found.file.with_token and self.token is Token.OWNER
                 file = HubFile(found.file.kind, found.file.repository, found.file.revision, blob.path, with_token)
                 self._on_hub[sha256] = file
-        while len(self._on_hub) > 2 * max(len(self.blobs), _LISTINGS_MOST):
-            self._on_hub.popitem(last=False)
+        _bound(self._on_hub)
+        _bound(self._xet)
         asked = [blob for blob in wanted if not self.blobs.was_removed(blob.sha256, now)]
         await self._ask([blob for blob in asked if blob.state is State.NAMED])
-        await self._keep_to_ourselves([blob for blob in asked if blob.state is State.OURS])
+        await self._keep_apart(asked)
 
     def _remember(self, path: bytes, stamp: tuple[int, int]) -> None:
         self._listings[path] = stamp
         while len(self._listings) > _LISTINGS_MOST:
             self._listings.popitem(last=False)
 
-    async def _keep_to_ourselves(self, ours: Sequence[Wanted]) -> None:
-        """Nobody need wait for what is downloaded here and is not for all: that is asked of one for a repository."""
-        file = self._on_hub.get(ours[0].sha256) if ours else None
-        if not self.asks_public or file is None:
+    async def _keep_apart(self, blobs: Sequence[Wanted]) -> None:
+        """Of what the Hub does not give to anyone machines tell each other nothing: none waits for another."""
+        waited_for = [blob for blob in blobs if blob.state in (State.OURS, State.THEIRS)]
+        if not self.asks_public or not waited_for:
             return
-        if not await self.fetcher.public([file], ours[0].sha256):
-            for blob in ours:
-                if blob.state is State.OURS:
-                    self.blobs.alone(blob, trio.current_time())
+        one = waited_for[0].sha256
+        over = repository_over(self._paths.get(one, b""))
+        if await self._for_all.has(one, self._on_hub.get(one), None if over is None else over[0]):
+            return
+        for blob in waited_for:
+            if blob.state in (State.OURS, State.THEIRS):
+                self.blobs.alone(blob, trio.current_time())
+        self._due.set()
 
     async def _know(self, blob: Wanted) -> None:
         """See that the others are asked, where nothing is known, and wait for their answer: for 20 ms at most."""
@@ -261,10 +281,14 @@ class Site:
         is_old = blob.is_stale(now) or (blob.state is State.FOUND and not self.blobs.is_fresh(blob, now))
         if blob.state is State.NAMED or is_old:
             self.blobs.asking([blob], now)
-            self.tasks.start(self._ask, [blob])
+            self.tasks.start(self._ask_for_one, blob)
         with trio.move_on_after(LOOKUP_S):
             while blob.state is State.ASKED:
                 await blob.changed.wait()
+
+    async def _ask_for_one(self, blob: Wanted) -> None:
+        await self._ask([blob])
+        await self._keep_apart([blob])
 
     async def _ask(self, blobs: list[Wanted]) -> None:
         """Ask for blobs, and for the leases of those that nobody has."""
@@ -325,16 +349,11 @@ class Site:
     def _watch(self, blob: Wanted, now: float) -> int | None:
         done = self.downloads.done(blob.sha256)
         if done is not None:
-            self._note_growth(blob.sha256, now, done)
+            self._hub_rate.note(blob.sha256, now, done)
+        elif blob.is_named and not is_there(self.plain_fd, self._paths.get(blob.sha256, b"")):
+            self.over(blob.sha256)  # it was withdrawn, or removed beneath the view
+            return None
         return self.blobs.watch(blob, done, now)
-
-    def _note_growth(self, sha256: bytes, now: float, done: int) -> None:
-        """A client's download says how fast the Hub is."""
-        since, had = self._grown.setdefault(sha256, (now, done))
-        if done < had:
-            self._grown[sha256] = now, done
-        elif now >= since + 2 * _EVERY_S and done - had > _PROBE:
-            self._hub_rate = (done - had) / (now - since), now
 
     def _judge(self, now: float) -> None:
         """Stop waiting for machines that are slower than this one would be alone, and for what does not get on."""
@@ -347,11 +366,10 @@ class Site:
     def _judge_load(self, holder: str, blobs: list[Wanted], now: float) -> None:
         paces = {blob.sha256: blob.pace for blob in blobs if blob.pace is not None}
         load = Load(self.blobs.holders.get(holder) or Holder(now), list(paces.values()))
-        rate = self._known_rate(now)
-        if rate is None and load.needs_hub_rate(now) and not self._is_probing:
+        rate = self._hub_rate.known(now)
+        if rate is None and load.needs_hub_rate(now) and self._hub_rate.may_probe(now):
             on_hub = [file for sha256 in paces if (file := self._on_hub.get(sha256)) is not None]
             if on_hub:
-                self._is_probing = True
                 self.tasks.start(self._probe, on_hub[0])
                 return
         is_slow = load.is_too_slow(now, rate)
@@ -363,34 +381,11 @@ class Site:
         for blob in alone:
             self.blobs.alone(blob, now)
 
-    def _known_rate(self, now: float) -> float | None:
-        if self._hub_rate is None or now > self._hub_rate[1] + _RATE_HOLDS_S:
-            return None
-        return self._hub_rate[0]
-
     async def _probe(self, file: HubFile) -> None:
-        """See how fast the Hub is, by one range of a file."""
-        try:
-            self._hub_rate = await self.fetcher.hub_rate(file, _PROBE), trio.current_time()
-        except IpfsfsError as error:
-            log.info("the Hub does not say how fast it is: %s", error)
-        finally:
-            self._is_probing = False
+        await self._hub_rate.probe(file)
         self._judge(trio.current_time())
 
 
-def _missing(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
-    """By sha256 and Xet hash, whether a blob is neither in its repository nor in the clients' shared store."""
-    return [
-        not _is_there(root_fd, repository + b"/blobs/" + sha256.encode())
-        and not (xet and _is_there(root_fd, shared_blob(repository, xet)))
-        for sha256, xet in named
-    ]
-
-
-def _is_there(root_fd: int, path: bytes) -> bool:
-    try:
-        os.close(syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW))
-    except OSError:
-        return False
-    return True
+def _bound(known: OrderedDict[Key, Value]) -> None:
+    while len(known) > BLOBS_MOST:
+        known.popitem(last=False)

@@ -33,7 +33,8 @@ _STALE_S: Final = 3.0
 """What was said of another machine's lease so long ago says nothing: a lease lasts as long without its holder."""
 _IDLE_S: Final = 600.0
 """After so long without a question an entry is forgotten."""
-_MOST: Final = 65_536
+BLOBS_MOST: Final = 65_536
+"""That are wanted at the same time."""
 
 
 class State(Enum):
@@ -52,11 +53,10 @@ _KEPT: Final = (State.ASKED, State.THEIRS)
 
 @dataclass(slots=True, eq=False)
 class Wanted:
-    """One blob. `size`: -1 where it is not known. `xet`: its name in the clients' shared store, empty for none."""
+    """One blob. `size`: -1 where it is not known."""
 
     sha256: bytes
     size: int = -1
-    xet: str = ""
     state: State = State.NAMED
     since: float = 0.0
     """When it came into this state."""
@@ -126,7 +126,7 @@ class WantedBlobs:
         """Those in some states."""
         return [blob for blob in self._blobs.values() if blob.state in states]
 
-    def want(self, sha256: bytes, now: float, size: int = -1, xet: str = "") -> Wanted:
+    def want(self, sha256: bytes, now: float, size: int = -1) -> Wanted:
         """A listing names a blob, or its lock was opened."""
         blob = self._blobs.get(sha256)
         if blob is None:
@@ -135,11 +135,10 @@ class WantedBlobs:
         self._blobs.move_to_end(sha256)
         blob.touched = now
         blob.size = size if size >= 0 else blob.size
-        blob.xet = xet or blob.xet
         return blob
 
     def _make_room(self) -> None:
-        while len(self._blobs) >= _MOST:
+        while len(self._blobs) >= BLOBS_MOST:
             self.drop(next(iter(self._blobs.values())))
 
     def drop(self, blob: Wanted) -> None:
@@ -238,7 +237,7 @@ class WantedBlobs:
         """A promised name was removed through the view."""
         self._removed.pop(sha256, None)
         self._removed[sha256] = now
-        while len(self._removed) > _MOST:
+        while len(self._removed) > BLOBS_MOST:
             self._removed.popitem(last=False)
 
     def was_removed(self, sha256: bytes, now: float) -> bool:
@@ -247,7 +246,7 @@ class WantedBlobs:
 
     def wrong(self, sha256: bytes, root: bytes) -> None:
         """What a root names is not what the sha256 promises."""
-        if len(self._wrong) < _MOST:
+        if len(self._wrong) < BLOBS_MOST:
             self._wrong.add((sha256, root))
 
     def forget_idle(self, now: float) -> None:

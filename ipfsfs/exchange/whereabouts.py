@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ipfsfs.caches.huggingface import repository_over
+from ipfsfs.caches.huggingface import repository_over, shared_blob
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.plain import syscalls
 from ipfsfs.unixfs import reference
@@ -311,6 +311,39 @@ def listings_of(root_fd: int, repository: bytes) -> list[tuple[bytes, Listing]]:
     commits = _commits(root_fd, repository, b"trees", b".json")[:FILES_MOST]
     paths = [_join(repository, b"trees", commit + b".json") for commit in commits]
     return [(path, listing) for path in paths if (listing := listing_at(root_fd, path)) is not None]
+
+
+def any_file(root_fd: int, repository: bytes) -> tuple[HubFile, bytes] | None:
+    """A file of a repository that a link in a snapshot names, and its digest; None where there is no such link. Waits
+    for the disk."""
+    over = repository_over(repository)
+    for commit in _commits(root_fd, repository, b"snapshots", b"") if over is not None else ():
+        prefix = _join(repository, b"snapshots", commit)
+        for link in _links(root_fd, prefix):
+            digest = link.target.rpartition(b"/")[2]
+            if over is not None and _DIGEST.fullmatch(digest) and link.target == _join(repository, b"blobs", digest):
+                path = os.fsdecode(link.path[len(prefix) + 1 :])
+                return HubFile(over[1], over[2], commit.decode(), path), bytes.fromhex(digest.decode())
+    return None
+
+
+def lacking(root_fd: int, repository: bytes, named: list[tuple[str, str]]) -> list[bool]:
+    """By sha256 and Xet hash, whether a blob is neither in its repository nor in the clients' shared store. Waits for
+    the disk."""
+    return [
+        not is_there(root_fd, _join(repository, b"blobs", sha256.encode()))
+        and not (xet and is_there(root_fd, shared_blob(repository, xet)))
+        for sha256, xet in named
+    ]
+
+
+def is_there(root_fd: int, path: bytes) -> bool:
+    """Whether something stands at a path from the plain root."""
+    try:
+        os.close(syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
 
 
 def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, os.stat_result] | None:

@@ -19,6 +19,7 @@ import trio
 from ipfsfs.errors import FormatError, OriginError, UsageError
 from ipfsfs.origins import peer_list
 from ipfsfs.origins.peer import Peer
+from ipfsfs.origins.peer_addresses import PeerAddresses
 from ipfsfs.origins.peer_list import PEERS_MOST, HostPort, PeerList
 from ipfsfs.origins.settings import SiteSettings
 from ipfsfs.origins.signing import Token
@@ -49,6 +50,8 @@ class Peers:
     _version: _Version | None = None
     _known: trio.Event = field(default_factory=trio.Event)
     """Set once the list was looked for."""
+    addresses: PeerAddresses = field(default_factory=PeerAddresses)
+    """Of all that are listed; known only where there is no token."""
     _clients: dict[HostPort, Peer] = field(default_factory=dict)
     _tidied_at: float = 0.0
 
@@ -63,6 +66,8 @@ class Peers:
         """Keep the list what it is now, and connections few; until cancelled. To be running where there are peers."""
         while True:
             await self._look()
+            if self.token is None:
+                await self.addresses.look(self._now)
             self._known.set()
             await self.tidy()
             is_name = self._list.dns is not None

@@ -6,7 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -19,6 +19,7 @@ _BLOCKS: Final = 32
 """Blocks by which is known how long one takes."""
 _MOST_S: Final = 10.0
 _TIMES: Final = 4.0
+_LOOKED_S: Final = 0.25
 _ALIVE: Final = 2.0
 """How many times longer a machine is waited for that answers other questions: it has much to do, or gets the block."""
 
@@ -30,7 +31,14 @@ class Candidate(NamedTuple):
     ask: Callable[[], Awaitable[bytes]]
 
 
-LastResort = Callable[[], Awaitable[Given]]
+class LastResort(Protocol):
+    """Who is asked where machines do not give a block, or not soon."""
+
+    def is_due(self) -> bool:
+        """Whether it is to be asked at this moment, though a machine may still answer. Asked four times a second."""
+
+    async def ask(self) -> Given:
+        """The block. Raises OriginError."""
 
 
 @dataclass(slots=True)
@@ -69,6 +77,8 @@ async def first(
     race = _Race(usual)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
+        if last_resort is not None:
+            await nursery.start(race.watch, last_resort, nursery.cancel_scope)
         for candidate in candidates:
             failed = trio.Event()
             nursery.start_soon(race.ask, candidate, failed, nursery.cancel_scope)
@@ -81,7 +91,7 @@ async def first(
         if last_resort is not None:
             with trio.move_on_at(began + usual.last_s):
                 await race.nobody()
-            nursery.start_soon(race.ask_last, last_resort, nursery.cancel_scope)
+            race.last_is_due.set()
     if race.given is None:
         raise race.failure(cid)
     return race.given
@@ -94,6 +104,7 @@ class _Race:
     usual: Usual
     given: Given | None = None
     running: dict[Peer, float] = field(default_factory=dict)
+    last_is_due: trio.Event = field(default_factory=trio.Event)
     _said: list[tuple[str, OriginError]] = field(default_factory=list)
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -117,10 +128,16 @@ class _Race:
                 slower.standing.rate.at_most(len(block) / max(now - since, 0.001), now)
         self._won(Given(block, peer.name, self._refused), scope)
 
-    async def ask_last(self, last_resort: LastResort, scope: trio.CancelScope) -> None:
-        """Ask the last resort."""
+    async def watch(
+        self, last_resort: LastResort, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Ask the last resort once that is due."""
+        task_status.started()
+        while not self.last_is_due.is_set() and not last_resort.is_due():
+            with trio.move_on_after(_LOOKED_S):
+                await self.last_is_due.wait()
         try:
-            given = await last_resort()
+            given = await last_resort.ask()
         except OriginError as error:
             self._said.append(("hub", error))
         else:

@@ -12,13 +12,15 @@ import errno
 import logging
 import os
 import stat as stat_
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.caches.place import Kind, Place
 from ipfsfs.plain import entries, held
 from ipfsfs.view.attributes import Changes
-from ipfsfs.view.backing import Caller, stale
+from ipfsfs.view.backing import Caller, Node, stale
+from ipfsfs.view.nodes import NodeTable
 
 log = logging.getLogger(__name__)
 
@@ -114,23 +116,25 @@ class Team:
 
     def changed(self, place: Place, name: bytes, fd: int, directory: int, changes: Changes) -> Changes:
         """What becomes of a file, which `fd` holds, in a directory with the mode `directory`, where a program asks for
-        `changes`: a chmod takes no right from the group, gives none to it over a secret, and lets others into a file no
-        further than the directory does. Raises OSError."""
-        if changes.mode is None:
-            return changes
+        `changes`: no chmod or chgrp takes a right from the group, none gives it one over a secret, and others get no
+        further into a file than the directory lets them. Raises OSError."""
         st = os.fstat(fd)
-        mode = stat_.S_IMODE(changes.mode)
-        if self.is_secret(place, name, st.st_mode):
-            mode &= ~0o077
-        elif _has_acl(fd):  # these bits are the mask of the list: whoever it names gets no more than before
+        secret = self.is_secret(place, name, st.st_mode)
+        mode, gid = changes.mode, changes.gid
+        if mode is not None:
+            mode = self._changed_mode(stat_.S_IMODE(mode), st, fd, directory, secret=secret)
+        if gid is not None and not secret:
+            gid = self.gid
+        return Changes(mode, changes.uid, gid, changes.size, changes.atime_ns, changes.mtime_ns)
+
+    def _changed_mode(self, mode: int, st: os.stat_result, fd: int, directory: int, *, secret: bool) -> int:
+        if secret:
+            return mode & ~0o077
+        if _has_acl(fd):  # these bits are the mask of the list: whoever it names gets no more than before
             mode |= stat_.S_IMODE(st.st_mode) & 0o070
         else:
             mode = self.file_mode(mode)
-        if stat_.S_ISDIR(st.st_mode):
-            mode |= stat_.S_ISGID
-        else:
-            mode &= ~0o007 | directory
-        return Changes(mode, changes.uid, changes.gid, changes.size, changes.atime_ns, changes.mtime_ns)
+        return mode | stat_.S_ISGID if stat_.S_ISDIR(st.st_mode) else mode & (~0o007 | directory)
 
     def _refuse(self, name: bytes, caller: Caller, why: str) -> None:
         if (caller.uid, name) not in self._told:
@@ -145,6 +149,16 @@ class Team:
                 why,
             )
         raise PermissionError(errno.EACCES, "another user keeps a secret here; set HF_TOKEN_PATH")
+
+
+def as_team(team: Team, nodes: NodeTable, node: Node, changes: Changes) -> Changes:
+    """What becomes of a node's file, in a team's view, where a program asks for `changes`. Raises OSError."""
+    directory = node.parent or node
+    above = 0
+    with suppress(OSError):  # it may be gone, while the file is open
+        above = nodes.stat(directory).st_mode
+    with nodes.reached(node) as fd:
+        return team.changed(nodes.place(directory), node.name, fd, above, changes)
 
 
 def _has_acl(fd: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat as stat_
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +70,7 @@ from ipfsfs.view.resident.reading import Reader
 from ipfsfs.view.resident.resident import Resident
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.resident.xattrs import Xattrs
-from ipfsfs.view.team import Team
+from ipfsfs.view.team import Team, as_team
 from ipfsfs.view.upkeep.healing import PlacingInView
 from ipfsfs.view.upkeep.promises import Promises
 from ipfsfs.view.upkeep.sealing import Sealing
@@ -187,7 +186,7 @@ class View:
         serving = Serving(
             nodes, files, Reader(seals, upkeep, on.boot), Writer(on.ownership, breaker, upkeep), breaker, upkeep
         )
-        resident = Resident(nodes, seals, serving, Xattrs(nodes, files, seals, trees, upkeep), keeping)
+        resident = Resident(nodes, seals, serving, Xattrs(nodes, files, seals, trees, upkeep, on.team), keeping)
         nodes.begin(resident)
         on_hub = OnHub(on.fetcher, on.plain.fd)
         recutting = Recutting(on.fetcher, on.extents, on_hub, on.token)
@@ -304,17 +303,9 @@ class View:
     async def change(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> Attributes:
         """Set attributes, by a handle where there is one, and return all of them. Raises OSError."""
         content = self.handles[handle] if handle is not None else None
-        if self.team is not None and changes.mode is not None:
-            changes = self._as_team(self.team, node, changes)
+        if self.team is not None and (changes.mode is not None or changes.gid is not None):
+            changes = as_team(self.team, self.nodes, node, changes)
         return await node.backing.change(node, changes, content, caller)
-
-    def _as_team(self, team: Team, node: Node, changes: Changes) -> Changes:
-        directory = node.parent or node
-        above = 0
-        with suppress(OSError):  # it may be gone, while the file is open
-            above = self.nodes.stat(directory).st_mode
-        with self.nodes.reached(node) as fd:
-            return team.changed(self.nodes.place(directory), node.name, fd, above, changes)
 
     async def give_up_seals_of_writers(self) -> None:
         """Before the store is released while files are open: what may be written has no seal any more (H17)."""

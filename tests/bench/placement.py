@@ -22,6 +22,7 @@ import trio.testing
 
 from ipfsfs.errors import NotHeld, OriginError, Unreachable
 from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.peer import Hints
 from ipfsfs.origins.peer_list import HostPort
 from ipfsfs.origins.peers import Peers
@@ -234,7 +235,7 @@ def simulate(
         for at in places:
             listed = [one for one in places if one == at or chance.random() >= missing]
             seen[at] = SimulatedPeers(listed, site)
-            site[at] = SimulatedMachine(at, RelayBlocks(cast(Peers, seen[at]), cast(HubFiles, hub)))
+            site[at] = SimulatedMachine(at, RelayBlocks(cast(Peers, seen[at]), HubLane(cast(HubFiles, hub))))
         for at in places[:holders]:
             site[at].has = dict(zip(cids, blocks, strict=True))
         gone = places[:lost] if when_s else places[machines - lost :]
@@ -242,7 +243,7 @@ def simulate(
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             for at in loading:
-                leaves = PeerLeaves(cast(Peers, seen[at]), cast(HubFiles, hub))
+                leaves = PeerLeaves(cast(Peers, seen[at]), HubLane(cast(HubFiles, hub)))
                 load = leaves.load(PeerSource(b"root", LEAVES * _LEAF, tuple(map(str, places[:holders]))))
                 nursery.start_soon(_load, load, cids, hub)
             await trio.sleep(when_s)

@@ -17,6 +17,15 @@ from ipfsfs.daemon.questions.registry import QUESTIONS
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import address as addresses
 from ipfsfs.workers import wire
+from ipfsfs.workers.server.admission import Admission
+from ipfsfs.workers.server.blocks import HereBlocks
+from ipfsfs.workers.server.catalog import Catalog
+from ipfsfs.workers.server.connection import Connection
+from ipfsfs.workers.server.endpoints import NoEndpoints
+from ipfsfs.workers.server.gateway import Gateway
+from ipfsfs.workers.server.relay import NoRelay
+from ipfsfs.workers.server.service import Service
+from ipfsfs.workers.server.totals import Totals
 
 _CANARY: Final = "canary"
 
@@ -104,3 +113,23 @@ def exporter(data: bytes) -> None:
         assert page.encoded(head_only=request.startswith(b"HEAD ")).startswith(b"HTTP/1.1 ")
 
     trio.run(ask)
+
+
+def server(data: bytes) -> None:
+    """What a client sends to the server, which is open to anyone."""
+
+    async def talk() -> None:
+        totals = Totals()
+        here = HereBlocks.of(Catalog(), -1, -1, -1)
+        admission = Admission.of(None, is_open=True, is_loopback=False)
+        service = Service(admission, Gateway(here, NoRelay(), totals), NoEndpoints(), totals)
+        theirs, ours = trio.testing.memory_stream_pair()
+        await theirs.send_all(data)
+        await theirs.send_eof()
+        with trio.fail_after(5):
+            await Connection(ours, "10.0.0.1", service).serve()  # type: ignore[arg-type]
+            await ours.aclose()
+            said = b"".join([part async for part in theirs])
+        assert said == b"" or said.startswith(b"HTTP/1.1 ")
+
+    trio.run(talk)

@@ -25,6 +25,8 @@ _PIN: Final = {
 }  # fmt: skip
 _PEERS: Final = {"cid": _TEXT, "name": "n", "peer_map": {"peer": {"status": "pin_error", "error": "CANARY"}}}
 _LISTED: Final = {"lfs_sha256": "a" * 64, "size": 3, "blob_id": "b"}
+_GET: Final = b"GET /ipfs/" + _TEXT.encode()
+_HOST: Final = b" HTTP/1.1\r\nHost: h\r\n"
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 
 _SEEDS: Final[dict[str, list[bytes]]] = {
@@ -50,6 +52,14 @@ _SEEDS: Final[dict[str, list[bytes]]] = {
     ],
     "address": [b"http://127.0.0.1:5001/x", b"unix:///run/api", b"https://[::1]:80", b"h:p", b"http://u:p@h?k#f"],
     "exporter": [b"GET /metrics HTTP/1.1\r\nHost: localhost:1\r\n\r\n", b"HEAD / HTTP/1.0\r\n\r\n", b"POST x\r\n\r\n"],
+    "server": [
+        _GET + b"?format=raw" + _HOST + b"Cache-Control: only-if-cached\r\n\r\n",
+        (_GET + b"?format=car&dag-scope=entity&entity-bytes=0:-1" + _HOST + b"\r\n") * 3,
+        b"HEAD /ipfs/bafkqaaa" + _HOST + b"Accept: application/vnd.ipld.car; dups=y, */*\r\n\r\n",
+        _GET + b"?format=raw&root=bafkqaaa&at=0&length=4&holders=h:1,[::1]:2&hub=models/a/b/" + b"a" * 40 + b"/c%20d"
+        + _HOST + b"Ipfsfs-Auth: v1 1 " + b"a" * 32 + b" b\r\n\r\n",
+        b"POST /ipfsfs/v1/ask" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
     "http": [
         _OK + b"Content-Length: 5\r\n\r\nhello",
         _OK + b"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\nhello\r\n0\r\nX-Stream-Error: CANARY\r\n\r\n",

@@ -26,6 +26,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "settings": local.settings,
     "address": local.address,
     "exporter": local.exporter,
+    "server": local.server,
     "http": servers.http,
     "kubo": servers.kubo,
     "keepers": servers.keepers,

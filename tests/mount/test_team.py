@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from typing import Final
 import pytest
 
 from tests.support.elsewhere import Elsewhere
+from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
+from tests.support.repositories import downloaded
 from tests.support.users import User
 
 pytestmark = [pytest.mark.root, pytest.mark.filesystem]
@@ -322,6 +325,29 @@ do(lambda: shown("{blobs}/x"))
     assert CARA.run(f"do(lambda: open('{blobs}/x', 'rb').read())", team.path) == [b"halfwhole"]
 
 
+@pytest.mark.parametrize("copier", ["cp -a tree/. {}", "tar -C tree -c . | tar -C {} -xp", "rsync -a tree/ {}"])
+@pytest.mark.parametrize("who", [ANNA, ROOT])
+def test_a_tree_that_is_copied_in_with_all_it_has_fits(
+    team: Mounted, open_to_all: Path, copier: str, who: User
+) -> None:
+    """As a member brings what was downloaded at home: with its modes and its group."""
+    if shutil.which(copier.split()[0]) is None:
+        pytest.skip(f"{copier.split()[0]} is not installed")
+    home = open_to_all / "home"
+    home.mkdir()
+    os.chown(home, ANNA.uid, ANNA.uid)
+    ANNA.run("os.makedirs('tree/blobs')\nopen('tree/blobs/x', 'w').close()\nopen('tree/token', 'w').close()", home)
+    ANNA.run("os.mkdir('in')", team.path)
+    done = who.command(["/bin/sh", "-c", copier.format(team.path / "in")], home)
+    assert done.returncode == 0, done.stderr
+    own = oct(stat.S_IFREG | 0o600)
+    assert modes(team.path / "in") == {
+        "blobs": (oct(stat.S_IFDIR | 0o2770), ANNA.uid, TEAM),
+        "blobs/x": (oct(stat.S_IFREG | 0o660), ANNA.uid, TEAM),
+        "token": (own, ANNA.uid, (team.path / "in/token").stat().st_gid),
+    }
+
+
 def test_locks_of_members_exclude_each_other(team: Mounted) -> None:
     lock = """
 import fcntl, sys
@@ -364,3 +390,24 @@ def test_what_is_made_in_a_directory_of_another_group_is_the_teams(
             ("0o10664", ANNA.uid, TEAM),
             ("0o120777", ANNA.uid, TEAM),
         ]
+
+
+def test_what_is_healed_is_the_teams(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
+    """What was overwritten keeps owner and rights; what was removed is made anew, as its directory has them."""
+    with LocalHub(open_to_all / "the-hub") as hub:
+        view = mounted(open_to_all / "cache", "--team", str(TEAM), "--hub", hub.url)
+        repository = downloaded(view, hub, "org/name", {"a.safetensors": b"a" * 300_000, "b.bin": b"b" * 300_000})
+        blobs = {name: repository.blob(name) for name in ("a.safetensors", "b.bin")}
+        view.seal()
+        for blob in blobs.values():
+            os.chown(blob, ANNA.uid, -1)
+        view.expect_logged.append("broken promise")
+        BEN.run(f"with open({str(blobs['a.safetensors'])!r}, 'r+b') as file: file.write(b'tool')", view.path)
+        BEN.run(f"os.unlink({str(blobs['b.bin'])!r})", view.path)
+        view.seal()
+        view.run("restore", *blobs.values())
+        rights = {name: (oct(path.stat().st_mode), path.stat().st_gid) for name, path in blobs.items()}
+        assert rights == {"a.safetensors": ("0o100660", TEAM), "b.bin": ("0o100660", TEAM)}
+        assert blobs["a.safetensors"].stat().st_uid == ANNA.uid
+        for name, path in blobs.items():
+            assert path.read_bytes() == name[:1].encode() * 300_000

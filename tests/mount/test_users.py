@@ -16,6 +16,7 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from tests.support.filesystems import mounted_image, new_ext4_image
+from tests.support.fresh_attributes import ask_for_directories
 from tests.support.mounted import Mounted, clear, environment
 from tests.support.processes import eventually
 from tests.support.twins import tree
@@ -212,7 +213,7 @@ def test_what_was_made_beneath_a_moment_ago_is_opened_with_the_callers_rights(
         (open_to_all / name).mkdir()
         (open_to_all / name).chmod(0o777)
     plain = os.open(open_to_all / "cache", os.O_PATH)
-    mounted(open_to_all / "cache", "--allow-other")
+    view = mounted(open_to_all / "cache", "--allow-other")
 
     def make() -> None:
         eventually(lambda: (open_to_all / "side/looked").exists(), "the user has looked")
@@ -237,6 +238,7 @@ for name in ("private", "public"):
         assert BEN.run(script, open_to_all) == ["ENOENT", "ENOENT", "EACCES", b"content"]
         made.result()
     os.close(plain)
+    ask_for_directories(view.path)
 
 
 def test_other_users_are_kept_out_unless_they_are_let_in(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants import (
+    appearing,
     beyond_the_site,
     by_cid,
     bytes_and_failures,
@@ -15,8 +16,10 @@ from tests.mutants import (
     kept_once,
     making_room,
     not_here,
+    peers,
     pinned,
     serving,
+    sites,
     team,
     told,
     waiting,
@@ -38,8 +41,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *watching.MUTANTS,
     *hostile.MUTANTS,
     *serving.MUTANTS,
+    *sites.MUTANTS,
     *team.MUTANTS,
+    *peers.MUTANTS,
     *waiting.MUTANTS,
+    *appearing.MUTANTS,
     *beyond_the_site.MUTANTS,
 )
 

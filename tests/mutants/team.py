@@ -32,6 +32,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "S76",
+        "what is copied in with its group stays of that group",
+        _TEAM,
+        "            gid = self.gid\n",
+        "            pass\n",
+        ("tests/mount/test_team.py::test_a_tree_that_is_copied_in_with_all_it_has_fits",),
+    ),
+    Mutant(
+        "S76",
+        "an ACL that says no more than a mode takes the rights of the group",
+        "ipfsfs/view/resident/xattrs.py",
+        "        if wanted is not None and wanted != mode:\n",
+        "        if wanted is None and wanted != mode:\n",
+        ("tests/mount/test_team.py::test_a_tree_that_is_copied_in_with_all_it_has_fits",),
+    ),
+    Mutant(
+        "S76",
         "a directory of another group passes that on",
         _MAKING,
         "                held.chown(fd, -1, self.team.gid)\n",

@@ -40,6 +40,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Llama:
 
 
 @pytest.fixture(scope="session")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Llama:
+    """A model of 50 MB in one file."""
+    return write_llama(tmp_path_factory.mktemp("one-file") / "model", 50_000_000)
+
+
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Llama:
     """A model of 500 MB, for campaigns."""
     return write_llama(tmp_path_factory.mktemp("large") / "model", LARGE, shards=2)

@@ -30,7 +30,7 @@ def test_a_far_and_lossy_link(site: Callable[[int], Site]) -> None:
     """50 ms there and back, 1 % of all packets lost: to the Hub and to the other machine alike."""
     here = site(2)
     first, second = here.machines
-    here.hub.add(REPO, {f"{number}.safetensors": os.urandom(1_500_000) for number in range(4)})
+    here.hub.add(REPO, {f"{number}.safetensors": os.urandom(4_000_000) for number in range(4)})
     share_all(here)
     have(first)
     alone = _plainly(here)
@@ -63,12 +63,13 @@ def test_h45_a_peer_at_a_tenth_of_the_speed(site: Callable[[int], Site], small: 
     end(here)
 
 
-def test_h46_a_lease_holder_at_a_tenth_of_the_speed(site: Callable[[int], Site], small: Llama) -> None:
-    """A machine that would be quicker alone does not wait."""
-    here = sharing(site(2), small)
+def test_h46_a_lease_holder_at_a_tenth_of_the_speed(site: Callable[[int], Site], one_file: Llama) -> None:
+    """A machine that would be quicker alone does not wait, though the client of the other writes 10 MB at once, and so
+    shows nothing for ten seconds."""
+    here = sharing(site(2), one_file)
     first, second = here.machines
-    here.wire.limit(first.computer, MB // 2)
-    here.hub.limit(each=5 * MB)
+    here.wire.limit(first.computer, MB)
+    here.hub.limit(each=10 * MB)
     alone_s = have(_plainly(here))
 
     leading = first.popen(*download(REPO))
@@ -77,12 +78,12 @@ def test_h46_a_lease_holder_at_a_tenth_of_the_speed(site: Callable[[int], Site],
 
     print(f"plain {alone_s:.1f} s, shared {shared_s:.1f} s")
     assert shared_s <= SLOWER_MOST * alone_s + SLACK_S
-    holds(second, small)
+    holds(second, one_file)
     here.wire.limit(first.computer, 0)
     out, err = leading.communicate(timeout=60)
     assert leading.returncode == 0, err
     assert took_s(out) > 0
-    holds(first, small)
+    holds(first, one_file)
     end(here)
 
 

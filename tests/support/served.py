@@ -136,7 +136,10 @@ class ServedDirectory:
             self._send(header, blob)
 
     def totals(self) -> dict[str, Any]:
-        """What the process tells next."""
+        """What the process tells next; what it has told before is of an earlier moment."""
+        assert self._started is not None
+        while select.select([self._started.results], [], [], 0)[0]:
+            self._receive()
         self._totals = {}
         self.wait_until()
         return self._totals
@@ -149,10 +152,14 @@ class ServedDirectory:
             left = deadline - time.monotonic()
             assert left > 0, f"the server tells {self._totals}, not {wanted}: {self.complaints()}"
             if select.select([self._started.results], [], [], left)[0]:
-                data = os.read(self._started.results, 1 << 16)
-                assert data, f"the server has ended: {self.complaints()}"
-                for header, _ in self._decoder.feed(data):
-                    self._totals = header["totals"]
+                self._receive()
+
+    def _receive(self) -> None:
+        assert self._started is not None
+        data = os.read(self._started.results, 1 << 16)
+        assert data, f"the server has ended: {self.complaints()}"
+        for header, _ in self._decoder.feed(data):
+            self._totals = header["totals"]
 
     def complaints(self) -> str:
         """What the process wrote to stderr, as far as it is there."""

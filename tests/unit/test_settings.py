@@ -317,3 +317,19 @@ def test_an_upstream_is_a_cid_or_a_name(text: str) -> None:
     done = _config(IPFSFS_UPSTREAM=text)
     assert done.exit_code != 0
     assert "neither a CID nor an IPNS name" in done.output
+
+
+@pytest.mark.parametrize("option", ["--token-file", "--hub-token-file", "--kubo-authorization-file"])
+def test_a_secret_that_others_can_read_is_named_with_what_to_do(option: str, tmp_path: Path) -> None:
+    secret = tmp_path / "a secret"
+    secret.write_text("a token of a site, long enough")
+    said = []
+    for mode in (0o600, 0o644):
+        secret.chmod(mode)
+        nowhere = {"CI": "", "XDG_CONFIG_HOME": "/nonexistent", "XDG_CONFIG_DIRS": "/nonexistent"}
+        done = CliRunner().invoke(cli, ["mount", str(tmp_path / "no" / "way"), option, str(secret)], env=nowhere)
+        assert done.exit_code != 0
+        said.append(done.stderr)
+    assert "chmod 600" not in said[0]
+    assert f"{option} {secret}: other users can read this secret" in said[1]
+    assert f"chmod 600 '{secret}'" in said[1]

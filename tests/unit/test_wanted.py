@@ -224,6 +224,21 @@ def test_for_a_small_file_the_hub_is_not_asked_how_fast_it_is() -> None:
     assert not _watched(1e6, 1.0, size=12_000_000).needs_hub_rate(1.0)
 
 
+def test_a_slow_machine_whose_client_has_written_no_piece_yet_is_given_up_too() -> None:
+    """The client writes 10 MB at once: at 1 MB/s nothing is seen for ten seconds."""
+    load = _watched(0.0, 4.0, size=50_000_000)
+    assert load.needs_hub_rate(0.7), "the Hub is asked how fast it is"
+    assert not load.is_too_slow(1.0, 10e6), "10 MB may have come"
+    assert load.is_too_slow(1.5, 10e6)
+    assert not load.is_too_slow(3.0, 2e6)
+
+
+def test_a_small_file_is_not_waited_for_forever() -> None:
+    load = _watched(0.0, 12.0, size=12_000_000)
+    assert not load.needs_hub_rate(2.0)
+    assert load.needs_hub_rate(11.0)
+
+
 def test_a_download_that_stops_is_given_back_by_its_holder_before_all_others_give_it_up() -> None:
     blobs, blob = _ours()
     for tick in range(int(STALLED_S)):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from ipfsfs.origins.http import Client
 from ipfsfs.origins.message import Request
 from ipfsfs.origins.peer import Peer
 from ipfsfs.origins.peer_list import HostPort
-from ipfsfs.origins.peer_messages import Held, Question, Wish
+from ipfsfs.origins.peer_messages import Announcement, Held, Question, Wish
 from ipfsfs.origins.rendezvous import owners
 from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.site_messages import PeerSource, PeerState
 from tests.support.hostile_server import Behaviour, Stream, answering, hostile_server, repeat, saying
-from tests.support.site import TOKEN, Machine, blob, cut, machines
+from tests.support.site import TOKEN, Machine, blob, cut, free_port, machines
 
 SIZE = 48 << 20
 _ID = "f" * 32
@@ -78,7 +79,7 @@ BEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
 
 @pytest.mark.parametrize("what", BEHAVIOURS)
 @pytest.mark.parametrize("is_holder", [False, True], ids=["an owner", "a holder"])
-def test_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_holder: bool) -> None:
+def test_h45_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_holder: bool) -> None:
     behaviour, why = BEHAVIOURS[what]
     data = os.urandom(SIZE)
 
@@ -104,7 +105,7 @@ def test_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, is_ho
     trio.run(check)
 
 
-def test_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
+def test_h45_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
     data = os.urandom(SIZE)
     blocks = {cid.to_text(leaf.cid): data[leaf.offset : leaf.offset + leaf.length] for leaf in cut(data)}
 
@@ -136,7 +137,7 @@ def _state(states: list[PeerState], machine: Machine) -> PeerState:
     return next(state for state in states if state.address == machine.address)
 
 
-def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -> None:
+def test_h52_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     digest = sha256(data).digest()
 
@@ -161,7 +162,7 @@ def test_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Path) -
         trio.run(check, site)
 
 
-def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path) -> None:
+def test_h52_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path) -> None:
     data = os.urandom(1 << 20)
     leaf = cid.to_text(cid.raw_cid(sha256(data).digest()))
 
@@ -202,7 +203,7 @@ def test_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: Path
         trio.run(check, site)
 
 
-def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
+def test_h52_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
     """Something at the address of a peer, without the token: what it says of blobs and leases counts for nothing."""
     data = b"content" * 1_000
     held = peer_messages.held_message({sha256(data).digest(): Held("10.0.0.1:1", 0, 0.0, 1.0)})
@@ -222,7 +223,7 @@ def test_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> None:
     trio.run(check)
 
 
-def test_two_owners_do_not_both_grant(tmp_path: Path) -> None:
+def test_h46_two_owners_do_not_both_grant(tmp_path: Path) -> None:
     key = bytes(range(32))
 
     async def check(site: list[Machine]) -> None:
@@ -248,4 +249,52 @@ def test_two_owners_do_not_both_grant(tmp_path: Path) -> None:
         await ask_second.aclose()
 
     with _running(site := machines(tmp_path, 4)):
+        trio.run(check, site)
+
+
+def test_h52_without_a_token_only_machines_of_the_list_are_listened_to(tmp_path: Path) -> None:
+    """A site that is open to all: whoever else asks gets public blocks, and changes nothing."""
+    data = os.urandom(1 << 20)
+    leaf = cid.raw_cid(sha256(data).digest())
+
+    async def check(site: list[Machine]) -> None:
+        asked: list[str] = []
+
+        async def notes(stream: Stream, number: int) -> None:
+            asked.append(inside.requests[number])
+            await stream.send_all(saying(data))
+
+        async with hostile_server(notes) as inside:
+            stranger = Client("it", Address("http", "127.0.0.1", site[0].port, "it"))
+            query = f"&root={cid.to_text(leaf)}&holders=127.0.0.1:{inside.port}&at=0&length={len(data)}"
+            answer = await stranger.ask(Request("GET", f"/ipfs/{cid.to_text(leaf)}?format=raw{query}"), 1 << 21)
+            assert answer.status == 404
+            assert asked == [], "nobody has it connect to where he likes"
+            await stranger.aclose()
+        peer = Peer(HostPort("127.0.0.1", site[0].port))
+        unlisted = Announcement(_ID, free_port(), (blob(leaf, data),)).message()
+        assert (await peer.post(peer_messages.ANNOUNCE, unlisted, 2.0))["taken"] == 0
+        listed = Announcement(_ID, site[1].port, (blob(leaf, data),)).message()
+        assert (await peer.post(peer_messages.ANNOUNCE, listed, 2.0))["taken"] == 1
+        await peer.aclose()
+
+    with _running(site := machines(tmp_path, 2, token="")):
+        trio.run(check, site)
+
+
+def test_h52_who_is_at_no_address_of_the_list_changes_nothing(tmp_path: Path) -> None:
+    async def check(site: list[Machine]) -> None:
+        peer = Peer(HostPort("127.0.0.1", site[0].port))
+        for target, message in (
+            (peer_messages.LEASE, Wish(_ID, 4_780, ((bytes(32), 1),)).message()),
+            (peer_messages.ANNOUNCE, Announcement(_ID, 4_780, ()).message()),
+        ):
+            with pytest.raises(OriginError, match="401"):
+                await Peer(peer.at).post(target, message, 2.0)
+        with pytest.raises(OriginError, match="401"):
+            await Peer(peer.at).about(2.0)
+
+    site = machines(tmp_path, 1, token="")
+    site[0].server.settings = replace(site[0].server.settings, peers="10.11.12.13:4780")
+    with _running(site):
         trio.run(check, site)

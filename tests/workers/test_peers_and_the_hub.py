@@ -85,8 +85,8 @@ def test_where_peers_are_slower_than_the_hub_it_gives_its_share(tmp_path: Path) 
                 await loader.load(fetcher, source, data, [file])
                 took_s = trio.current_time() - began
                 from_peer = fetcher.served[f"peer 127.0.0.1:{slow.port}"].leaves
-                assert from_peer >= 4, "peers go first"
-                assert took_s < 18, "24 s without the Hub"
+                assert from_peer >= 1, "peers go first"
+                assert took_s < 12, "24 s without the Hub"
 
     with LocalHub(tmp_path / "hub") as hub:
         file = HubFile("models", NAME, hub.add(NAME, {"model.bin": data}), "model.bin")

@@ -12,6 +12,7 @@ import trio
 
 from ipfsfs.errors import StoreError
 from ipfsfs.workers.fetcher.served import by_kind
+from ipfsfs.workers.server.totals import Totals
 
 if TYPE_CHECKING:
     # Who only shows metrics, such as the process that serves them, need not load the view.
@@ -54,6 +55,11 @@ class Facts:
         return self.view.fetcher
 
     @property
+    def served(self) -> Totals:
+        """What other machines may have and were given."""
+        return Totals() if self.view.offers is None else self.view.offers.server.totals
+
+    @property
     def sources(self) -> Mapping[str, int]:
         """The bytes that came to this machine, by the kind of their source."""
         fetched: dict[str, int] = {kind: served.bytes for kind, served in by_kind(self.fetcher.served).items()}
@@ -70,9 +76,11 @@ async def gather(running: Running, version: str) -> Facts:
         size = (await trio.to_thread.run_sync(running.quarantine.usage)).size
     except (StoreError, OSError):
         unreadable = True
-    processes = {"daemon": os.getpid(), "fetcher": running.view.fetcher.pid}
+    view = running.view
+    server = None if view.offers is None else view.offers.server.pid
+    processes = {"daemon": os.getpid(), "fetcher": view.fetcher.pid, "server": server}
     return Facts(
-        view=running.view,
+        view=view,
         since=running.since,
         version=version,
         wrong=wrong,

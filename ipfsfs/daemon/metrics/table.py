@@ -100,6 +100,29 @@ METRICS: Final = (
         "source",
     ),
     Metric(
+        "ipfsfs_served_bytes_total",
+        "counter",
+        _BYTES,
+        "Bytes of blocks that other machines were given since the server's process began.",
+        lambda f: f.served.gave_bytes,
+    ),
+    Metric(
+        "ipfsfs_server_refusals_total",
+        "counter",
+        "",
+        "Requests of other machines since the server's process began that were refused (unsigned), or told to come "
+        "back (busy).",
+        lambda f: {"unsigned": f.served.refused, "busy": f.served.busy},
+        "why",
+    ),
+    Metric(
+        "ipfsfs_offered_bytes",
+        "gauge",
+        _BYTES,
+        "Bytes of files that other machines may have, as far as they are here.",
+        lambda f: f.served.blob_bytes,
+    ),
+    Metric(
         "ipfsfs_origin_questions_total",
         "counter",
         "",
@@ -149,7 +172,7 @@ METRICS: Final = (
         "ipfsfs_resident_memory_bytes",
         "gauge",
         _BYTES,
-        "Memory of the daemon and the fetcher.",
+        "Memory of the daemon, the fetcher and the server.",
         lambda f: f.memory,
         "process",
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ipfsfs.daemon.config import OriginConfig
+from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.question import Asked, NoProgress
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Answer:
     """Which path was unmounted, and the processes that served and guarded it.
 
-    `origins`: what the view had content from that was not here. It ends now if `over`. Else it goes on: for
+    `origins`, `site`: what the view had content from that was not here. It ends now if `over`. Else it goes on: for
     `open_files`, which `users` hold as far as the daemon may see that; and for `places`, other paths and mount
     namespaces in which the view is mounted.
     """
@@ -32,6 +32,7 @@ class Answer:
     users: tuple[str, ...]
     places: tuple[str, ...]
     origins: tuple[OriginConfig, ...] = ()
+    site: SiteConfig | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,4 +62,5 @@ class Question(Asked[Answer, NoProgress]):
             users=users,
             places=tuple(used.places),
             origins=running.config.asked,
+            site=running.config.site,
         )

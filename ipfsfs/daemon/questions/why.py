@@ -42,7 +42,7 @@ class Question(Asked[Why, NoProgress]):
             seals.degraded,
             extents=loads.extents,
             origins=origins,
-            provenance=loads.provenance if origins else None,
+            provenance=loads.provenance if origins or running.config.site.peers is not None else None,
             unsealable=seals.unsealable,
         )
         return await in_thread(why, known, self.path, self.leaves)

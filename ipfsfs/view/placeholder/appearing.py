@@ -58,7 +58,7 @@ class Appearing:
             return None
         path = self.names.nodes.path_of(parent, name)
         if not self.site.is_wanted(promise):
-            self.site.listings_of(path)
+            self.site.looked_for(promise, path)
             return None
         if not self._may_be(parent, path, promise, caller) or not self._may_ask(promise, caller):
             return None

@@ -50,7 +50,9 @@ class PlaceholderContent:
         if size <= 0:
             return _NOTHING
         load = self._load
-        if load is None or load.is_retired or self.node.backing.is_settled or not self._may_serve:
+        if load is None or load.is_retired or self.node.backing.is_settled:
+            return None
+        if not self._may_serve or self.node.withdrawn:
             return None
         index = load.table.index_at(offset)
         leaf = self.serving.leaves.get(load, index)

@@ -78,6 +78,7 @@ class TakingBack:
                 before = os.fstat(fd)
                 entries.unlink(dir_fd, node.name)
                 fd = self.records.unnamed(parent, node.name, fd, before)
+                node.withdrawn = True
             finally:
                 if fd >= 0:
                     os.close(fd)

@@ -12,10 +12,11 @@ from ipfsfs.plain import held
 from ipfsfs.plain.ownership import groups_of
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs import cid
-from ipfsfs.view.attributes import CID_XATTR
+from ipfsfs.view.attributes import CID_XATTR, Changes
 from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
+from ipfsfs.view.team import Team, as_team
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 
@@ -32,6 +33,7 @@ class Xattrs:
     seals: Seals
     trees: Trees
     upkeep: Upkeep
+    team: Team | None = None
 
     async def get(self, node: Node, name: bytes, caller: Caller) -> bytes:
         """The value of an attribute. Raises OSError: ENODATA for the CID of what is not (wholly) sealed, EACCES for
@@ -73,10 +75,19 @@ class Xattrs:
             if name == held.ACL and before.st_mode & stat_.S_ISGID and not _in_group(caller, before.st_gid):
                 # The kernel clears it for whoever is not in the file's group; here it only sees root.
                 held.chmod(fd, stat_.S_IMODE(os.fstat(fd).st_mode) & ~stat_.S_ISGID)
+            if name == held.ACL and self.team is not None:
+                self._keep_mode(self.team, node, fd)
             file = self.files.of(node)
             if name == held.ACL and file is not None:
                 file.guarded = True
             self._carry_over(node, before, os.fstat(fd))
+
+    def _keep_mode(self, team: Team, node: Node, fd: int) -> None:
+        """An ACL that says no more than a mode does is a chmod: `cp -a` makes it so."""
+        mode = stat_.S_IMODE(os.fstat(fd).st_mode)
+        wanted = as_team(team, self.nodes, node, Changes(mode=mode)).mode
+        if wanted is not None and wanted != mode:
+            held.chmod(fd, wanted)
 
     def names(self, node: Node) -> list[bytes]:
         """The names of the attributes. Raises OSError."""

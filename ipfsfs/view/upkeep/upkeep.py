@@ -83,7 +83,7 @@ class Upkeep:
             place = self.nodes.place(parent)
             promise = place.classify(name).promise
             if promise is not None:
-                self.site.named(promise, st.st_size)
+                self.site.named(promise, st.st_size, self.nodes.path_of(parent, name))
             elif place.lists(name):
                 self.site.listing(self.nodes.path_of(parent, name))
 

@@ -21,6 +21,7 @@ from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, Said
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
 from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given, Ordered
 from ipfsfs.origins.peers import Peers
 from ipfsfs.plain import moving, quiet
@@ -128,7 +129,7 @@ class Jobs:
         if self.peers is None or source is None:
             return origin
         if self._from_peers is None:
-            self._from_peers = PeerLeaves(self.peers, self.hub)
+            self._from_peers = PeerLeaves(self.peers, None if self.hub is None else HubLane(self.hub))
         where = {leaf.cid: (leaf.offset, leaf.length) for leaf in leaves}
         return PeersFirst(origin.blocks, origin.origin, self._from_peers.load(source), where, on_hub)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -18,8 +19,8 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, OriginError, Unreachable
-from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peer import Hints, Peer
 from ipfsfs.origins.peers import Peers
@@ -28,6 +29,7 @@ from ipfsfs.origins.rendezvous import owners
 from ipfsfs.origins.standing import Rate
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.stored import IMPORTED, StoredFirst
+from ipfsfs.workers.fetcher.table import Leaf
 
 _OTHERS_LEAST: Final = 2
 _RANKED: Final = 3
@@ -41,11 +43,10 @@ _BEARABLE_S: Final = 0.1
 """A machine that gives a leaf within this holds nothing up, however quick others are: it is better that all ask the
 same machine for a leaf."""
 _RATED_S: Final = 0.25
+_FEW: Final = 8
+_LOOK_S: Final = 1.5
 _LONG_S: Final = 5.0
-"""A load that has taken so long, and will take as long again, has the Hub looked at."""
-_PROBES: Final = 2
-_PROBED_AGAIN_S: Final = 30.0
-_QUICKER: Final = 1.5
+"""A load that will have taken longer than this, as is seen after `_LOOK_S`, has the Hub looked at."""
 _LOADS_MOST: Final = 256
 _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
@@ -56,7 +57,9 @@ class PeerLeaves:
     """What is known of the loads that go on, and how long a leaf usually takes."""
 
     peers: Peers
-    hub: HubFiles | None
+    lane: HubLane | None
+    count: int = 1
+    """Machines in the list."""
     usual: Usual = field(default_factory=lambda: Usual(first_s=2.0, least_s=1.5, last_s=6.0))
     _rate: float = 0.0
     _rated_at: float = -math.inf
@@ -89,17 +92,10 @@ class PeerLoad:
     root: bytes
     size: int
     holders: Sequence[str] = ()
-    from_peers: Rate = field(default_factory=Rate)
-    from_hub: Rate = field(default_factory=Rate)
     _began: float = field(default_factory=trio.current_time)
     _asked_at: float = field(default_factory=trio.current_time)
     _came: int = 0
     """Bytes that came since then."""
-    _probes: int = 0
-    _probed_at: float = 0.0
-    _hub_rate: float = 0.0
-    """What the Hub was seen to give; 0 while that is not known."""
-    _is_hub_quicker: bool = False
 
     async def given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile]) -> Given:
         """A block, compared with its CID. `length`: of the leaf that it is, which lies at `offset`; 0 for a node.
@@ -108,33 +104,33 @@ class PeerLoad:
         if now > self._asked_at + _IDLE_S:
             self._began, self._came = now, 0
         self._asked_at = now
-        given = await self._given(cid, offset, length, on_hub, now)
+        given = await self._given(Leaf(offset, length, cid), on_hub)
         self._came += len(given.block)
         return given
 
-    async def _given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile], now: float) -> Given:
-        files = on_hub if self.leaves.hub is not None and length else ()
-        if files and self._is_for_hub(length, now):
-            try:
-                return await self._from_hub(files[0], cid, offset, length)
-            except OriginError:
-                self._hub_rate, self._probes, self._probed_at = 0.0, _PROBES, now
-        hints = Hints(self.root, offset, length, tuple(self.holders), _anyones(on_hub))
-        candidates = await self._candidates(cid, hints)
-        self.from_peers.begins(trio.current_time())
-        came = 0
+    async def _given(self, leaf: Leaf, on_hub: Sequence[HubFile]) -> Given:
+        lane = self.leaves.lane
+        from_hub = _FromHub(self, lane, on_hub[0], leaf) if lane is not None and on_hub and leaf.length else None
+        if from_hub is not None and from_hub.is_due():
+            with suppress(OriginError):
+                return await from_hub.ask()
+        hints = Hints(self.root, leaf.offset, leaf.length, tuple(self.holders), _anyones(on_hub))
+        candidates = await self._candidates(leaf.cid, hints)
+        rate, came = Rate() if lane is None else lane.from_peers, 0
+        rate.begins(trio.current_time())
         try:
-            from_hub = partial(self._from_hub, files[0], cid, offset, length) if files else None
-            given = await first(cid, candidates, self.leaves.usual, from_hub)
-            came = len(given.block) if self.leaves.hub is None or given.by != self.leaves.hub.name else 0
+            given = await first(leaf.cid, candidates, self.leaves.usual, from_hub)
+            came = len(given.block) if lane is None or given.by != lane.hub.name else 0
             return given
         finally:
-            self.from_peers.ends(trio.current_time(), came)
+            rate.ends(trio.current_time(), came)
 
     async def _candidates(self, cid: bytes, hints: Hints) -> list[Candidate]:
         """Who is asked, in this order."""
         peers = self.leaves.peers
-        asked = [peer.at for peer in await peers.clients() if peer.is_asked]
+        clients = await peers.clients()
+        self.leaves.count = len(clients)
+        asked = [peer.at for peer in clients if peer.is_asked]
         others = [at for at in asked if str(at) not in self.holders]
         if len(others) >= max(_OTHERS_LEAST, len(self.holders)):
             asked = others  # holders have enough to do: each leaf is had of them once
@@ -173,37 +169,31 @@ class PeerLoad:
 
         return sorted(ranked, key=is_slow)
 
-    def _is_for_hub(self, length: int, now: float) -> bool:
-        """Whether a leaf is had from the Hub: to see how quick that is, or because it is quicker."""
-        peers = self.from_peers.known(now)
-        if now < self._began + _LONG_S or self.size - self._came < _LONG_S * peers:
-            return False
-        if self._probes < _PROBES or (not self._hub_rate and now > self._probed_at + _PROBED_AGAIN_S):
-            if self.from_hub.asking:
-                return False
-            self._probes, self._probed_at = self._probes + 1, now
-            return True
-        hub = self.from_hub.known(now) or self._hub_rate
-        if not hub:
-            return False
-        self._is_hub_quicker = hub > peers * (1 / _QUICKER if self._is_hub_quicker else _QUICKER)
-        if not self._is_hub_quicker or not peers:
-            return self._is_hub_quicker
-        return (self.from_hub.asking + 1) / hub <= (self.from_peers.asking + 1) / peers
+    def is_long(self, now: float) -> bool:
+        """Whether the load is seen to take long."""
+        took_s = now - self._began
+        # Of many machines each may take leaves from the Hub for itself alone: owners have them from there once for all.
+        look_s = _LOOK_S * max(1.0, self.leaves.count / _FEW)
+        return took_s > look_s and took_s * self.size > _LONG_S * self._came
 
-    async def _from_hub(self, file: HubFile, cid: bytes, offset: int, length: int) -> Given:
-        """A leaf from the Hub. Raises OriginError."""
-        assert self.leaves.hub is not None
-        blocks = Checked(HubBlocks(self.leaves.hub, file, {cid: (offset, length)}))
-        came = 0
-        self.from_hub.begins(trio.current_time())
-        try:
-            block = await blocks.block(cid)
-            came = len(block)
-        finally:
-            self.from_hub.ends(trio.current_time(), came)
-        self._hub_rate = self.from_hub.known(trio.current_time()) or self._hub_rate
-        return Given(block, blocks.name)
+
+@dataclass(slots=True, frozen=True)
+class _FromHub:
+    """The `LastResort` for one leaf."""
+
+    load: PeerLoad
+    lane: HubLane
+    file: HubFile
+    leaf: Leaf
+
+    def is_due(self) -> bool:
+        """As `LastResort`."""
+        now = trio.current_time()
+        return self.load.is_long(now) and self.lane.is_due(now)
+
+    async def ask(self) -> Given:
+        """As `LastResort`."""
+        return await self.lane.block(self.file, self.leaf.cid, self.leaf.offset, self.leaf.length)
 
 
 @dataclass(slots=True, eq=False)

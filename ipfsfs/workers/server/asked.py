@@ -27,7 +27,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 @dataclass(slots=True, frozen=True)
 class AskedFor:
-    """A question for content. `text`: the CID as it was written."""
+    """A question for content. `text`: the CID in its usual text, however it was written."""
 
     cid: bytes
     text: str
@@ -57,7 +57,7 @@ def asked_for(request: Request) -> AskedFor:
     query = request.query()
     form, parameters = _form(query.get("format"), request.header("accept"))
     wanted = _wanted(cid, query, parameters) if form == "car" else Wanted(cid, "block")
-    return AskedFor(cid, text, form, wanted, _sought(cid, query))
+    return AskedFor(cid, cids.to_text(cid), form, wanted, _sought(cid, query))
 
 
 def _form(named: str | None, accept: str) -> tuple[Literal["raw", "car"], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""How much is done at once: blocks that are in memory while they are read, compared and sent, and CARs.
+"""How much is done at once: blocks that are in memory while they are read, compared and sent, CARs, long requests.
 
 Who asks for one more waits for a moment, and is then told to come back. One address can take half of it.
 """
@@ -16,8 +16,8 @@ import trio
 BLOCKS: Final = 48
 """Of at most 2 MiB each."""
 CARS: Final = 8
-BODIES: Final = 64
-"""Of at most a mebibyte each, and of those that are not short."""
+BODIES: Final = 32
+"""Of at most 1 MiB each."""
 _WAITING_MOST: Final = 128
 _WAIT_S: Final = 2.0
 

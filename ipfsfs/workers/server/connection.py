@@ -37,8 +37,8 @@ _PIECE: Final = 256 << 10
 _READ: Final = 64 << 10
 _HEAD_READ: Final = 8 << 10
 """h11 counts the bytes of a head only while it is not wholly there."""
-_SHORT: Final = 64 << 10
-"""Bytes of a body that each connection may have in memory."""
+_SHORT: Final = 16 << 10
+"""Bytes of a body that is not counted."""
 _DRAINED_S: Final = 1.0
 _METHODS_WITH_BODY: Final = ("POST",)
 

@@ -17,7 +17,7 @@ LASTS_S: Final = 25 * 60.0
 BLOBS_MOST: Final = 200_000
 HOLDERS_OF_ONE: Final = 64
 ENTRIES_MOST: Final = 500_000
-"""Announcements of one blob by one holder: some 100 MB."""
+"""Announcements of one blob by one holder. All that is bounded here takes some 250 MB at most."""
 _ROOTS_OF_ONE: Final = 4
 
 _Root = tuple[bytes, int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.registry import HUB, open_hub
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
@@ -27,6 +28,6 @@ def parts(settings: ServerSettings, totals: Totals) -> Parts:
     """The parts of a server with these settings. `totals`: what it has given, kept up to date by the server."""
     said = SiteSettings(settings.peers or "", settings.token or "", settings.id)
     peers = Peers(said)
-    hub = open_hub(OriginSettings(HUB, settings.hub)) if settings.hub else None
+    lane = HubLane(open_hub(OriginSettings(HUB, settings.hub))) if settings.hub else None
     endpoints = SiteEndpoints(settings, totals, peers)
-    return Parts(endpoints, RelayBlocks(peers, hub, totals=totals))
+    return Parts(endpoints, RelayBlocks(peers, lane, totals=totals))

@@ -2,7 +2,8 @@
 
 A block that several ask for is had once, and kept in memory for a while: so a holder sends each leaf to one machine of
 the site, and the Hub does. Holders are asked by *have*, which they never pass on (H45). The Hub is this machine's own,
-asked without a token: nobody has anything through this machine that the Hub would refuse them.
+asked without a token: nobody has anything through this machine that the Hub would refuse them. Where no signature says
+who asks, only machines of the list are holders: nobody else has this one connect to where he likes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, OriginError
-from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFiles
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.race import Candidate, Usual, first
 from ipfsfs.origins.rendezvous import owners
+from ipfsfs.origins.standing import Rate
 from ipfsfs.workers.server.relay import Sought
 from ipfsfs.workers.server.totals import Totals
 
@@ -29,6 +31,8 @@ CACHE_MAX: Final = 128 << 20
 _AT_ONCE: Final = 24
 """Blocks that are had at the same time."""
 _WAITING_MOST: Final = 512
+_LONG_S: Final = 1.0
+"""A leaf that takes longer has the Hub looked at: sooner than by those who ask for it, so that it is had once."""
 _WITHIN_S: Final = 18.0
 """An asker waits for 20."""
 
@@ -73,10 +77,10 @@ class _Asked:
 
 @dataclass(slots=True, eq=False)
 class RelayBlocks:
-    """The `Relay` of a machine that shares. `hub`: None where none is to be asked for others."""
+    """The `Relay` of a machine that shares. `lane`: None where no Hub is to be asked for others."""
 
     peers: Peers
-    hub: HubFiles | None
+    lane: HubLane | None
     cache: BlockCache = field(default_factory=BlockCache)
     totals: Totals = field(default_factory=Totals)
     _usual: Usual = field(default_factory=lambda: Usual(first_s=1.0, least_s=1.0, last_s=1.5))
@@ -117,25 +121,43 @@ class RelayBlocks:
 
     async def _have(self, sought: Sought) -> bytes | None:
         """From a holder, else from the Hub; None where neither gives it."""
-        from_hub = None
-        if self.hub is not None and sought.hub is not None:
-            where = {sought.cid: (sought.at, sought.length)}
-            from_hub = partial(self._have_from_hub, Checked(HubBlocks(self.hub, sought.hub, where)), sought.cid)
-        holders = [
-            peer for at in owners(sought.cid, sought.holders, len(sought.holders)) if (peer := self.peers.peer(at))
-        ]
+        lane = self.lane
+        rate = Rate() if lane is None else lane.from_peers
+        from_hub = None if lane is None or sought.hub is None else _FromHub(lane, sought, sought.hub)
+        named = [at for at in sought.holders if self.peers.token is not None or self.peers.addresses.has(*at)]
+        holders = map(self.peers.peer, owners(sought.cid, named, len(named)))
         candidates = [Candidate(peer, partial(peer.have, sought.cid)) for peer in holders if peer.is_asked]
+        came = 0
+        rate.begins(trio.current_time())
         try:
             given = await first(sought.cid, candidates, self._usual, from_hub)
+            if lane is not None and given.by == lane.hub.name:
+                self.totals.had_from_hub += len(given.block)
+            else:
+                came = len(given.block)
+                self.totals.had_from_holders += came
         except (OriginError, FormatError):
             return None
-        if self.hub is not None and given.by == self.hub.name:
-            self.totals.had_from_hub += len(given.block)
-        else:
-            self.totals.had_from_holders += len(given.block)
+        finally:
+            rate.ends(trio.current_time(), came)
         self.cache.put(sought.cid, given.block)
         return given.block
 
-    @staticmethod
-    async def _have_from_hub(blocks: Checked, cid: bytes) -> Given:
-        return Given(await blocks.block(cid), blocks.name)
+
+@dataclass(slots=True)
+class _FromHub:
+    """The `LastResort` for one leaf."""
+
+    lane: HubLane
+    sought: Sought
+    file: HubFile
+    _began: float = field(default_factory=trio.current_time)
+
+    def is_due(self) -> bool:
+        """As `LastResort`."""
+        now = trio.current_time()
+        return now > self._began + _LONG_S and self.lane.is_due(now)
+
+    async def ask(self) -> Given:
+        """As `LastResort`."""
+        return await self.lane.block(self.file, self.sought.cid, self.sought.at, self.sought.length)

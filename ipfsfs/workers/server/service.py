@@ -31,7 +31,7 @@ class Service:
     endpoints: Endpoints
     totals: Totals
     bodies: Capacity = field(default_factory=lambda: Capacity(BODIES))
-    """Of requests that have long ones."""
+    """Long bodies of requests, which whoever reaches the address can send."""
 
     def refusal(self, head: Request) -> Refused | None:
         """Why a request is not taken, whatever its body is; None where the body decides."""

@@ -66,12 +66,18 @@ class SiteEndpoints:
     async def _answer(self, call: Call, method: str, answer: Callable[[Call], Awaitable[Message]]) -> Reply:
         if call.method != method:
             return _refusal(405, f"ask by {method}")
-        if not call.caller.is_of_site and call.name != "ask":
+        if not self._is_of_site(call.caller) and call.name != "ask":
             return _refusal(401, "only machines of the site may ask this")
         try:
             return Reply(200, peer_messages.encode(await answer(call)))
         except FormatError as error:
             return _refusal(400, str(error))
+
+    def _is_of_site(self, caller: Caller) -> bool:
+        """Whether a caller signs, or, where there is no token, is at the address of a machine of the list."""
+        if caller.is_signed:
+            return True
+        return caller.is_of_site and self.peers.addresses.has(_address(caller.host))
 
     async def _peer(self, call: Call) -> Message:
         totals = self.totals
@@ -91,8 +97,8 @@ class SiteEndpoints:
     async def _announce(self, call: Call) -> Message:
         said = Announcement.of(peer_messages.decode(call.body))
         taken = 0
-        if said.port:
-            at = _holder(call.caller, said.port)
+        at = _holder(call.caller, said.port)
+        if said.port and (call.caller.is_signed or self.peers.addresses.has(_address(call.caller.host), said.port)):
             taken = self.directory.announce(said.id, at, said.blobs, trio.current_time())
             for blob in said.blobs:
                 self.leases.announced(blob.sha256, said.id)
@@ -102,7 +108,7 @@ class SiteEndpoints:
         said = Question.of(peer_messages.decode(call.body))
         found = self._found(said.blobs, said.id, call.caller)
         answer: Message = {"id": self.settings.id, "found": peer_messages.found_message(found)}
-        if call.caller.is_of_site:
+        if self._is_of_site(call.caller):
             now = trio.current_time()
             leases = {sha256: self.leases.held(sha256, said.id, now) for sha256 in said.blobs[:_TOLD_MOST]}
             held = {sha256: lease for sha256, lease in leases.items() if lease is not None}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -124,7 +126,7 @@ def test_what_nothing_here_names_is_not_asked_about(machines: tuple[OnLoopback, 
     assert other.blob(WEIGHTS).stat().st_size == len(WEIGHTS)
 
 
-def test_h50_where_the_caller_could_not_write_nothing_appears(
+def test_h50_while_a_download_is_under_way_nothing_appears(
     machines: tuple[OnLoopback, OnLoopback],
 ) -> None:
     _, other = machines
@@ -238,3 +240,118 @@ def test_h52_one_name_of_a_format_with_code_is_enough_to_wait_for_the_proof(lied
     lied_to.appears(WEIGHTS)
     with lied_to.links("model.safetensors", WEIGHTS).open("rb") as opened, pytest.raises(OSError):  # noqa: PT011
         opened.read(100)
+
+
+@pytest.fixture
+def beside_a_silent_one(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
+    """A machine whose peers answer nothing, to no connection."""
+    with ExitStack() as ended:
+        ports = [free_port()]
+        for _ in range(3):
+            silent = ended.enter_context(socket.socket())
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(64)
+            ports.append(silent.getsockname()[1])
+        yield OnLoopback.make(mounted, hub, tmp_path / "ours", ports)
+
+
+def test_h44_a_lookup_waits_a_moment_and_other_calls_in_the_directory_go_on(beside_a_silent_one: OnLoopback) -> None:
+    machine = beside_a_silent_one
+    files = {f"{number}.safetensors": b"%d" % number * 100_000 for number in range(40)}
+    machine.wants(files)
+    time.sleep(0.3)  # the listing is read, and the others are asked
+    took = []
+    for data in files.values():
+        began = time.monotonic()
+        assert not machine.blob(data).exists()
+        took.append(time.monotonic() - began)
+    assert sorted(took)[len(took) // 2] < 0.05, "20 ms, and what this machine is busy with"
+    assert max(took) < 0.5, "the answer that does not come takes longer"
+    began = time.monotonic()
+    (machine.repository / "blobs" / "other").write_bytes(b"x")
+    (machine.repository / "blobs" / "other").rename(machine.repository / "blobs" / "another")
+    assert time.monotonic() - began < 0.5
+    began = time.monotonic()
+    machine.download()
+    assert machine.blob(WEIGHTS).read_bytes() == WEIGHTS
+    assert time.monotonic() - began < 20, "who says nothing ends no download"
+
+
+def test_what_appeared_is_had_after_a_restart_too(machines: tuple[OnLoopback, OnLoopback], hub: LocalHub) -> None:
+    _, other = machines
+    other.download()
+    other.view.remount()
+    assert other.blob(PICKLE).read_bytes() == PICKLE
+    assert other.blob(WEIGHTS).read_bytes() == WEIGHTS
+    assert len(taken(hub, "model.safetensors")) == 1
+    assert len(taken(hub, "pytorch_model.bin")) == 1
+
+
+def test_h49_what_came_by_xet_is_linked_to_by_the_client_itself(
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    hub.add("org/other", {"copy.safetensors": WEIGHTS}, xet=True)
+    hub.add(REPO, dict(FILES), xet=True)
+    one, other = two(mounted, hub, tmp_path)
+    other.clients.hf_ok("download", "org/other", "--quiet")
+    one.download()
+    one.bring_all()
+    one.announced(LARGE)
+    other.download()
+    link = os.readlink(other.blob(WEIGHTS))
+    assert link.startswith("../../blobs/"), "the store that the clients share has it"
+    assert (other.download() / "model.safetensors").read_bytes() == WEIGHTS
+    other.bring_all()
+
+
+def test_h50_a_name_that_appeared_is_a_file_to_every_call(machines: tuple[OnLoopback, OnLoopback]) -> None:
+    _, other = machines
+    other.wants({"model.safetensors": WEIGHTS, "pytorch_model.bin": PICKLE})
+    blob = other.appears(WEIGHTS)
+    with pytest.raises(FileExistsError):
+        os.open(blob, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    with pytest.raises(FileExistsError):
+        blob.symlink_to("elsewhere")
+    mine = other.repository / "blobs" / "mine.incomplete"
+    mine.write_bytes(WEIGHTS)
+    with pytest.raises(FileExistsError):
+        os.link(mine, blob)
+    mine.rename(blob)
+    assert blob.read_bytes() == WEIGHTS
+    assert other.appears(PICKLE).read_bytes() == PICKLE
+
+
+@pytest.mark.parametrize("words", [(), ("model.safetensors",)], ids=["snapshot_download", "hf_hub_download"])
+def test_machines_do_not_wait_for_what_is_not_for_all(
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """What another machine downloads and will not offer, each has by itself, at the same time."""
+    one, other = two(mounted, hub, tmp_path)
+    hub.restrict(REPO, "private", "hf_secretOfThisTest")
+    if words:
+        for machine in (one, other):
+            machine.download("config.json", HF_TOKEN="hf_secretOfThisTest")  # noqa: S106
+    hub.spoil(REPO, "model.safetensors", rate=1_000_000)
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=machine.download, args=words, kwargs={"HF_TOKEN": "hf_secretOfThisTest"})
+        for machine in (one, other)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert time.monotonic() - began < 1.7 * len(WEIGHTS) / 1_000_000, "not one after the other"
+    for machine in (one, other):
+        assert machine.blob(WEIGHTS).read_bytes() == WEIGHTS
+    assert len(taken(hub, "model.safetensors")) == 2
+
+
+def test_umount_says_what_brings_what_appeared_and_why_who_gave_it(machines: tuple[OnLoopback, OnLoopback]) -> None:
+    one, other = machines
+    other.download()
+    said = other.view.run("umount", other.view.path).stdout
+    assert f"--peers 127.0.0.1:{min(one.port, other.port)}," in said
+    other.view.mount()
+    assert other.blob(PICKLE).read_bytes() == PICKLE
+    assert f"peer 127.0.0.1:{one.port}" in other.view.run("why", other.blob(PICKLE)).stdout

@@ -17,8 +17,9 @@ import pytest
 
 from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
+from tests.faults.test_endings import is_back
 from tests.support.hub import LocalHub
-from tests.support.mounted import Mounted
+from tests.support.mounted import UNASKED_END, Mounted
 from tests.support.processes import beside, eventually, parent
 from tests.support.repositories import downloaded
 from tests.support.served import TOKEN
@@ -181,6 +182,8 @@ def test_words_where_it_cannot_be_served(tmp_path: Path, port: int) -> None:
         refused = mount.run("mount", at, "--serve", f"127.0.0.1:{port}", check=False)
     assert refused.returncode != 0
     assert "another program listens there" in refused.stderr
+    refused = mount.run("mount", at, "--serve", f"127.0.0.1:{port}", "--share", "all", check=False)
+    assert "signed with the site's token" in refused.stderr
     token = tmp_path / "token"
     token.write_text("short")
     refused = mount.run("mount", at, "--serve", f"0.0.0.0:{port}", "--token-file", token, check=False)
@@ -313,3 +316,15 @@ def test_h48_a_server_that_is_stopped_is_replaced(serving: Mounted, port: int) -
 def test_a_view_that_is_mounted_says_how_it_serves(serving: Mounted, port: int) -> None:
     again = serving.run("mount", serving.path, "--serve", f"127.0.0.1:{port}", "--share", "all")
     assert f"It serves anyone at 127.0.0.1:{port}, with --share public." in again.stdout
+
+
+def test_a_daemon_that_is_started_again_serves_again(mounted: Callable[..., Mounted], hub: LocalHub, port: int) -> None:
+    mount = mounted(None, "--restart", "--serve", f"127.0.0.1:{port}", "--hub", hub.url)
+    public = downloaded(mount, hub, "org/public", {"model.safetensors": WEIGHTS})
+    root = cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served", within_s=20)
+    mount.expect_logged.append(UNASKED_END)
+    killed = mount.pid
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: is_back(mount, killed), "the view is back")
+    eventually(lambda: block(port, root)[0] == 200, "it is served again", within_s=30)

@@ -13,6 +13,7 @@ from ipfsfs.unixfs import car, cid, dagpb, file
 from ipfsfs.unixfs.dagpb import Type, Unixfs
 from ipfsfs.unixfs.file_walk import FileWalk
 from tests.support.cars import raw
+from tests.support.processes import eventually
 from tests.support.served import MEBIBYTE, ServedDirectory
 from tests.workers.server.conftest import Got, ask
 
@@ -211,8 +212,7 @@ def test_a_published_tree(server: ServedDirectory) -> None:
     assert walked(inner, len(DATA), found) == DATA
     assert list(car_of(ask_car(server, top[0], "&dag-scope=entity"))) == [top[0]]
     server.tell({"do": "withdraw nodes", "root": top[0].hex()})
-    server.totals()
-    assert ask(server, top[0]).status == 404
+    eventually(lambda: ask(server, top[0]).status == 404, "it is offered no longer")
 
 
 def _directory(entries: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
@@ -300,8 +300,7 @@ def test_offers_that_come_and_go(server: ServedDirectory) -> None:
     (server.plain / "y").rename(server.plain / "z")
     assert ask(server, second).status == 404
     server.offer("z", DATA[: 2 * MEBIBYTE], written=False)
-    server.totals()
-    assert ask(server, second).status == 200
+    eventually(lambda: ask(server, second).status == 200, "it is offered where it is now")
 
 
 def test_an_offer_whose_leaves_are_not_its_roots(server: ServedDirectory) -> None:

@@ -238,6 +238,25 @@ def test_who_takes_no_answer_holds_no_more_than_its_share(server: ServedDirector
     assert is_served(server)
 
 
+def test_long_bodies_are_few_at_once(server: ServedDirectory) -> None:
+    """Whoever reaches the address can send them: from many connections they would fill the memory."""
+    connections = []
+    try:
+        for number in range(120):
+            connection = socket.socket()
+            connection.settimeout(30)
+            connection.bind((f"127.0.1.{1 + number // 40}", 0))
+            connection.connect((server.host, server.port))
+            connection.sendall(request("/ipfsfs/v1/x", "Content-Length: 1000000\r\n", "POST") + bytes(900_000))
+            connections.append(connection)
+        eventually(lambda: server.totals()["connections"] <= 34, "the others are told to come back", within_s=8)
+        assert memory_of(server) < 150 << 20
+        assert is_served(server)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
 def test_cars_are_few_at_once(server: ServedDirectory) -> None:
     root = server.offer("large", LARGE)
     server.wait_until(blobs=2)

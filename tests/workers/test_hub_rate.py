@@ -1,0 +1,51 @@
+"""How fast the Hub is: one that does not say is not asked over and over."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import trio
+
+from ipfsfs.exchange.hub_rate import HubRate
+from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.settings import OriginSettings
+from tests.support.hub import LocalHub
+from tests.support.site import free_port, machines
+
+
+def test_a_hub_that_does_not_say_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    async def check() -> None:
+        (machine,) = machines(tmp_path, 1, token="")
+        for name in ("plain", "extents", "blocks"):
+            (machine.at / name).mkdir(parents=True, exist_ok=True)
+        async with machine.fetcher([OriginSettings("hub", f"http://127.0.0.1:{free_port()}")]) as fetcher:
+            rate = HubRate(fetcher)
+            assert rate.may_probe(trio.current_time())
+            await rate.probe(HubFile("models", "org/name", "0" * 40, "model.bin"))
+            now = trio.current_time()
+            assert rate.known(now) is None
+            assert not rate.may_probe(now)
+            assert rate.may_probe(now + 31)
+
+    trio.run(check)
+
+
+def test_one_range_says_how_fast_it_is(tmp_path: Path) -> None:
+    data = os.urandom(2 << 20)
+
+    async def check(hub: LocalHub, file: HubFile) -> None:
+        (machine,) = machines(tmp_path, 1, token="")
+        for name in ("plain", "extents", "blocks"):
+            (machine.at / name).mkdir(parents=True, exist_ok=True)
+        async with machine.fetcher([OriginSettings("hub", hub.url)]) as fetcher:
+            rate = HubRate(fetcher)
+            await rate.probe(file)
+            assert rate.known(trio.current_time())
+        assert sum(request.sent for request in hub.requests("org/name")) <= 1 << 20
+
+    with LocalHub(tmp_path / "hub") as hub:
+        commit = hub.add("org/name", {"model.bin": data})
+        assert hub.files("org/name")["model.bin"].sha256 == sha256(data).hexdigest()
+        trio.run(check, hub, HubFile("models", "org/name", commit, "model.bin"))
