@@ -22,7 +22,7 @@ from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.load import Load
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.site import Site
-from ipfsfs.origins.peer_messages import Announced
+from ipfsfs.origins.peer_messages import Announced, Found
 from ipfsfs.store.seal import Seal, pack_leaf
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs import cid
@@ -98,6 +98,7 @@ class Offers:
     """Hears when what was downloaded here can be had by others, or never will be."""
     _known: dict[int, _Known] = field(default_factory=dict)
     _by_key: dict[_Key, dict[int, _Known]] = field(default_factory=dict)
+    _by_sha256: dict[bytes, _Key] = field(default_factory=dict)
     _loads: dict[_Key, Offer] = field(default_factory=dict)
     """What is offered of files that are being loaded, or were a moment ago."""
     _due: dict[int, bytes] = field(default_factory=dict)
@@ -111,6 +112,11 @@ class Offers:
     def offered(self) -> int:
         """How many sealed files are offered."""
         return sum(any(one.offered is not None for one in same.values()) for same in self._by_key.values())
+
+    def resident(self, sha256: bytes) -> Found | None:
+        """What has this sha256 and is here, under whatever name; whether others may have it is no matter."""
+        key = self._by_sha256.get(sha256)
+        return None if key is None else Found(*key, (), False)
 
     def sealed(self, ino: int, path: bytes) -> None:
         """A sealed file is at a path. Never waits: walks see each of them every hour."""
@@ -184,6 +190,7 @@ class Offers:
             self._forget(ino)
             known = self._known[ino] = _Known(ino, path, key, seal.sha256)
             self._by_key.setdefault(key, {})[ino] = known
+            self._by_sha256[seal.sha256] = key
         elif known.path != path:
             known.path, known.offered = path, None
         self._loads.pop(key, None)
@@ -256,6 +263,7 @@ class Offers:
         del same[ino]
         if not same:
             del self._by_key[known.key]
+            self._by_sha256.pop(known.sha256, None)
         if known.offered is not None:
             self._offer_another(known.key)
 

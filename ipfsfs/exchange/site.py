@@ -19,6 +19,7 @@ from ipfsfs.caches.registry import repository_over, shared_blob
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.for_all import ForAll
 from ipfsfs.exchange.hub_rate import HubRate
+from ipfsfs.exchange.known_here import Downloads, Here
 from ipfsfs.exchange.on_hub import Token
 from ipfsfs.exchange.pace import Holder, Load
 from ipfsfs.exchange.wanted import BLOBS_MOST, State, Wanted, WantedBlobs
@@ -48,13 +49,6 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Downloads(Protocol):
-    """The downloads of clients that go on through the view."""
-
-    def done(self, sha256: bytes) -> int | None:
-        """How many bytes of a blob are here; None where no program downloads it now."""
-
-
 class Tasks(Protocol):
     """Where background tasks are started."""
 
@@ -76,6 +70,8 @@ class Site:
     announces: bool
     asks_public: bool
     token: Token
+    here: Here | None = None
+    """Knows what is here under other names; None where what one user has is not for another."""
     blobs: WantedBlobs = field(default_factory=WantedBlobs)
     _on_hub: OrderedDict[bytes, HubFile] = field(default_factory=OrderedDict)
     """By sha256, a file of the Hub that is the blob, as a listing says."""
@@ -292,7 +288,13 @@ class Site:
 
     async def _ask(self, blobs: list[Wanted]) -> None:
         """Ask for blobs, and for the leases of those that nobody has."""
-        self.blobs.asking(blobs, trio.current_time())
+        now = trio.current_time()
+        self.blobs.asking(blobs, now)
+        for blob in blobs:
+            found = None if self.here is None else self.here.resident(blob.sha256)
+            if found is not None and blob.is_kept:
+                self.blobs.has_holder(blob, found, now)
+        blobs = [blob for blob in blobs if blob.state is State.ASKED]
         try:
             for first in range(0, len(blobs), _AT_ONCE):
                 await self._ask_for_leases(blobs[first : first + _AT_ONCE], [], [])

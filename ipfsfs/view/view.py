@@ -214,6 +214,8 @@ class View:
             published, announces = on.ledger.published, on.announces
             offers = Offers(seals, on.server, on.fetcher, on_hub, on.place, on.share, announces, published, site)
             seals.follower = loads.follower = offers
+            if site is not None and on.token is Token.OWNER:
+                site.here = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
         return cls(

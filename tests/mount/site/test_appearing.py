@@ -21,6 +21,7 @@ from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
 from tests.support.site import Machine, free_port
 from tests.support.two_machines import REPO, OnLoopback, digest, taken, two
+from tests.support.users import User
 from tests.support.weights import safetensors
 
 WEIGHTS = safetensors({"a": random.Random(1).randbytes(12_000_000)})
@@ -355,3 +356,42 @@ def test_umount_says_what_brings_what_appeared_and_why_who_gave_it(machines: tup
     other.view.mount()
     assert other.blob(PICKLE).read_bytes() == PICKLE
     assert f"peer 127.0.0.1:{one.port}" in other.view.run("why", other.blob(PICKLE)).stdout
+
+
+def test_what_another_repository_here_has_is_not_downloaded_again(
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    hub.add("org/other", {"copy.safetensors": WEIGHTS})
+    port = free_port()
+    machine = OnLoopback.make(mounted, hub, tmp_path / "ours", (port, free_port()))
+    machine.download()
+    machine.announced(LARGE)
+    got = Path(machine.clients.hf_ok("download", "org/other", "--quiet").strip().splitlines()[-1])
+    assert (got / "copy.safetensors").read_bytes() == WEIGHTS
+    machine.bring_all()
+    copies = [one for one in hub.requests("org/other") if one.method == "GET" and one.sent > 1_000]
+    assert not copies
+
+
+@pytest.mark.root
+def test_h50_nothing_appears_to_who_could_not_make_it(
+    hub: LocalHub, open_to_all: Path, mounted: Callable[..., Mounted]
+) -> None:
+    one, other = two(mounted, hub, open_to_all, "--allow-other")
+    one.download()
+    one.announced(LARGE)
+    other.wants({"model.safetensors": WEIGHTS, "pytorch_model.bin": PICKLE})
+    look = f"do(lambda: shown({str(other.blob(WEIGHTS))!r}))"
+    for _ in range(10):
+        assert User(4_711).run(look, Path("/")) == ["ENOENT"]
+    other.appears(WEIGHTS)
+    (shown,) = User(4_711).run(look, Path("/"))
+    assert shown[1] == 0
+    theirs = other.repository / "blobs"
+    os.chown(theirs, 4_711, 4_712)
+    look = f"do(lambda: shown({str(other.blob(PICKLE))!r}))"
+    (shown,) = User(4_711).run(look, Path("/"))
+    assert shown[2] == 4_712, "the group of the directory"
+    assert other.blob(PICKLE).read_bytes() == PICKLE
+    eventually(lambda: other.blob(PICKLE).stat().st_uid == 4_711, "once it is here it is the directory's owner's")
+    other.bring_all()
