@@ -39,8 +39,8 @@ _WINDOW_S: Final = 30.0
 _PIECE: Final = 10_000_000
 """Bytes. The client of the Hub writes so many at once: as many may have come of each file and not be seen."""
 _LARGE: Final = 32 << 20
-"""Bytes. For less the Hub is not asked how fast it is, for the answer would cost a good part of them, unless it takes
-the holder longer than this."""
+"""Bytes. For less the Hub is not asked how fast it is, for the answer would cost a good part of them, before the holder
+was waited for so long."""
 _LONG_S: Final = 10.0
 
 
@@ -153,8 +153,8 @@ class Load:
 
     def needs_hub_rate(self, now: float) -> bool:
         """Whether it matters how fast the Hub would be."""
-        wait_s = _SOON_S if self.left >= _LARGE else _LONG_S
-        return now >= self.holder.since + LOOK_S / 2 and self.left_s(now) > wait_s
+        look_s = LOOK_S / 2 if self.left >= _LARGE else _LONG_S
+        return now >= self.holder.since + look_s and self.left_s(now) > _SOON_S
 
     def is_too_slow(self, now: float, hub_rate: float | None) -> bool:
         """Whether this machine does better to go on alone. `hub_rate`: bytes a second that it would have from the Hub,

@@ -89,6 +89,7 @@ class Connection:
             except _Bad as bad:
                 answered, must_end = answer.error(bad.status, str(bad)), True
             except TooBusy:
+                self.service.totals.busy += 1
                 answered, must_end = answer.busy(), True
             except h11.RemoteProtocolError as error:
                 status = error.error_status_hint if error.error_status_hint in (413, 414, 431, 501) else 400
