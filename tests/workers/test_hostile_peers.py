@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -284,15 +284,17 @@ def test_h52_without_a_token_only_machines_of_the_list_are_listened_to(tmp_path:
 
 def test_h52_who_is_at_no_address_of_the_list_changes_nothing(tmp_path: Path) -> None:
     async def check(site: list[Machine]) -> None:
-        peer = Peer(HostPort("127.0.0.1", site[0].port))
+        at = HostPort("127.0.0.1", site[0].port)
         for target, message in (
             (peer_messages.LEASE, Wish(_ID, 4_780, ((bytes(32), 1),)).message()),
             (peer_messages.ANNOUNCE, Announcement(_ID, 4_780, ()).message()),
         ):
+            async with aclosing(Peer(at)) as peer:
+                with pytest.raises(OriginError, match="401"):
+                    await peer.post(target, message, 2.0)
+        async with aclosing(Peer(at)) as peer:
             with pytest.raises(OriginError, match="401"):
-                await Peer(peer.at).post(target, message, 2.0)
-        with pytest.raises(OriginError, match="401"):
-            await Peer(peer.at).about(2.0)
+                await peer.about(2.0)
 
     site = machines(tmp_path, 1, token="")
     site[0].server.settings = replace(site[0].server.settings, peers="10.11.12.13:4780")
