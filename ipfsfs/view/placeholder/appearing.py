@@ -25,6 +25,7 @@ from ipfsfs.unixfs import reference
 from ipfsfs.unixfs.reference import BY_NAME, MODE, Reference
 from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.names import Entry, Names
+from ipfsfs.view.placeholder.ahead import Ahead
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Appearing:
     names: Names
     site: Site
     is_read_only: bool
+    ahead: Ahead
     _waiting: int = 0
     _allowances: OrderedDict[int, _Allowance] = field(default_factory=OrderedDict)
 
@@ -146,4 +148,5 @@ class Appearing:
         except OSError as error:  # no room, or a read-only disk: to look at a name never fails for that
             log.info("%s: no placeholder could be made: %s", os.fsdecode(name), error.strerror)
             return None
+        self.ahead.bring(self.names.nodes.path_of(parent, name), found.size)
         return self.names.found(parent, name, entries.stat(dir_fd, name))
