@@ -38,7 +38,6 @@ class Gateway:
     relay: Relay
     totals: Totals
     _blocks: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
-    _gets: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
     _cars: Capacity = field(default_factory=lambda: Capacity(CARS))
 
     async def answer(self, request: Request, caller: Caller, held: AsyncExitStack) -> Answer:
@@ -52,13 +51,13 @@ class Gateway:
             return answer.plain(400, str(error))
         place = self._cars if asked.form == "car" else self._blocks
         try:
-            await held.enter_async_context(place.place(caller.host))
+            await held.enter_async_context(place.place(_who(caller)))
             block = Block(inlined, True) if inlined is not None else await self._here(asked.cid, caller)
             if block is None and asked.sought is not None and _may_be_had(request, asked, caller):
                 await held.aclose()  # others are served while this is waited for
                 data = await self.relay.get(asked.sought)
                 block = None if data is None else Block(data, public=False)
-                await held.enter_async_context(place.place(caller.host))
+                await held.enter_async_context(place.place(_who(caller)))
         except (TooBusy, trio.TooSlowError, trio.WouldBlock):
             self.totals.busy += 1
             return answer.busy()
@@ -74,13 +73,6 @@ class Gateway:
             self.totals.gave(caller.host, len(block.data))
         return Answer(200, headers, block.data, proves_itself=True)
 
-    def _capacity(self, asked: AskedFor, request: Request) -> Capacity:
-        """What has places for a question. What is passed on has its own: machines that wait for each other's answers to
-        a *get* must each find a place for a *have*."""
-        if asked.form == "car":
-            return self._cars
-        return self._blocks if asked.sought is None or request.is_have else self._gets
-
     async def _here(self, cid: bytes, caller: Caller) -> Block | None:
         """A block that is here, and that the caller may have."""
         return await self.here.get(cid, only_public=not caller.is_signed)
@@ -94,6 +86,12 @@ class Gateway:
             if block:
                 self.totals.gave(caller.host, len(block))
             yield before, block
+
+
+def _who(caller: Caller) -> str:
+    """For whom a place is counted. Strangers are one: however many addresses they have, machines of the site find
+    places beside them."""
+    return caller.host if caller.is_signed or caller.is_of_site else ""
 
 
 def _may_be_had(request: Request, asked: AskedFor, caller: Caller) -> bool:
