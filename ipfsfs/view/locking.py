@@ -173,11 +173,13 @@ class Locking:
             kept.number = number
             kept.decided.set()
             log.info("%s waits for another machine", os.fsdecode(self.nodes.path(kept.node)))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_free_in_time, kept, leasing)
-                await _until_over(kept, number, keeper, self.unasked_s)
-                nursery.cancel_scope.cancel()
-            await keeper.drop(number)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_free_in_time, kept, leasing)
+                    await _until_over(kept, number, keeper, self.unasked_s)
+                    nursery.cancel_scope.cancel()
+            finally:  # whatever went wrong, no lock is held for ever
+                await keeper.drop(number)
         finally:
             kept.decided.set()
             if self._kept.get(kept.node) is kept:

@@ -99,8 +99,10 @@ class Renames:
     async def _bring_what_has_to_be_here(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes) -> None:
         """A file that is not (wholly) here, and gets a name at which such a file cannot be, is fetched first; so is one
         that is proven by its name only, and gets another."""
-        can_be = self.nodes.place(new_parent).may_be_elsewhere(new_name)
-        if can_be and (name == new_name or self.nodes.place(parent).classify(name).promise is None):
+        place = self.nodes.place(new_parent)
+        can_be = place.may_be_elsewhere(new_name)
+        promise = self.nodes.place(parent).classify(name).promise
+        if can_be and (promise is None or place.classify(new_name).promise == promise):
             return
         with suppress(FileNotFoundError):
             st = entries.stat(self.nodes.directory_fd(parent), name)
@@ -168,6 +170,8 @@ class Renames:
     async def _record(self, move: _Move, after: os.stat_result) -> None:
         source, target = move.source, move.target
         self.records.gone(source.parent, source.name)
+        if not move.exchanges and source.kind.promise != target.kind.promise:
+            self.upkeep.unlinked(source.parent, source.name)
         self.records.named(move.before, after, target.kind)
         await self.upkeep.renamed(after, target.parent, target.name)
         self.records.moved(after, target.parent, target.name)

@@ -40,6 +40,18 @@ def test_h46_a_client_waits_while_another_machine_downloads(view: LeasedView, is
     let_go_of_all(view.keeper)
 
 
+def test_h46_a_bug_keeps_no_lock_for_ever(view: LeasedView) -> None:
+    view.lease(SHA)
+    (view.leases / SHA).write_text("makes it fail")
+    with client(view.lock(SHA)) as waiting:
+        time.sleep(0.5)
+        view.end(SHA)
+        assert waiting.has_it(within_s=10.0)
+    let_go_of_all(view.keeper)
+    assert "a bug, as this test has it" in view.log()
+    os.truncate(view.store / "log" / "daemon.log", 0)  # no other test may have a traceback there
+
+
 def test_h46_a_waiting_client_ends_on_ctrl_c(view: LeasedView) -> None:
     view.lease(SHA)
     with client(view.lock(SHA)) as waiting:

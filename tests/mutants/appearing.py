@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 _APPEARING: Final = "ipfsfs/view/placeholder/appearing.py"
 _TESTS: Final = "tests/mount/site/test_appearing.py::test_"
+_MOVED: Final = "tests/mount/site/test_moved_away.py::test_"
 _SECOND: Final = f"{_TESTS}the_second_machine_downloads_nothing_that_the_first_has"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -74,6 +75,30 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "        self._may_serve = not self.reference.is_by_name\n",
         "        self._may_serve = True\n",
         (f"{_TESTS}h52_a_pickle_is_served_to_nobody_before_it_is_proven",),
+    ),
+    Mutant(
+        "S73",
+        "what nothing proves is given out where it was moved to",
+        "ipfsfs/view/placeholder/taking_back.py",
+        "        if said.is_by_name and self._promise(node) is None:\n",
+        '        if said.is_by_name and self._promise(node) == b"":\n',
+        (f"{_MOVED}h52_what_is_not_proven_is_not_so_at_a_place_that_promises_nothing",),
+    ),
+    Mutant(
+        "S71",
+        "what was moved away comes back",
+        "ipfsfs/view/renames.py",
+        "        if not move.exchanges and source.kind.promise != target.kind.promise:\n",
+        "        if not move.exchanges and source.kind.promise == target.kind.promise:\n",
+        (f"{_MOVED}h50_what_is_moved_away_does_not_come_back_by_itself",),
+    ),
+    Mutant(
+        "S72",
+        "a LOOKUP fails where no placeholder can be made",
+        _APPEARING,
+        "        except OSError as error:  # no room, or a read-only disk: to look at a name never fails for that\n",
+        "        except NotADirectoryError as error:\n",
+        (f"{_MOVED}to_look_at_a_name_does_not_fail_where_nothing_can_be_made",),
     ),
     Mutant(
         "S73",

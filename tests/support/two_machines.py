@@ -9,11 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import trio
+
+from ipfsfs.origins.peer_messages import Announced
 from tests.support.clients import Clients
 from tests.support.hub import LocalHub, Request
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually
-from tests.support.site import free_port
+from tests.support.site import Machine, free_port
 
 REPO = "org/model"
 FOLDER = "models--org--model"
@@ -112,3 +115,21 @@ def taken(hub: LocalHub, name: str) -> list[Request]:
     """The requests for a file's content that brought more than a range to see who may have it."""
     asked = [one for one in hub.requests(REPO) if one.name.endswith("/" + name) and one.method == "GET"]
     return [one for one in asked if one.sent > 1_000]
+
+
+def liar(at: Path, port: int, others: list[int], told: dict[str, bytes]) -> Machine:
+    """A machine that says of names what they are not, and has that. `told`: the sha256 that it speaks of, and what it
+    has."""
+    peers = ",".join(f"127.0.0.1:{one}" for one in sorted([port, *others]))
+    machine = Machine(at, "f" * 32, port, peers)
+    blobs = [
+        Announced(bytes.fromhex(name), machine.server.offer(name, data), len(data), True) for name, data in told.items()
+    ]
+    machine.server.start()
+
+    async def announce() -> None:
+        async with machine.fetcher() as fetcher:
+            await fetcher.announce(blobs)
+
+    trio.run(announce)
+    return machine

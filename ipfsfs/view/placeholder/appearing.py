@@ -6,6 +6,7 @@ where that is right as on plain disk, and where a machine says now that it has t
 
 from __future__ import annotations
 
+import logging
 import os
 import stat as stat_
 from collections import OrderedDict
@@ -25,6 +26,8 @@ from ipfsfs.unixfs.reference import BY_NAME, MODE, Reference
 from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.placeholder.ahead import Ahead
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 4
 """LOOKUPs that wait for others at the same time; one more finds nothing."""
@@ -138,9 +141,12 @@ class Appearing:
             return None
         try:
             entries.symlink(text, dir_fd, name)
+            if os.geteuid() == 0:
+                os.chown(name, -1, directory.st_gid, dir_fd=dir_fd, follow_symlinks=False)
         except FileExistsError:
             return self.names.lookup(parent, name)
-        if os.geteuid() == 0:
-            os.chown(name, -1, directory.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+        except OSError as error:  # no room, or a read-only disk: to look at a name never fails for that
+            log.info("%s: no placeholder could be made: %s", os.fsdecode(name), error.strerror)
+            return None
         self.ahead.bring(self.names.nodes.path_of(parent, name), found.size)
         return self.names.found(parent, name, entries.stat(dir_fd, name))

@@ -112,6 +112,7 @@ class Hydrating:
                 raise NotHere(f"{self._shown(node)} is not here, and its view was unmounted")
             if node.backing.is_settled:
                 return
+            self.taking_back.refuse_what_nothing_proves(node, wanted)
             load = await self.loads.open(wanted, self.nodes.path(node))
             try:
                 self.is_for(load, node)
@@ -255,6 +256,7 @@ class Hydrating:
             return
         promise = self.nodes.place(node.parent).classify(node.name).promise
         said = node.backing.stands_for or load.reference
+        self.taking_back.refuse_what_nothing_proves(node, said)
         if promise is not None and promise != sha256 and (node.has_name or said.is_by_name):
             why = f"what its CID names has the sha256 {sha256.hex()}, and its name promises another"
             self.taking_back.broken(node, said, why)

@@ -37,6 +37,15 @@ class TakingBack:
         if why is not None:
             raise IntegrityError(why)
 
+    def refuse_what_nothing_proves(self, node: Node, said: Reference) -> None:
+        """Raises IntegrityError for a placeholder that other machines told of by a name, and that has been moved to
+        where its name promises nothing, as with its directory."""
+        if said.is_by_name and self._promise(node) is None:
+            raise IntegrityError(
+                f"{self._shown(node)}: another machine said what this is, and nothing proves it at this place",
+                hint="Move it back to where its name says its sha256, or remove it and download it.",
+            )
+
     def broken(self, node: Node, said: Reference, why: str) -> None:
         """The content of a placeholder is not what its name promises: nobody gets any of it from now on."""
         self._refused[node] = why

@@ -13,15 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import trio
 
-from ipfsfs.origins.peer_messages import Announced
 from tests.support.elsewhere import plain_link
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
-from tests.support.site import Machine, free_port
-from tests.support.two_machines import REPO, OnLoopback, digest, taken, two
+from tests.support.site import free_port
+from tests.support.two_machines import REPO, OnLoopback, digest, liar, taken, two
 from tests.support.users import User
 from tests.support.weights import safetensors
 
@@ -164,24 +162,6 @@ def test_h40_a_machine_that_dies_after_the_lookup_costs_a_download(
     assert not blob.exists(), "the next call downloads"
 
 
-def _liar(at: Path, port: int, others: list[int], told: dict[str, bytes]) -> Machine:
-    """A machine that says of names what they are not, and has that. `told`: the sha256 that it speaks of, and what it
-    has."""
-    peers = ",".join(f"127.0.0.1:{one}" for one in sorted([port, *others]))
-    machine = Machine(at, "f" * 32, port, peers)
-    blobs = [
-        Announced(bytes.fromhex(name), machine.server.offer(name, data), len(data), True) for name, data in told.items()
-    ]
-    machine.server.start()
-
-    async def announce() -> None:
-        async with machine.fetcher() as fetcher:
-            await fetcher.announce(blobs)
-
-    trio.run(announce)
-    return machine
-
-
 @pytest.fixture
 def lied_to(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> Iterator[OnLoopback]:
     """A machine whose only peer lies: it has other weights and another pickle under the names of the right ones."""
@@ -189,11 +169,11 @@ def lied_to(hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path) -> I
     machine = OnLoopback.make(mounted, hub, tmp_path / "ours", (ours, theirs))
     machine.view.expect_logged += ["another machine said", "its name promises another"]
     told = {digest(WEIGHTS): OTHER_WEIGHTS, digest(PICKLE): OTHER_PICKLE}
-    liar = _liar(tmp_path / "liar", theirs, [ours], told)
+    lying = liar(tmp_path / "liar", theirs, [ours], told)
     try:
         yield machine
     finally:
-        liar.server.close()
+        lying.server.close()
 
 
 OTHER_WEIGHTS = safetensors({"a": random.Random(3).randbytes(12_000_000)})
