@@ -238,6 +238,8 @@ class Offers:
             if known.offered is not None:
                 known.offered = None
                 self._offer_another(known.key)
+            else:
+                self._withdraw(known.key)  # it may have been offered while it was loaded, when anyone might have it
             if self.site is not None:
                 self.site.over(known.sha256)
 

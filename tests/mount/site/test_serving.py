@@ -274,6 +274,35 @@ def test_what_is_being_loaded_is_served_leaf_by_leaf(
     eventually(lambda: block(other_port, last)[0] == 404, "what was removed is not")
 
 
+def test_h38_what_becomes_private_while_it_is_loaded_is_served_no_more(
+    serving: Mounted, mounted: Callable[..., Mounted], hub: LocalHub, port: int
+) -> None:
+    content = random.Random(44).randbytes(24 << 20)
+    public = downloaded(serving, hub, "org/public", {"model.safetensors": content})
+    root = cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other_port: int = free.getsockname()[1]
+    own = ("--serve", f"127.0.0.1:{other_port}", "--hub", hub.url, "--gateway", f"http://127.0.0.1:{port}")
+    view = mounted(None, *own)
+    repository = view.path / "hub" / "models--org--public"
+    for directory in ("blobs", f"snapshots/{public.commit}"):
+        (repository / directory).mkdir(parents=True)
+    blob = repository / "blobs" / sha256(content).hexdigest()
+    blob.symlink_to(f"ipfs://{root}?size={len(content)}")
+    (repository / "snapshots" / public.commit / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    first = cid.raw_cid(sha256(content[: 1 << 20]).digest())
+    with blob.open("rb", buffering=0) as reader:
+        assert reader.read(4096) == content[:4096]
+        eventually(lambda: block(other_port, first)[0] == 200, "what is here is served")
+    hub.restrict("org/public", "private", "a-token")
+    assert blob.read_bytes() == content
+    view.settle()
+    view.seal()
+    eventually(lambda: block(other_port, first)[0] == 404, "it is for nobody now", 20)
+
+
 def test_what_is_served_is_announced_to_other_machines(
     mounted: Callable[..., Mounted], hub: LocalHub, port: int
 ) -> None:
