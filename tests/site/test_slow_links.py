@@ -42,7 +42,8 @@ def test_a_far_and_lossy_link(site: Callable[[int], Site]) -> None:
     shared_s = have(second)
 
     print(f"plain {alone_s:.1f} s, shared {shared_s:.1f} s")
-    assert shared_s <= SLOWER_MOST * alone_s + SLACK_S
+    # Of 160 MB it takes 1.1 to 1.3 times as long; here a second and a half of first round trips is most of the rest.
+    assert shared_s <= SLOWER_MOST * alone_s + 2 * SLACK_S
     end(here)
 
 
