@@ -107,16 +107,24 @@ class Verifier:
     _seen: set[str] = field(default_factory=set)
     _order: deque[tuple[float, str]] = field(default_factory=deque)
 
+    def no_signature(self, value: str, now: float) -> str:
+        """Why a request is not taken, whatever it asks; empty where that decides."""
+        found = _VALUE.fullmatch(value)
+        if found is None:
+            return "the request is not signed with a site's token" if not value else "no such signature is known"
+        apart = abs(now - int(found[1]))
+        return f"the clocks differ by {apart:.0f} s, and may by {WINDOW_S}" if apart > WINDOW_S else ""
+
     def refusal(self, value: str, asked: Asked, now: float) -> str:
         """Why a request is not taken, in words; empty where it is, with its nonce used up."""
         found = _VALUE.fullmatch(value)
         if found is None:
-            return "the request is not signed with a site's token" if not value else "no such signature is known"
+            return self.no_signature(value, now)
         seconds, nonce, mac = int(found[1]), found[2], found[3]
         if not self.token.is_request(asked, seconds, nonce, mac):
             return "the request is signed with another token"
-        if abs(now - seconds) > WINDOW_S:
-            return f"the clocks differ by {abs(now - seconds):.0f} s, and may by {WINDOW_S}"
+        if why := self.no_signature(value, now):
+            return why
         while self._order and self._order[0][0] < now - 2 * WINDOW_S:
             self._seen.discard(self._order.popleft()[1])
         if nonce in self._seen:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 WITHIN_S: Final = 0.02
 """How long an open may wait, for what is known of the blob and then for the keeper: the kernel holds the directory of a
 file that it creates."""
-_UNASKED_S: Final = 2.0
+UNASKED_S: Final = 2.0
 """A lock that no client has asked for in so long is not waited for: clients poll every 50 ms."""
 _PREFIX: Final = b".ipfsfs-keep-"
 _NOTHING: Final = memoryview(b"")
@@ -104,6 +104,7 @@ class Locking:
     leasing: Leasing | None = None
     keeper: Keeper | None = None
     within_s: float = WITHIN_S
+    unasked_s: float = UNASKED_S
     _kept: dict[Node, _Kept] = field(default_factory=dict)
     _named: dict[bytes, Node] = field(default_factory=dict)
     """The names by which the keeper opens lock files at this moment."""
@@ -174,7 +175,7 @@ class Locking:
             log.info("%s waits for another machine", os.fsdecode(self.nodes.path(kept.node)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_free_in_time, kept, leasing)
-                await _until_over(kept, number, keeper)
+                await _until_over(kept, number, keeper, self.unasked_s)
                 nursery.cancel_scope.cancel()
             await keeper.drop(number)
         finally:
@@ -200,10 +201,10 @@ async def _free_in_time(kept: _Kept, leasing: Leasing) -> None:
     kept.free.set()
 
 
-async def _until_over(kept: _Kept, number: int, keeper: Keeper) -> None:
+async def _until_over(kept: _Kept, number: int, keeper: Keeper, unasked_s: float) -> None:
     """Return when a lock is to be held no longer, or is held no longer."""
     while not kept.free.is_set() and keeper.holds(number):
-        left_s = kept.asked + _UNASKED_S - trio.current_time()
+        left_s = kept.asked + unasked_s - trio.current_time()
         if left_s <= 0:
             return
         with trio.move_on_after(left_s):

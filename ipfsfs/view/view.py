@@ -51,6 +51,7 @@ from ipfsfs.view.names import Entry, Names
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder import serving as placeholder_serving
+from ipfsfs.view.placeholder.ahead import Ahead
 from ipfsfs.view.placeholder.appearing import Appearing
 from ipfsfs.view.placeholder.bringing import Bringing
 from ipfsfs.view.placeholder.evicting import Evicting
@@ -218,6 +219,11 @@ class View:
                 site.here = offers
         making = AsAsked(on.ownership) if on.team is None else AsTeam(on.ownership, on.team)
         names = Names(nodes, resident, placeholders, records, upkeep, making, on.team)
+        bringing = Bringing(names, loads, below)
+        appearing = None
+        if site is not None and others is not None:
+            ahead = Ahead(bringing, background, on.extents.fd, on.cache_size)
+            appearing = Appearing(names, site, others.is_read_only, ahead)
         return cls(
             plain=on.plain,
             nodes=nodes,
@@ -233,7 +239,7 @@ class View:
             hydrating=hydrating,
             arrivals=arrivals,
             room=Room(evicting, below, loads, seals, uses, os.fsencode(on.mountpoint), on.cache_size),
-            bringing=Bringing(names, loads, below),
+            bringing=bringing,
             fetcher=on.fetcher,
             healing=Healing(
                 on.fetcher,
@@ -252,7 +258,7 @@ class View:
             published=PublishedOffers(on.plain, seals, on.ledger.published, on.server, offers, on.share == "published"),
             pinning=Pinning(on.plain, on.place, seals, sealing, loads, hydrating, keeping),
             site=site,
-            appearing=Appearing(names, site, others.is_read_only) if site is not None and others is not None else None,
+            appearing=appearing,
             team=on.team,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from tests.support.cluster import ClusterPeer
 from tests.support.kubo_node import KuboNode
 from tests.support.mounted import Mounted, clear
+from tests.support.team import TEAM
 from tests.support.twins import Twins
 
 
@@ -60,3 +61,11 @@ def cluster(open_node: KuboNode) -> Iterator[ClusterPeer]:
         yield peer
     finally:
         peer.close()
+
+
+@pytest.fixture
+def team(open_to_all: Path, mounted: Callable[..., Mounted]) -> Mounted:
+    """A view of a new directory, for a team."""
+    (open_to_all / "cache").mkdir()
+    (open_to_all / "cache").chmod(0o770)
+    return mounted(open_to_all / "cache", "--team", str(TEAM))

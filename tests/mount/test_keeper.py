@@ -74,8 +74,9 @@ def test_h46_the_path_is_plain_again_when_the_daemon_is_killed(view: LeasedView)
 
 
 @pytest.mark.parametrize("how", ["umount", "umount --lazy", "SIGTERM", "umount(8) --lazy"])
-def test_h46_unmounting_is_immediate_while_locks_are_held(view: LeasedView, how: str) -> None:
+def test_h46_unmounting_is_immediate_while_locks_are_held(leased: Callable[..., LeasedView], how: str) -> None:
     """The clients have gone; the keeper still holds their locks."""
+    view = leased(within=20.0).with_repository()
     for number in range(20):
         view.lease(digest(f"{number}"))
         assert is_taken(view.lock(digest(f"{number}")), NEW)
@@ -156,7 +157,8 @@ def test_a_lock_file_that_was_removed_is_let_go_of(view: LeasedView) -> None:
     eventually(lambda: not held(), "nothing holds the file that was removed")
 
 
-def test_h03_the_keeper_has_nothing_of_fuse_open(view: LeasedView) -> None:
+def test_h03_the_keeper_has_nothing_of_fuse_open(leased: Callable[..., LeasedView]) -> None:
+    view = leased(within=20.0).with_repository()
     view.lease(SHA)
     assert is_taken(view.lock(SHA), NEW)
     names = list(descriptors(view.keeper).values())

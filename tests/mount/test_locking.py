@@ -143,7 +143,8 @@ def test_h46_two_clients_wait_and_one_goes_on_after_the_other(view: LeasedView) 
         second.let_go()
 
 
-def test_a_hundred_locks_at_once(view: LeasedView) -> None:
+def test_a_hundred_locks_at_once(leased: Callable[..., LeasedView]) -> None:
+    view = leased(within=20.0).with_repository()
     shas = [digest(f"{number}") for number in range(100)]
     for sha in shas:
         view.lease(sha)

@@ -9,8 +9,8 @@ from tests.mutants.mutant import Mutant
 _TEAM: Final = "ipfsfs/view/team.py"
 _MAKING: Final = "ipfsfs/view/making.py"
 _RIGHTS: Final = "tests/mount/test_team.py::test_what_one_makes_all_can_use_update_and_remove_whatever_umask_and_chmod"
-_SECRETS: Final = "tests/mount/test_team.py::test_a_secret_is_its_owners_and_for_others_it_is_not_there"
-_AT_ONCE: Final = "tests/mount/test_team.py::test_lookups_at_the_same_time_get_each_their_own_answer"
+_SECRETS: Final = "tests/mount/test_team_secrets.py::test_a_secret_is_its_owners_and_for_others_it_is_not_there"
+_AT_ONCE: Final = "tests/mount/test_team_secrets.py::test_lookups_at_the_same_time_get_each_their_own_answer"
 _ADOPTING: Final = "tests/mount/test_team_adopting.py"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -100,7 +100,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _TEAM,
         '        if self.hides(place, name, st, caller.uid):\n            self._refuse(name, caller, f"the file',
         '        if caller.uid < 0:\n            self._refuse(name, caller, f"the file',
-        ("tests/mount/test_team.py::test_no_member_makes_a_secret_for_another",),
+        ("tests/mount/test_team_secrets.py::test_no_member_makes_a_secret_for_another",),
     ),
     Mutant(
         "S77",
@@ -108,7 +108,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _TEAM,
         "        held.chmod(fd, stat_.S_IMODE(st.st_mode) & ~0o077)\n        return True\n",
         "        return True\n",
-        ("tests/mount/test_team.py::test_what_gets_a_secrets_name_loses_the_rights_of_the_group",),
+        ("tests/mount/test_team_secrets.py::test_what_gets_a_secrets_name_loses_the_rights_of_the_group",),
     ),
     Mutant(
         "S77",
@@ -116,7 +116,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "ipfsfs/view/renames.py",
         "        if becomes_one and not is_one:\n",
         "        if becomes_one and is_one:\n",
-        ("tests/mount/test_team.py::test_what_becomes_a_secret_is_so_at_once",),
+        ("tests/mount/test_team_secrets.py::test_what_becomes_a_secret_is_so_at_once",),
     ),
     Mutant(
         "S78",

@@ -43,7 +43,8 @@ class LeasedView(Mounted):
 
     allow_other: bool = False
     within: float = 2.0
-    """How long an open may wait: longer than users' do, for the machine of the tests is busy."""
+    """How long an open may wait, and a lock be held that no client asks for: longer than with users, for the machine
+    of the tests is busy."""
     program: tuple[str, ...] = (sys.executable,)
     """What starts Python: as another user, be it."""
     env: dict[str, str] = field(default_factory=environment)

@@ -15,6 +15,7 @@ import trio
 from ipfsfs.daemon import __main__ as daemon
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.lifecycle import Running
+from ipfsfs.view.locking import UNASKED_S
 from ipfsfs.view.view import Dependencies, View
 
 _LOOKED_S = 0.02
@@ -44,6 +45,7 @@ def main() -> None:
     def with_leases(on: Dependencies, nursery: trio.Nursery) -> View:
         view = build(replace(on, leasing=Leases(directory)), nursery)
         view.locking.within_s = within_s
+        view.locking.unasked_s = max(UNASKED_S, within_s)
         return view
 
     View.build = with_leases  # type: ignore[method-assign]  # what is known of other machines comes from the test

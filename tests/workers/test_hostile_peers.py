@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from ipfsfs.errors import OriginError
+from ipfsfs.errors import NotHeld, OriginError
 from ipfsfs.origins import peer_messages
 from ipfsfs.origins.address import Address
 from ipfsfs.origins.http import Client
 from ipfsfs.origins.message import Request
-from ipfsfs.origins.peer import Peer
+from ipfsfs.origins.peer import Hints, Peer
 from ipfsfs.origins.peer_list import HostPort
 from ipfsfs.origins.peer_messages import Announcement, Held, Question, Wish
 from ipfsfs.origins.rendezvous import owners
@@ -284,17 +284,51 @@ def test_h52_without_a_token_only_machines_of_the_list_are_listened_to(tmp_path:
 
 def test_h52_who_is_at_no_address_of_the_list_changes_nothing(tmp_path: Path) -> None:
     async def check(site: list[Machine]) -> None:
-        peer = Peer(HostPort("127.0.0.1", site[0].port))
+        at = HostPort("127.0.0.1", site[0].port)
         for target, message in (
             (peer_messages.LEASE, Wish(_ID, 4_780, ((bytes(32), 1),)).message()),
             (peer_messages.ANNOUNCE, Announcement(_ID, 4_780, ()).message()),
         ):
+            async with aclosing(Peer(at)) as peer:
+                with pytest.raises(OriginError, match="401"):
+                    await peer.post(target, message, 2.0)
+        async with aclosing(Peer(at)) as peer:
             with pytest.raises(OriginError, match="401"):
-                await Peer(peer.at).post(target, message, 2.0)
-        with pytest.raises(OriginError, match="401"):
-            await Peer(peer.at).about(2.0)
+                await peer.about(2.0)
 
     site = machines(tmp_path, 1, token="")
     site[0].server.settings = replace(site[0].server.settings, peers="10.11.12.13:4780")
     with _running(site):
         trio.run(check, site)
+
+
+def test_who_names_a_holder_in_vain_spoils_no_others_question(tmp_path: Path) -> None:
+    """Of those who ask for a leaf at the same time, the first names a machine that does not have it."""
+    data = os.urandom(1 << 20)
+    leaf = cid.raw_cid(sha256(data).digest())
+
+    was_asked = trio.Event()
+
+    async def late(stream: Stream, number: int) -> None:
+        was_asked.set()
+        await trio.sleep(1)
+        await stream.send_all(saying(b"", "404 Not Found"))
+
+    async def check(site: list[Machine]) -> None:
+        root = site[1].server.offer("blob", data)
+        site[1].server.wait_until(blobs=1)
+        own, other = (Peer(HostPort("127.0.0.1", site[0].port), Token.of(TOKEN)) for _ in range(2))
+        async with hostile_server(late) as empty, trio.open_nursery() as nursery:
+            nursery.start_soon(_in_vain, other, leaf, Hints(root, 0, len(data), (f"127.0.0.1:{empty.port}",)))
+            await was_asked.wait()
+            assert await own.get(leaf, Hints(root, 0, len(data), (site[1].address,))) == data
+        await own.aclose()
+        await other.aclose()
+
+    with _running(site := machines(tmp_path, 2)):
+        trio.run(check, site)
+
+
+async def _in_vain(peer: Peer, leaf: bytes, hints: Hints) -> None:
+    with pytest.raises(NotHeld):
+        await peer.get(leaf, hints)

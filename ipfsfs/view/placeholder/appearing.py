@@ -24,6 +24,7 @@ from ipfsfs.unixfs import reference
 from ipfsfs.unixfs.reference import BY_NAME, MODE, Reference
 from ipfsfs.view.backing import Caller, Node
 from ipfsfs.view.names import Entry, Names
+from ipfsfs.view.placeholder.ahead import Ahead
 
 _AT_ONCE: Final = 4
 """LOOKUPs that wait for others at the same time; one more finds nothing."""
@@ -48,6 +49,7 @@ class Appearing:
     names: Names
     site: Site
     is_read_only: bool
+    ahead: Ahead
     _waiting: int = 0
     _allowances: OrderedDict[int, _Allowance] = field(default_factory=OrderedDict)
 
@@ -140,4 +142,5 @@ class Appearing:
             return self.names.lookup(parent, name)
         if os.geteuid() == 0:
             os.chown(name, -1, directory.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+        self.ahead.bring(self.names.nodes.path_of(parent, name), found.size)
         return self.names.found(parent, name, entries.stat(dir_fd, name))

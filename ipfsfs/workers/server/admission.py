@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.origins.signing import HEADER, Asked, Token, Verifier, nonce_of
-from ipfsfs.workers.server.caller import Caller
+from ipfsfs.workers.server.caller import Caller, Ends
+from ipfsfs.workers.server.own_address import OwnAddress
 from ipfsfs.workers.server.request import Request
 
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -31,6 +32,7 @@ class Admission:
     is_open: bool
     for_this_machine: bool
     _verifier: Verifier | None = None
+    _own: OwnAddress = field(default_factory=OwnAddress)
 
     @classmethod
     def of(cls, token: Token | None, *, is_open: bool, is_loopback: bool) -> Admission:
@@ -38,8 +40,18 @@ class Admission:
         verifier = Verifier(token) if token is not None else None
         return cls(is_open, is_loopback and token is None and not is_open, verifier)
 
-    def admit(self, request: Request, host: str) -> Caller | Refused:
-        """Who asks, by a connection from `host`."""
+    def unknown(self, head: Request) -> Refused | None:
+        """Whether a request can be refused by its head alone: so nobody fills memory with bodies who is not known."""
+        if "origin" in head.headers:
+            return Refused(403, "pages of the web are not served")
+        if self._verifier is None or (self.is_open and not head.header(HEADER.lower())):
+            return None
+        why = self._verifier.no_signature(head.header(HEADER.lower()), time.time())
+        return Refused(401, why) if why else None
+
+    async def admit(self, request: Request, ends: Ends) -> Caller | Refused:
+        """Who asks, by such a connection."""
+        host = ends.host
         if "origin" in request.headers:
             return Refused(403, "pages of the web are not served")
         value = request.header(HEADER.lower())
@@ -51,7 +63,11 @@ class Admission:
             return Caller(host, is_signed=False, is_of_site=False)
         asked = Asked(request.method, request.target, request.header("host"), request.is_have, request.body)
         why = self._verifier.refusal(value, asked, time.time())
-        return Refused(401, why) if why else Caller(host, is_signed=True, is_of_site=True)
+        if why:
+            return Refused(401, why)
+        if not await self._own.is_meant(asked.host, ends.local):
+            return Refused(401, f"the request is signed for {asked.host}, and came to {ends.local}")
+        return Caller(host, is_signed=True, is_of_site=True)
 
     def signature(self, request: Request, status: int, body: bytes) -> list[tuple[str, str]]:
         """The header of an answer to a request that was signed."""

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ipfsfs.origins.peer_list import HostPort
+
+
+@dataclass(slots=True, frozen=True)
+class Ends:
+    """The two ends of a connection. `host`: the remote address, without a port. `local`: where it was made to."""
+
+    host: str
+    local: HostPort
+
 
 @dataclass(slots=True, frozen=True)
 class Caller:

@@ -18,6 +18,7 @@ import trio
 
 from ipfsfs.workers.server import answer
 from ipfsfs.workers.server.answer import Answer
+from ipfsfs.workers.server.caller import Ends
 from ipfsfs.workers.server.capacity import TooBusy
 from ipfsfs.workers.server.car_walk import Incomplete
 from ipfsfs.workers.server.endpoints import BODY_MAX, PREFIX
@@ -56,7 +57,7 @@ class Connection:
     is being answered, so that it can be closed in favour of another."""
 
     stream: trio.SocketStream
-    host: str
+    ends: Ends
     service: Service
     is_idle: bool = True
     since: float = field(default_factory=trio.current_time)
@@ -83,11 +84,12 @@ class Connection:
                 method = head.method
                 with trio.fail_after(REQUEST_S):
                     request = await self._with_body(head, held)
-                answered = await self.service.answer(request, self.host, held)
+                answered = await self.service.answer(request, self.ends, held)
                 must_end = False
             except _Bad as bad:
                 answered, must_end = answer.error(bad.status, str(bad)), True
             except TooBusy:
+                self.service.totals.busy += 1
                 answered, must_end = answer.busy(), True
             except h11.RemoteProtocolError as error:
                 status = error.error_status_hint if error.error_status_hint in (413, 414, 431, 501) else 400
@@ -117,18 +119,21 @@ class Connection:
         raise trio.TooSlowError
 
     async def _with_body(self, head: Request, held: AsyncExitStack) -> Request:
-        """The request, with its body where it may have one; a long one is counted until `held` is closed."""
+        """The request, with its body where it may have one. A body that is not short has a place until `held` is
+        closed."""
         most = BODY_MAX if head.method in _METHODS_WITH_BODY and head.path.startswith(PREFIX) else 0
-        body = bytearray()
+        if most and (refused := self.service.refusal(head)) is not None:
+            raise _Bad(refused.status, refused.why)
+        body, is_short = bytearray(), True
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Data):
-                is_long = len(body) > _SHORT
                 body += event.data
-                if len(body) > _SHORT and not is_long:
-                    await held.enter_async_context(self.service.bodies.place(self.host))
                 if len(body) > most:
                     raise _Bad(413, f"a body of at most {most} bytes is taken here")
+                if is_short and len(body) > _SHORT:
+                    is_short = False
+                    await held.enter_async_context(self.service.bodies.place(self.ends.host))
             elif isinstance(event, h11.EndOfMessage):
                 return Request(head.method, head.target, head.headers, bytes(body))
             elif event is h11.NEED_DATA:

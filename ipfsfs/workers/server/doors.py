@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from ipfsfs.origins.peer_list import HostPort
+from ipfsfs.workers.server.caller import Ends
 from ipfsfs.workers.server.connection import Connection
 from ipfsfs.workers.server.service import Service
 from ipfsfs.workers.server.totals import Totals
@@ -39,6 +41,7 @@ class Doors:
             while True:
                 try:
                     taken, address = await listening.accept()
+                    here = taken.getsockname()
                 except OSError:  # out of descriptors, or they hung up already
                     await trio.sleep(_AGAIN_S)
                     continue
@@ -48,7 +51,8 @@ class Doors:
                     with suppress(OSError):
                         await _refuse(taken)
                     continue
-                connection = Connection(trio.SocketStream(taken), host, self.service)
+                ends = Ends(host, HostPort(str(here[0]).removeprefix(_MAPPED), int(here[1])))
+                connection = Connection(trio.SocketStream(taken), ends, self.service)
                 scope = self._open[connection] = trio.CancelScope()
                 self._by_host[host] += 1
                 self.totals.connections = len(self._open)
@@ -76,9 +80,10 @@ class Doors:
     def _leave(self, connection: Connection) -> trio.CancelScope:
         """A connection has no place any more."""
         scope = self._open.pop(connection)
-        self._by_host[connection.host] -= 1
-        if not self._by_host[connection.host]:
-            del self._by_host[connection.host]
+        host = connection.ends.host
+        self._by_host[host] -= 1
+        if not self._by_host[host]:
+            del self._by_host[host]
         self.totals.connections = len(self._open)
         return scope
 

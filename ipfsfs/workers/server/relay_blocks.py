@@ -69,8 +69,9 @@ class BlockCache:
 
 @dataclass(slots=True)
 class _Asked:
-    """A block that is being had; `is_in_vain`: nobody gave it."""
+    """A block that is being had, as one asker says; `is_in_vain`: nobody whom that one named gave it."""
 
+    sought: Sought
     done: trio.Event = field(default_factory=trio.Event)
     is_in_vain: bool = False
 
@@ -105,10 +106,10 @@ class RelayBlocks:
         while (block := self.cache.get(sought.cid)) is None:
             if (other := self._asked.get(sought.cid)) is not None:
                 await other.done.wait()
-                if other.is_in_vain:
+                if other.is_in_vain and _names_nobody_else(sought, other.sought):
                     return None
                 continue
-            asked = self._asked[sought.cid] = _Asked()
+            asked = self._asked[sought.cid] = _Asked(sought)
             try:
                 async with self._at_once:
                     block = await self._have(sought)
@@ -161,3 +162,8 @@ class _FromHub:
     async def ask(self) -> Given:
         """As `LastResort`."""
         return await self.lane.block(self.file, self.sought.cid, self.sought.at, self.sought.length)
+
+
+def _names_nobody_else(sought: Sought, before: Sought) -> bool:
+    """Whether all whom an asker names were asked before."""
+    return set(sought.holders) <= set(before.holders) and sought.hub in (None, before.hub)

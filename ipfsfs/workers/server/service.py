@@ -11,7 +11,7 @@ import trio
 from ipfsfs.workers.server import answer
 from ipfsfs.workers.server.admission import Admission, Refused
 from ipfsfs.workers.server.answer import Answer
-from ipfsfs.workers.server.caller import Caller
+from ipfsfs.workers.server.caller import Caller, Ends
 from ipfsfs.workers.server.capacity import BODIES, Capacity
 from ipfsfs.workers.server.endpoints import PREFIX, Call, Endpoints
 from ipfsfs.workers.server.gateway import Gateway
@@ -33,9 +33,15 @@ class Service:
     bodies: Capacity = field(default_factory=lambda: Capacity(BODIES))
     """Long bodies of requests, which whoever reaches the address can send."""
 
-    async def answer(self, request: Request, host: str, held: AsyncExitStack) -> Answer:
-        """The answer to a request by a connection from `host`; see `Gateway.answer` for `held`."""
-        caller = self.admission.admit(request, host)
+    def refusal(self, head: Request) -> Refused | None:
+        """Why a request is not taken, whatever its body is; None where the body decides."""
+        refused = self.admission.unknown(head)
+        self.totals.refused += refused is not None
+        return refused
+
+    async def answer(self, request: Request, ends: Ends, held: AsyncExitStack) -> Answer:
+        """The answer to a request by such a connection; see `Gateway.answer` for `held`."""
+        caller = await self.admission.admit(request, ends)
         if isinstance(caller, Refused):
             self.totals.refused += 1
             return answer.error(caller.status, caller.why)

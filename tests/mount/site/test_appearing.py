@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from ipfsfs.origins.peer_messages import Announced
+from tests.support.elsewhere import plain_link
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
@@ -276,6 +277,19 @@ def test_h44_a_lookup_waits_a_moment_and_other_calls_in_the_directory_go_on(besi
     machine.download()
     assert machine.blob(WEIGHTS).read_bytes() == WEIGHTS
     assert time.monotonic() - began < 20, "who says nothing ends no download"
+
+
+def test_who_only_downloads_has_it_all_and_may_go_offline(
+    machines: tuple[OnLoopback, OnLoopback], hub: LocalHub
+) -> None:
+    one, other = machines
+    got = other.download()
+    blobs = [other.blob(WEIGHTS), other.blob(PICKLE)]
+    eventually(lambda: [plain_link(other.view, path) for path in blobs] == [None, None], "all of it is brought", 30)
+    one.view.umount()
+    assert (got / "model.safetensors").read_bytes() == WEIGHTS
+    assert (got / "pytorch_model.bin").read_bytes() == PICKLE
+    assert len(taken(hub, "pytorch_model.bin")) == 1
 
 
 def test_what_appeared_is_had_after_a_restart_too(machines: tuple[OnLoopback, OnLoopback], hub: LocalHub) -> None:

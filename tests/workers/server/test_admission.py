@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Callable
 
@@ -97,6 +98,19 @@ def test_h52_a_request_counts_once_for_what_it_asks_and_only_now(serve: Serve) -
     late = ask_signed(server, target, seconds=time.time() - 400)
     assert (late.status, b"clocks differ" in late.body) == (401, True)
     assert ask(server, target, signature="v1 nonsense").status == 401
+
+
+def test_h52_what_was_signed_for_another_machine_is_not_taken(serve: Serve) -> None:
+    """A list or a name service led to a machine without the token, which hands on what it was asked: it would have the
+    blocks, and the hashes."""
+    server = _filled(serve(token=TOKEN))
+    for other in ("10.9.9.9:{}", "127.0.0.2:{}", "127.0.0.1:1", "127.0.0.1", "other.invalid:{}", "[::1]:{}", "x"):
+        got = ask(server, raw(PRIVATE), signed_with=TOKEN, Host=other.format(server.port))
+        assert (got.status, b"is signed for" in got.body) == (401, True), other
+        got = ask(server, "/ipfsfs/v1/peer", signed_with=TOKEN, Host=other.format(server.port))
+        assert got.status == 401
+    for own in ("127.0.0.1", "localhost", "LOCALHOST", socket.gethostname()):
+        assert ask(server, raw(PRIVATE), signed_with=TOKEN, Host=f"{own}:{server.port}").body == PRIVATE
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
