@@ -77,8 +77,9 @@ def show(site: Site) -> None:
     for machine in site.machines:
         began = time.monotonic()
         machine.run("hf", "download", REPO, timeout=300)
+        machine.run("sh", "-c", f"cat {machine.home}/hub/models--*/snapshots/*/* >/dev/null", timeout=300)
         took = time.monotonic() - began
-        print(f"{machine.computer.name}: hf download {REPO}: {took:.1f} s. {given(site)}", flush=True)
+        print(f"{machine.computer.name}: downloaded and read in {took:.1f} s. {given(site)}", flush=True)
     print(site.machines[-1].view.run("peers").stdout, end="")
 
 
