@@ -294,7 +294,9 @@ class Offers:
                 public = bool(await self._is_public(path, promise))
             leaves = await trio.to_thread.run_sync(_packed, load.table)
             if (public or self.share == "all") and leaves is not None and not load.is_retired:
-                offer = self._loads[key] = Offer(*key, b"", public, leaves, "extent")
+                # What another machine says the blob is may be something private here until all of it is proven.
+                for_anyone = public and not load.reference.is_by_name
+                offer = self._loads[key] = Offer(*key, b"", for_anyone, leaves, "extent")
                 await self._tell_of_load(offer)
             return
 

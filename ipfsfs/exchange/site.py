@@ -205,7 +205,12 @@ class Site:
             if not self.blobs.released and not self.blobs.of(State.OURS) and not self.blobs.waited_for():
                 self._due = trio.Event()
                 await self._due.wait()
-            await self._tell_and_ask()
+            try:
+                await self._tell_and_ask()
+            except Exception:  # a bug must not have clients wait for what nobody asks about any more
+                log.exception("a bug in asking others: what was waited for is downloaded here")
+                for blob in self.blobs.waited_for():
+                    self.blobs.alone(blob, trio.current_time())
             await trio.sleep(_EVERY_S)
             self.blobs.forget_idle(trio.current_time())
 
