@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -39,6 +39,7 @@ LIMITS: Final = Limits(connect_s=3.0, silence_s=5.0, grace_s=15.0)
 """A peer is near: one that does not answer is known sooner than an origin far away."""
 GET_S: Final = 20.0
 """How long a peer may take for a block that it has to get itself."""
+_MEET_S: Final = 2.0
 _ALIVE_S: Final = 0.5
 _PROVED_S: Final = 60.0
 """How long it is believed that the machine at an address has the token, after an answer that was signed with it."""
@@ -165,6 +166,11 @@ class Peer:
             looked.is_alive = False
         finally:
             looked.done.set()
+
+    async def meet(self) -> None:
+        """Have it prove who it is, where it answers. Never raises."""
+        with suppress(OriginError):
+            await self.about(_MEET_S)
 
     async def aclose(self) -> None:
         """Close the connections that are kept."""

@@ -16,9 +16,11 @@ from ipfsfs.daemon.metrics import listening
 from ipfsfs.daemon.questions.registry import QUESTIONS
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import address as addresses
+from ipfsfs.origins.peer_list import HostPort
 from ipfsfs.workers import wire
 from ipfsfs.workers.server.admission import Admission
 from ipfsfs.workers.server.blocks import HereBlocks
+from ipfsfs.workers.server.caller import Ends
 from ipfsfs.workers.server.catalog import Catalog
 from ipfsfs.workers.server.connection import Connection
 from ipfsfs.workers.server.endpoints import NoEndpoints
@@ -127,7 +129,7 @@ def server(data: bytes) -> None:
         await theirs.send_all(data)
         await theirs.send_eof()
         with trio.fail_after(5):
-            await Connection(ours, "10.0.0.1", service).serve()  # type: ignore[arg-type]
+            await Connection(ours, Ends("10.0.0.1", HostPort("10.0.0.2", 4780)), service).serve()  # type: ignore[arg-type]
             await ours.aclose()
             said = b"".join([part async for part in theirs])
         assert said == b"" or said.startswith(b"HTTP/1.1 ")

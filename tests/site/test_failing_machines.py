@@ -58,7 +58,8 @@ def test_h46_the_first_fails_in_the_middle_of_its_download(
     print(f"{failing.__name__}: {took:.1f} s after that, {taken / small.size:.2f} times the model")
     for machine in (second, third):
         holds(machine, small)
-    assert taken <= 2.1 * small.size
+    # Beside the model each may have looked, by some leaves, how quick the Hub is, which a small model shows.
+    assert taken <= 2.1 * small.size + 3 * MB
     assert took < 30
     if failing is _paused:
         first.go_on()

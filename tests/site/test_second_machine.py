@@ -80,7 +80,9 @@ def test_hf_cache_verify_and_force_download(second: Machine, small: Llama) -> No
     before = second.site.from_hub(REPO)[second.computer.name].total()
     second.run(*hf("download", REPO, "--force-download"))
 
-    assert second.site.from_hub(REPO)[second.computer.name].total() - before == small.size
+    downloaded = second.site.from_hub(REPO)[second.computer.name].total() - before
+    # Of each file one byte may be asked for, to see whether anyone may have it.
+    assert small.size <= downloaded <= small.size + len(small.digests)
     second.run(*hf("cache", "verify", REPO))
     holds(second, small)
     end(second.site)
