@@ -168,9 +168,16 @@ class Peer:
             looked.done.set()
 
     async def meet(self) -> None:
-        """Have it prove who it is, where it answers. Never raises."""
-        with suppress(OriginError):
-            await self.about(_MEET_S)
+        """Have it prove that it has the token, where it answers. What does not answer yet is not left alone for that:
+        machines are started one after the other. Never raises."""
+        if self.token is None or self._is_proved or not self.is_asked:
+            return
+        with suppress(OriginError), trio.move_on_after(_MEET_S):
+            answer, is_signed = await self._answer(
+                Asked("GET", peer_messages.PEER, self._host), MESSAGE_MAX, is_block=False
+            )
+            if is_signed and answer.status == 200:
+                self._proved_at = trio.current_time()
 
     async def aclose(self) -> None:
         """Close the connections that are kept."""

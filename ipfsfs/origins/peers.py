@@ -34,8 +34,8 @@ _KEPT_MOST: Final = 64
 """Machines that connections are kept to: those asked last."""
 _TIDY_S: Final = 10.0
 _MET_MOST: Final = 64
-_MET_AGAIN_S: Final = 20.0
-"""Connections are kept for 30 s, and what a machine has proved holds for a minute."""
+_MET_AGAIN_S: Final = 5.0
+"""What a machine has proved holds for a minute."""
 
 _Version = tuple[int, int, int]
 
@@ -82,9 +82,8 @@ class Peers:
         """Have the first machines of the list prove who they are, and connections to them, before a LOOKUP asks for a
         blob and waits for nothing long."""
         while True:
-            met = [peer for peer in (await self.clients())[:_MET_MOST] if peer.is_asked]
             async with trio.open_nursery() as nursery:
-                for peer in met:
+                for peer in (await self.clients())[:_MET_MOST]:
                     nursery.start_soon(peer.meet)
             await trio.sleep(_MET_AGAIN_S)
 
