@@ -33,9 +33,6 @@ _CLIENTS_MOST: Final = 2 * PEERS_MOST
 _KEPT_MOST: Final = 64
 """Machines that connections are kept to: those asked last."""
 _TIDY_S: Final = 10.0
-_MET_MOST: Final = 64
-_MET_AGAIN_S: Final = 5.0
-"""What a machine has proved holds for a minute."""
 
 _Version = tuple[int, int, int]
 
@@ -67,25 +64,14 @@ class Peers:
 
     async def run(self) -> None:
         """Keep the list what it is now, and connections few; until cancelled. To be running where there are peers."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._meet)
-            while True:
-                await self._look()
-                if self.token is None:
-                    await self.addresses.look(self._now)
-                self._known.set()
-                await self.tidy()
-                is_name = self._list.dns is not None
-                await trio.sleep(_NAME_AGAIN_S if is_name and not self.trouble else _AGAIN_S)
-
-    async def _meet(self) -> None:
-        """Have the first machines of the list prove who they are, and connections to them, before a LOOKUP asks for a
-        blob and waits for nothing long."""
         while True:
-            async with trio.open_nursery() as nursery:
-                for peer in (await self.clients())[:_MET_MOST]:
-                    nursery.start_soon(peer.meet)
-            await trio.sleep(_MET_AGAIN_S)
+            await self._look()
+            if self.token is None:
+                await self.addresses.look(self._now)
+            self._known.set()
+            await self.tidy()
+            is_name = self._list.dns is not None
+            await trio.sleep(_NAME_AGAIN_S if is_name and not self.trouble else _AGAIN_S)
 
     async def listed(self) -> Sequence[HostPort]:
         """The machines of the list, this one too where it names it. Empty where they could not be found out. Waits only
