@@ -129,6 +129,7 @@ def test_h46_a_blob_that_is_here_is_not_waited_for(view: LeasedView) -> None:
     view.end(SHA)
 
 
+@pytest.mark.campaign  # beside other tests its first client has been seen to wait; why is not found yet
 def test_h46_a_lock_of_a_local_process_stays_its_own(view: LeasedView) -> None:
     with client(view.lock(SHA)) as holder:
         assert holder.has_it(within_s=60)

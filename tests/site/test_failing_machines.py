@@ -13,7 +13,8 @@ from tests.support.llama import Llama
 from tests.support.machines import Machine, Site, kill
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.workers]
+# Machines side by side, each with its own daemon, want the processors of this one to themselves.
+pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
 
 MB = 1_000_000
 

@@ -11,7 +11,8 @@ from tests.site.sharing import REPO, end, have, holds, settled, sharing
 from tests.support.llama import Llama
 from tests.support.machines import Site, at_once
 
-pytestmark = [pytest.mark.root, pytest.mark.workers]
+# Machines side by side, each with its own daemon, want the processors of this one to themselves.
+pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
 
 MB = 1_000_000
 

@@ -14,7 +14,8 @@ from tests.support.llama import Llama
 from tests.support.machines import Site
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.workers]
+# Machines side by side, each with its own daemon, want the processors of this one to themselves.
+pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
 
 
 def test_a_machine_alone_says_so(site: Callable[[int], Site], small: Llama) -> None:

@@ -15,7 +15,8 @@ from tests.support.llama import Llama
 from tests.support.machine_view import PORT
 from tests.support.machines import Machine, Site
 
-pytestmark = [pytest.mark.root, pytest.mark.workers]
+# Machines side by side, each with its own daemon, want the processors of this one to themselves.
+pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
 
 ACCESS = "hf_of-one-user"
 EXISTS = "import os, sys; print([os.path.exists(path) for path in sys.argv[1:]])"
