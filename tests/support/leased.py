@@ -119,17 +119,18 @@ class LeasedView(Mounted):
 class Client:
     """A client's process that takes a lock by the library that huggingface_hub takes it by."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    """Its output is not buffered here: of what is in a buffer `select` knows nothing."""
 
     def has_it(self, within_s: float) -> bool:
         """Whether it gets the lock within so long."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], within_s)
-        return bool(ready) and self.process.stdout.readline() == "has it\n"
+        return bool(ready) and self.process.stdout.readline() == b"has it\n"
 
     def let_go(self) -> None:
         """Have it release the lock and end."""
-        self.process.communicate("\n", timeout=20)
+        self.process.communicate(b"\n", timeout=20)
 
     def interrupt(self) -> float:
         """Ctrl-C; returns how long it took to end, in seconds."""
@@ -147,11 +148,11 @@ def client(lock: Path) -> Iterator[Client]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,
     ) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "begins\n"
+            assert process.stdout.readline() == b"begins\n"
             yield Client(process)
         finally:
             process.kill()
