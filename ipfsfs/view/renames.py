@@ -167,10 +167,14 @@ class Renames:
             self.records.named(before, after, source.kind)
             self.records.moved(after, source.parent, source.name)
 
+    def _is_shared(self, end: _End) -> bool:
+        """Whether a file moves into the store that clients share: a link takes its name at once (H49)."""
+        return self.nodes.place(end.parent).holds_shared_content
+
     async def _record(self, move: _Move, after: os.stat_result) -> None:
         source, target = move.source, move.target
         self.records.gone(source.parent, source.name)
-        if not move.exchanges and source.kind.promise != target.kind.promise:
+        if not move.exchanges and source.kind.promise != target.kind.promise and not self._is_shared(target):
             self.upkeep.unlinked(source.parent, source.name)
         self.records.named(move.before, after, target.kind)
         await self.upkeep.renamed(after, target.parent, target.name)

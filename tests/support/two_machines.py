@@ -97,6 +97,10 @@ class OnLoopback:
         found: list[dict[str, Any]] = json.loads(self.view.run("peers", self.view.path, "--json").stdout)["peers"]
         return found
 
+    def from_peers(self) -> int:
+        """How many bytes came from other machines."""
+        return int(json.loads(self.view.run("peers", self.view.path, "--json").stdout)["from_peers"])
+
     def announced(self, count: int = 1) -> None:
         """Wait until so many blobs are known at the site."""
         eventually(lambda: max(one["announced"] for one in self.peers()) >= count, "what is here is announced", 20)

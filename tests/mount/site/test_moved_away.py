@@ -14,7 +14,7 @@ from tests.support.filesystems import mounted_tmpfs
 from tests.support.hub import LocalHub
 from tests.support.mounted import Mounted
 from tests.support.site import free_port
-from tests.support.two_machines import REPO, OnLoopback, digest, liar
+from tests.support.two_machines import REPO, OnLoopback, digest, liar, two
 from tests.support.weights import safetensors
 
 WEIGHTS = safetensors({"a": random.Random(1).randbytes(12_000_000)})
@@ -113,3 +113,16 @@ def test_to_look_at_a_name_does_not_fail_where_nothing_can_be_made(told_the_trut
         file.unlink()
     told_the_truth.appears(WEIGHTS)
     told_the_truth.bring_all()
+
+
+def test_h49_what_comes_by_xet_is_waited_for_until_others_can_have_it(
+    hub: LocalHub, mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    """Its client moves the blob into the store that clients share, and puts a link in its place."""
+    hub.add("org/xet", {"model.safetensors": WEIGHTS}, xet=True)
+    one, other = two(mounted, hub, tmp_path)
+    one.clients.hf_ok("download", "org/xet", "--quiet")
+    path = Path(other.clients.hf_ok("download", "org/xet", "--quiet").strip())
+    assert (path / "model.safetensors").read_bytes() == WEIGHTS
+    assert other.from_peers() >= 0.9 * len(WEIGHTS)
+    other.bring_all()
