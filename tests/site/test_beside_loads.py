@@ -16,8 +16,7 @@ from tests.support.llama import Llama
 from tests.support.machines import Site, kill
 from tests.support.processes import eventually
 
-# Machines side by side, each with its own daemon, want the processors of this one to themselves.
-pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
+pytestmark = [pytest.mark.root, pytest.mark.workers]
 
 MB = 1_000_000
 LOOK = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 import pytest
 
@@ -13,8 +14,7 @@ from tests.support.llama import Llama
 from tests.support.machines import Machine, Site, kill
 from tests.support.processes import eventually
 
-# Machines side by side, each with its own daemon, want the processors of this one to themselves.
-pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
+pytestmark = [pytest.mark.root, pytest.mark.workers]
 
 MB = 1_000_000
 
@@ -35,7 +35,11 @@ def _cut_off(site: Site, machine: Machine) -> None:
     site.wire.cut_off(machine.computer)
 
 
-@pytest.mark.parametrize("failing", [_killed, _off, _paused, _cut_off])
+# What the Hub has sent to a machine that is paused lies in buffers, and counts: on a busy machine, nearly a model.
+_QUIETLY_PAUSED: Final = pytest.param(_paused, marks=pytest.mark.campaign)
+
+
+@pytest.mark.parametrize("failing", [_killed, _off, _QUIETLY_PAUSED, _cut_off])
 def test_h46_the_first_fails_in_the_middle_of_its_download(
     site: Callable[[int], Site], small: Llama, failing: Callable[[Site, Machine], None]
 ) -> None:
@@ -59,8 +63,7 @@ def test_h46_the_first_fails_in_the_middle_of_its_download(
     print(f"{failing.__name__}: {took:.1f} s after that, {taken / small.size:.2f} times the model")
     for machine in (second, third):
         holds(machine, small)
-    # Beside the model each may have looked, by some leaves, how quick the Hub is, which a small model shows.
-    assert taken <= 2.1 * small.size + 3 * MB
+    assert taken <= 2.1 * small.size
     assert took < 30
     if failing is _paused:
         first.go_on()

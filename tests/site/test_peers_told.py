@@ -14,8 +14,7 @@ from tests.support.llama import Llama
 from tests.support.machines import Site
 from tests.support.processes import eventually
 
-# Machines side by side, each with its own daemon, want the processors of this one to themselves.
-pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
+pytestmark = [pytest.mark.root, pytest.mark.workers]
 
 
 def test_a_machine_alone_says_so(site: Callable[[int], Site], small: Llama) -> None:

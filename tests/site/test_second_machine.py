@@ -15,8 +15,7 @@ from tests.support.llama import Llama
 from tests.support.machine_view import PORT
 from tests.support.machines import Machine, Site
 
-# Machines side by side, each with its own daemon, want the processors of this one to themselves.
-pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
+pytestmark = [pytest.mark.root, pytest.mark.workers]
 
 ACCESS = "hf_of-one-user"
 EXISTS = "import os, sys; print([os.path.exists(path) for path in sys.argv[1:]])"

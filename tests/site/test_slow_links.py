@@ -13,7 +13,7 @@ from tests.support.llama import Llama
 from tests.support.machines import Machine, Site
 from tests.support.processes import eventually
 
-# Machines side by side, each with its own daemon, want the processors of this one to themselves.
+# Times: on a quiet machine.
 pytestmark = [pytest.mark.root, pytest.mark.workers, pytest.mark.campaign]
 
 MB = 1_000_000

@@ -15,6 +15,9 @@ from tests.support.site import free_port
 from tests.support.two_machines import REPO, OnLoopback, taken
 from tests.support.weights import safetensors
 
+# On a busy machine a lock is not kept in time, and who has it downloads.
+pytestmark = pytest.mark.campaign
+
 
 def shards(count: int, size: int) -> dict[str, bytes]:
     """Files of weights, no two alike."""
