@@ -42,7 +42,7 @@ _UNKNOWN_AGAIN_S: Final = 600.0
 _LOOKED_S: Final = 60.0
 """How often it is looked for what is to be asked again."""
 ANNOUNCED_AGAIN_S: Final = 600.0
-_GATHERED_S: Final = 1.0
+_GATHERED_S: Final = 0.2
 """How long what is new waits for more, to be announced together."""
 _FAILED_AGAIN_S: Final = 30.0
 _ANNOUNCED_AT_ONCE: Final = 4_096
