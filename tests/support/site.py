@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -108,6 +108,18 @@ def machines(at: Path, count: int, token: str = TOKEN, hub: str = "", others: Se
     ports = [free_port() for _ in range(count)]
     peers = ",".join(f"127.0.0.1:{port}" for port in [*ports, *others])
     return [Machine(at / str(number), f"{number:032x}", port, peers, token, hub) for number, port in enumerate(ports)]
+
+
+@contextmanager
+def running(site: list[Machine]) -> Iterator[list[Machine]]:
+    """The servers of machines serve while the block runs."""
+    try:
+        for machine in site:
+            machine.server.start()
+        yield site
+    finally:
+        for machine in site:
+            machine.server.close()
 
 
 def free_port() -> int:

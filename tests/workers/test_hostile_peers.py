@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,22 +25,11 @@ from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.site_messages import PeerSource, PeerState
 from tests.support.hostile_server import Behaviour, Stream, answering, hostile_server, repeat, saying
-from tests.support.site import TOKEN, Machine, blob, cut, free_port, machines
+from tests.support.site import TOKEN, Machine, blob, cut, free_port, machines, running
 
 SIZE = 48 << 20
 _ID = "f" * 32
 _ANOTHER = "a token of quite another site"
-
-
-@contextmanager
-def _running(site: list[Machine]) -> Iterator[None]:
-    try:
-        for machine in site:
-            machine.server.start()
-        yield
-    finally:
-        for machine in site:
-            machine.server.close()
 
 
 async def _half_a_block(stream: Stream, number: int) -> None:
@@ -86,7 +74,7 @@ def test_h45_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, i
     async def check() -> None:
         async with hostile_server(behaviour) as hostile:
             site = machines(tmp_path, 2, token="", others=[hostile.port])
-            with _running(site):
+            with running(site):
                 holder, loader = site
                 root = holder.server.offer("blob", data)
                 holders = (f"127.0.0.1:{hostile.port}", holder.address) if is_holder else (holder.address,)
@@ -120,7 +108,7 @@ def test_h45_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> 
 
         async with hostile_server(slowly) as hostile:
             site = machines(tmp_path, 2, token="", others=[hostile.port])
-            with _running(site):
+            with running(site):
                 holder, loader = site
                 root = holder.server.offer("blob", data)
                 source = PeerSource(root, SIZE, (holder.address, f"127.0.0.1:{hostile.port}"))
@@ -158,7 +146,7 @@ def test_h52_who_has_another_token_gets_nothing_and_learns_nothing(tmp_path: Pat
             assert await nobody.find([digest], 1.0) == {}
             assert "not signed" in _state(await nobody.site(), first).why
 
-    with _running(site := machines(tmp_path, 3)):
+    with running(site := machines(tmp_path, 3)):
         trio.run(check, site)
 
 
@@ -199,7 +187,7 @@ def test_h52_whoever_does_not_sign_hears_no_block_no_hash_and_no_hint(tmp_path: 
             assert b"clocks differ" in answer.body
         await client.aclose()
 
-    with _running(site := machines(tmp_path, 1)):
+    with running(site := machines(tmp_path, 1)):
         trio.run(check, site)
 
 
@@ -212,7 +200,7 @@ def test_h52_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> Non
     async def check() -> None:
         async with hostile_server(answering(saying(body, "200 OK", f"{HEADER}: v1 {'0' * 64}"))) as hostile:
             site = machines(tmp_path, 1, others=[hostile.port])
-            with _running(site):
+            with running(site):
                 async with site[0].fetcher() as fetcher:
                     answer = await fetcher.lease([(sha256(data).digest(), -1)], [], [])
                     assert (answer.granted, answer.held) == ({sha256(data).digest()}, {})
@@ -248,7 +236,7 @@ def test_h46_two_owners_do_not_both_grant(tmp_path: Path) -> None:
         await ask_first.aclose()
         await ask_second.aclose()
 
-    with _running(site := machines(tmp_path, 4)):
+    with running(site := machines(tmp_path, 4)):
         trio.run(check, site)
 
 
@@ -278,7 +266,7 @@ def test_h52_without_a_token_only_machines_of_the_list_are_listened_to(tmp_path:
         assert (await peer.post(peer_messages.ANNOUNCE, listed, 2.0))["taken"] == 1
         await peer.aclose()
 
-    with _running(site := machines(tmp_path, 2, token="")):
+    with running(site := machines(tmp_path, 2, token="")):
         trio.run(check, site)
 
 
@@ -298,7 +286,7 @@ def test_h52_who_is_at_no_address_of_the_list_changes_nothing(tmp_path: Path) ->
 
     site = machines(tmp_path, 1, token="")
     site[0].server.settings = replace(site[0].server.settings, peers="10.11.12.13:4780")
-    with _running(site):
+    with running(site):
         trio.run(check, site)
 
 
@@ -325,7 +313,7 @@ def test_who_names_a_holder_in_vain_spoils_no_others_question(tmp_path: Path) ->
         await own.aclose()
         await other.aclose()
 
-    with _running(site := machines(tmp_path, 2)):
+    with running(site := machines(tmp_path, 2)):
         trio.run(check, site)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,20 +13,9 @@ import trio
 from ipfsfs.errors import OriginError
 from ipfsfs.origins.peer_messages import Found, Leases
 from ipfsfs.workers.fetcher.site_messages import PeerSource
-from tests.support.site import Machine, blob, cut, machines
+from tests.support.site import Machine, blob, cut, machines, running
 
 SIZE = 40 * (1 << 20) + 12_345
-
-
-@contextmanager
-def _running(site: list[Machine]) -> Iterator[list[Machine]]:
-    try:
-        for machine in site:
-            machine.server.start()
-        yield site
-    finally:
-        for machine in site:
-            machine.server.close()
 
 
 def test_what_one_machine_has_the_others_find_and_load(tmp_path: Path) -> None:
@@ -58,7 +45,7 @@ def test_what_one_machine_has_the_others_find_and_load(tmp_path: Path) -> None:
             await third.load(another, source, data)
         assert first.gave() - gave <= 0.5 * SIZE
 
-    with _running(machines(tmp_path, 3)) as site:
+    with running(machines(tmp_path, 3)) as site:
         trio.run(check, site)
 
 
@@ -87,7 +74,7 @@ def test_a_lease_is_one_machines_until_it_ends(tmp_path: Path) -> None:
             assert (answer.granted, answer.held) == (set(), {})
             assert answer.found[sha256(data).digest()].holders == (site[1].address,)
 
-    with _running(machines(tmp_path, 3)) as site:
+    with running(machines(tmp_path, 3)) as site:
         trio.run(check, site)
 
 
@@ -106,7 +93,7 @@ def test_h40_a_lease_is_granted_where_who_was_said_to_have_the_blob_is_gone(tmp_
             answer = await two.lease([(digest, 7_000)], [], [])
             assert (answer.granted, set(answer.held)) == (set(), {digest}), "only one of them downloads it"
 
-    with _running(machines(tmp_path, 3)) as site:
+    with running(machines(tmp_path, 3)) as site:
         trio.run(check, site)
 
 
@@ -143,5 +130,5 @@ def test_how_the_machines_of_a_site_fare_is_told(tmp_path: Path) -> None:
             assert (gone.answers, gone.same_list) == (False, None)
             assert "cannot be reached" in gone.why
 
-    with _running(machines(tmp_path, 3)) as site:
+    with running(machines(tmp_path, 3)) as site:
         trio.run(check, site)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,22 +17,11 @@ from ipfsfs.workers.fetcher.table import LeafTable
 from tests.support.hostile_server import Stream, answering, hostile_server, saying
 from tests.support.hub import LocalHub
 from tests.support.served import leaves_of
-from tests.support.site import Machine, cut, free_port, machines
+from tests.support.site import Machine, cut, free_port, machines, running
 
 SIZE = 24 << 20
 NAME = "org/name"
 _USER = "hf_of_a_user"
-
-
-@contextmanager
-def _running(site: list[Machine]) -> Iterator[None]:
-    try:
-        for machine in site:
-            machine.server.start()
-        yield
-    finally:
-        for machine in site:
-            machine.server.close()
 
 
 def _blocks(table: LeafTable, data: bytes) -> dict[str, bytes]:
@@ -56,7 +43,7 @@ def test_where_all_holders_are_gone_the_hub_is_asked_once_for_all(tmp_path: Path
             # What was hedged on a busy machine may have come twice.
             assert sum(request.sent for request in hub.requests(NAME)) <= 1.25 * SIZE
 
-        with _running(site := machines(tmp_path, 3, hub=hub.url)):
+        with running(site := machines(tmp_path, 3, hub=hub.url)):
             trio.run(check, site)
             assert sum(machine.server.totals()["had_from_hub"] for machine in site) >= SIZE / 2
 
@@ -104,7 +91,7 @@ def test_a_quick_load_leaves_the_hub_alone(tmp_path: Path) -> None:
 
     with LocalHub(tmp_path / "hub") as hub:
         file = HubFile("models", NAME, hub.add(NAME, {"model.bin": data}), "model.bin")
-        with _running(site := machines(tmp_path, 2, hub=hub.url)):
+        with running(site := machines(tmp_path, 2, hub=hub.url)):
             trio.run(check, site, hub, file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from contextlib import suppress
@@ -10,48 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from ipfsfs.daemon.metrics import listening
-from ipfsfs.errors import FormatError, UsageError
+from ipfsfs.errors import UsageError
 from ipfsfs.workers.process import Process
+from ipfsfs.workers.silent import SilentTalk
 from ipfsfs.workers.start import Command
-from ipfsfs.workers.wire import Header
 
 _MODULE: Final = "ipfsfs.daemon.metrics.exporter"
-
-
-@dataclass(slots=True)
-class _ExporterTalk:
-    """The `Talk` of the exporter: there is always work, and nothing is said by the pipes."""
-
-    async def wait_for_work(self) -> None:
-        """As `Talk`."""
-
-    async def next_frame(self) -> bytes:
-        """As `Talk`."""
-        await trio.sleep_forever()
-        raise AssertionError
-
-    def take(self, header: Header, blob: bytes) -> None:
-        """As `Talk`."""
-        raise FormatError("the exporter has nothing to say")
-
-    @property
-    def silent_s(self) -> float:
-        """As `Talk`."""
-        return math.inf
-
-    @property
-    def waits_for_us(self) -> bool:
-        """As `Talk`."""
-        return True
-
-    def ask_for_a_sign(self) -> None:
-        """As `Talk`."""
-
-    def lose(self, why: str) -> None:
-        """As `Talk`."""
 
 
 @dataclass(slots=True)
@@ -82,8 +46,10 @@ class Serving:
         if self._listening is None:
             return
         command = Command("exporter", _MODULE, (self._listening.fileno(),), (str(self._store),), b"/")
+        talk = SilentTalk("exporter")
+        talk.may_run.set()
         try:
-            await Process(command, _ExporterTalk()).run()
+            await Process(command, talk).run()
         finally:
             self.close()
 

@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from ipfsfs.errors import FormatError
 from ipfsfs.workers.process import Process
+from ipfsfs.workers.silent import SilentTalk
 from ipfsfs.workers.start import Command
-from ipfsfs.workers.wire import Header
 
 _MODULE: Final = "ipfsfs.daemon.upstream.follower"
 _BEGINS: Final = "it was not looked at yet"
-
-
-@dataclass(slots=True)
-class _Talk:
-    """The `Talk` of the follower, which asks and tells by the control socket: nothing is said by the pipes."""
-
-    may_run: trio.Event = field(default_factory=trio.Event)
-
-    async def wait_for_work(self) -> None:
-        """As `Talk`."""
-        while not self.may_run.is_set():
-            await self.may_run.wait()
-
-    async def next_frame(self) -> bytes:
-        """As `Talk`."""
-        await trio.sleep_forever()
-        raise AssertionError
-
-    def take(self, header: Header, blob: bytes) -> None:
-        """As `Talk`."""
-        raise FormatError("the follower has nothing to say by its pipe")
-
-    @property
-    def silent_s(self) -> float:
-        """As `Talk`."""
-        return math.inf
-
-    @property
-    def waits_for_us(self) -> bool:
-        """As `Talk`."""
-        return True
-
-    def ask_for_a_sign(self) -> None:
-        """As `Talk`."""
-
-    def lose(self, why: str) -> None:
-        """As `Talk`."""
 
 
 @dataclass(slots=True)
@@ -63,14 +24,14 @@ class Following:
 
     upstream: str | None
     says: str
-    _talk: _Talk
+    _talk: SilentTalk
     _process: Process
     _is_done: bool = False
 
     @classmethod
     def of(cls, upstream: str | None, mountpoint: Path, store: Path) -> Following:
         """Nothing is started yet."""
-        talk = _Talk()
+        talk = SilentTalk("follower")
         arguments = (str(store), str(mountpoint), upstream or "")
         process = Process(Command("follower of the upstream", _MODULE, (), arguments, b"/"), talk)
         return cls(upstream, _BEGINS if upstream else "", talk, process)

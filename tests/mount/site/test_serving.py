@@ -21,8 +21,9 @@ from tests.faults.test_endings import is_back
 from tests.support.hub import LocalHub
 from tests.support.mounted import UNASKED_END, Mounted
 from tests.support.processes import beside, eventually, parent
-from tests.support.repositories import downloaded
+from tests.support.repositories import Repository, downloaded
 from tests.support.served import TOKEN
+from tests.support.site import free_port
 
 WEIGHTS = random.Random(41).randbytes(3_300_000)
 OTHERS = random.Random(42).randbytes(1_500_000)
@@ -37,10 +38,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-        return number
+    return free_port()
 
 
 def curl(*arguments: str) -> tuple[int, bytes]:
@@ -243,25 +241,32 @@ def test_a_blob_behind_a_link_into_the_shared_store_is_served(serving: Mounted, 
     eventually(lambda: block(port, root)[0] == 200, "it is served")
 
 
+def _second_view(
+    mounted: Callable[..., Mounted], hub: LocalHub, port: int, first: Repository, content: bytes
+) -> tuple[Mounted, Path, int]:
+    """A view that has a public blob as a placeholder, with another that serves it as its gateway. Returns the view, the
+    blob, and the port at which it serves itself."""
+    root = cid_of(first.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served")
+    own_port = free_port()
+    own = ("--serve", f"127.0.0.1:{own_port}", "--hub", hub.url, "--gateway", f"http://127.0.0.1:{port}")
+    view = mounted(None, *own)
+    repository = view.path / "hub" / "models--org--public"
+    for directory in ("blobs", f"snapshots/{first.commit}"):
+        (repository / directory).mkdir(parents=True)
+    blob = repository / "blobs" / sha256(content).hexdigest()
+    blob.symlink_to(f"ipfs://{root}?size={len(content)}")
+    (repository / "snapshots" / first.commit / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    return view, blob, own_port
+
+
 def test_what_is_being_loaded_is_served_leaf_by_leaf(
     serving: Mounted, mounted: Callable[..., Mounted], hub: LocalHub, port: int
 ) -> None:
     """A second view has a placeholder of a public blob: it serves the leaves that it has had, and in the end all."""
     content = random.Random(43).randbytes(24 << 20)
     public = downloaded(serving, hub, "org/public", {"model.safetensors": content})
-    root = cid_of(public.blob("model.safetensors"))
-    eventually(lambda: block(port, root)[0] == 200, "it is served")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        other_port: int = free.getsockname()[1]
-    own = ("--serve", f"127.0.0.1:{other_port}", "--hub", hub.url, "--gateway", f"http://127.0.0.1:{port}")
-    view = mounted(None, *own)
-    repository = view.path / "hub" / "models--org--public"
-    for directory in ("blobs", f"snapshots/{public.commit}"):
-        (repository / directory).mkdir(parents=True)
-    blob = repository / "blobs" / sha256(content).hexdigest()
-    blob.symlink_to(f"ipfs://{root}?size={len(content)}")
-    (repository / "snapshots" / public.commit / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    view, blob, other_port = _second_view(mounted, hub, port, public, content)
     first, last = (cid.raw_cid(sha256(part).digest()) for part in (content[: 1 << 20], content[-(1 << 20) :]))
     with blob.open("rb", buffering=0) as reader:
         assert reader.read(4096) == content[:4096]
@@ -279,19 +284,7 @@ def test_h38_what_becomes_private_while_it_is_loaded_is_served_no_more(
 ) -> None:
     content = random.Random(44).randbytes(24 << 20)
     public = downloaded(serving, hub, "org/public", {"model.safetensors": content})
-    root = cid_of(public.blob("model.safetensors"))
-    eventually(lambda: block(port, root)[0] == 200, "it is served")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        other_port: int = free.getsockname()[1]
-    own = ("--serve", f"127.0.0.1:{other_port}", "--hub", hub.url, "--gateway", f"http://127.0.0.1:{port}")
-    view = mounted(None, *own)
-    repository = view.path / "hub" / "models--org--public"
-    for directory in ("blobs", f"snapshots/{public.commit}"):
-        (repository / directory).mkdir(parents=True)
-    blob = repository / "blobs" / sha256(content).hexdigest()
-    blob.symlink_to(f"ipfs://{root}?size={len(content)}")
-    (repository / "snapshots" / public.commit / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    view, blob, other_port = _second_view(mounted, hub, port, public, content)
     first = cid.raw_cid(sha256(content[: 1 << 20]).digest())
     with blob.open("rb", buffering=0) as reader:
         assert reader.read(4096) == content[:4096]
@@ -307,9 +300,7 @@ def test_what_is_served_is_announced_to_other_machines(
     mounted: Callable[..., Mounted], hub: LocalHub, port: int
 ) -> None:
     """Soon after its seal: the aim is 10 seconds, on a machine that has nothing else to do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        other: int = free.getsockname()[1]
+    other = free_port()
     peers = f"127.0.0.1:{port},127.0.0.1:{other}"
     common = ("--peers", peers, "--hub", hub.url)
     one = mounted(None, "--serve", f"127.0.0.1:{port}", *common)
