@@ -40,6 +40,8 @@ LIMITS: Final = Limits(connect_s=3.0, silence_s=5.0, grace_s=15.0)
 GET_S: Final = 20.0
 """How long a peer may take for a block that it has to get itself."""
 _ALIVE_S: Final = 0.5
+_PROVED_S: Final = 60.0
+"""How long it is believed that the machine at an address has the token, after an answer that was signed with it."""
 _LOOKED_S: Final = 1.0
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _ABSENT: Final = (404, 410, 412)
@@ -93,6 +95,8 @@ class Peer:
     """For blocks."""
     talk: Client = field(init=False, repr=False)
     """For messages, which wait behind no blocks."""
+    _proved_at: float = -math.inf
+    _proving: trio.Lock = field(default_factory=trio.Lock)
     _looked: _Looked | None = None
     _is_tried: bool = False
     """Whether one question is under way that tells whether it answers again."""
@@ -208,6 +212,7 @@ class Peer:
 
     async def _ask(self, asked: Asked, most: int, within_s: float, *, is_block: bool = False) -> Answer:
         """An answer that is signed as it has to be. How the question ends decides on the peer's standing."""
+        await self._prove(asked, within_s)
         self._refuse_in_a_pause()
         tries = self._is_tried = self.standing.is_on_trial
         try:
@@ -215,6 +220,19 @@ class Peer:
         finally:
             if tries:
                 self._is_tried = False
+
+    async def _prove(self, asked: Asked, within_s: float) -> None:
+        """Have it sign something first: a question tells what this machine wants, and is for nobody without the token
+        (H52). Raises Unreachable, OriginError."""
+        if self.token is None or asked.target == peer_messages.PEER or self._is_proved:
+            return
+        async with self._proving:
+            if not self._is_proved:
+                await self.about(within_s)
+
+    @property
+    def _is_proved(self) -> bool:
+        return trio.current_time() < self._proved_at + _PROVED_S
 
     async def _asked(self, asked: Asked, most: int, within_s: float, *, is_block: bool) -> Answer:
         began, standing = trio.current_time(), self.standing
@@ -236,7 +254,9 @@ class Peer:
             standing.failed(str(refused), trio.current_time(), began)
             raise refused
         if not is_signed:
+            self._proved_at = -math.inf
             raise self._distrust("does not sign what it answers with this site's token")
+        self._proved_at = trio.current_time()
         if answer.status not in (200, *_ABSENT):
             refused = refusal(self.name, answer, "")
             after_s = refused.after_s if isinstance(refused, Busy) else 0.0

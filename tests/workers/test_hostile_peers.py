@@ -211,6 +211,27 @@ def test_h52_an_answer_that_is_not_signed_is_not_believed(tmp_path: Path) -> Non
     trio.run(check)
 
 
+def test_h52_who_has_not_proved_to_have_the_token_hears_no_question(tmp_path: Path) -> None:
+    """A machine of the list that has no token, for its address is another's by now."""
+    data = os.urandom(3 << 20)
+    digest = sha256(data).digest()
+
+    async def check() -> None:
+        async with hostile_server(answering(saying(b"{}"))) as hostile:
+            site = machines(tmp_path, 2, others=[hostile.port])
+            with running(site):
+                holder, loader = site
+                root = holder.server.offer("blob", data)
+                async with loader.fetcher() as fetcher:
+                    await fetcher.find([digest], 2.0)
+                    await fetcher.lease([(digest, len(data))], [], [])
+                    holders = (f"127.0.0.1:{hostile.port}", holder.address)
+                    await loader.load(fetcher, PeerSource(root, len(data), holders), data)
+            assert {request.partition("\r\n")[0] for request in hostile.requests} == {"GET /ipfsfs/v1/peer HTTP/1.1"}
+
+    trio.run(check)
+
+
 def test_h46_two_owners_do_not_both_grant(tmp_path: Path) -> None:
     key = bytes(range(32))
 
