@@ -126,6 +126,11 @@ class WantedBlobs:
         """Those in some states."""
         return [blob for blob in self._blobs.values() if blob.state in states]
 
+    @property
+    def is_seal_awaited(self) -> bool:
+        """Whether something that was downloaded here for all lacks only its seal."""
+        return any(blob.is_named for blob in self.of(State.OURS))
+
     def want(self, sha256: bytes, now: float, size: int = -1) -> Wanted:
         """A listing names a blob, or its lock was opened."""
         blob = self._blobs.get(sha256)

@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from ipfsfs.exchange.site import Site
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.backing import Node
@@ -134,12 +135,14 @@ class Sealing:
             return
         self._make_due(node, _QUIET_S, _AGAIN_S)
 
-    def make_way(self) -> None:
-        """A worker opens files, and is about to load them: two busy processors are each slower than one."""
+    def make_way(self, site: Site | None) -> None:
+        """A worker opens files, and is about to load them: two busy processors are each slower than one. What the
+        machines of the site wait for does not rest: they have it once it is sealed."""
         now = trio.current_time()
         if now > self._made_way + _WAY_S / 2:
             self._made_way = now
-            self.sealer.make_way(_WAY_S)
+            if site is None or not site.blobs.is_seal_awaited:
+                self.sealer.make_way(_WAY_S)
 
     async def seal_tree(
         self, prefix: bytes, *, background: bool, report: Callable[[TreeProgress], None] = lambda _: None

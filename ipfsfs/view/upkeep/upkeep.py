@@ -93,7 +93,7 @@ class Upkeep:
 
     def opened_for_reading(self) -> None:
         """A worker opens a file, and is about to load it."""
-        self.sealing.make_way()
+        self.sealing.make_way(self.site)
 
     def closed(self, node: Node) -> None:
         """A file is open no longer."""
