@@ -44,6 +44,7 @@ _PROVED_S: Final = 60.0
 """How long it is believed that the machine at an address has the token, after an answer that was signed with it."""
 _LOOKED_S: Final = 1.0
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 _ABSENT: Final = (404, 410, 412)
 _REFUSED: Final = (401, 403)
 _ONLY_HERE: Final = "only-if-cached"
@@ -116,9 +117,11 @@ class Peer:
         """Whether it is not left alone for now."""
         return not self._is_tried and not self.standing.paused_s(trio.current_time())
 
-    async def have(self, cid: bytes, within_s: float = LIMITS.silence_s) -> bytes:
-        """A block that it has itself, compared with its CID. Raises NotHeld, Unreachable, OriginError."""
-        return await self._block(cid, "", only_here=True, within_s=within_s)
+    async def have(self, cid: bytes, within_s: float = LIMITS.silence_s, *, for_another: bool = False) -> bytes:
+        """A block that it has itself, compared with its CID. `for_another`: whether another machine wants it. Raises
+        NotHeld, Unreachable, OriginError."""
+        query = f"&{peer_messages.FOR_ANOTHER}=1" if for_another else ""
+        return await self._block(cid, query, only_here=True, within_s=within_s)
 
     async def get(self, cid: bytes, hints: Hints, within_s: float = GET_S) -> bytes:
         """A block that it has, or gets, compared with its CID. Raises NotHeld, Unreachable, OriginError."""
@@ -263,6 +266,8 @@ class Peer:
             standing.failed(str(refused), trio.current_time(), began, after_s)
             raise refused
         standing.answered(0.0 if is_block else trio.current_time() - began)
+        if _NUMBER.fullmatch(others := answer.head.header(peer_messages.OTHERS.lower())):
+            standing.asked_by(int(others), trio.current_time())
         return answer
 
     async def _answer(self, asked: Asked, most: int, *, is_block: bool) -> tuple[Answer, bool]:

@@ -27,6 +27,10 @@ ANNOUNCE: Final = "/ipfsfs/v1/announce"
 ASK: Final = "/ipfsfs/v1/ask"
 LEASE: Final = "/ipfsfs/v1/lease"
 PEER: Final = "/ipfsfs/v1/peer"
+OTHERS: Final = "Ipfsfs-Others"
+"""The header of an answer to a *have* that says how many other machines ask for blocks."""
+FOR_ANOTHER: Final = "for-another"
+"""The parameter of a *have* that is put on behalf of another machine."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _WORD: Final = re.compile(r"[ -~]{0,100}")

@@ -25,6 +25,8 @@ _MEMORY_S: Final = 0.5
 _FAIR_S: Final = 0.25
 """Time enough for an answer, however far away a machine is."""
 _LATE_MOST: Final = 4
+ALONE_S: Final = 2.0
+"""For how long it holds good that a machine asks, and that a peer has told how many do."""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,9 @@ class Standing:
     failures: int = 0
     rate: Rate = field(default_factory=Rate)
     """Of blocks."""
+    _others: int = 0
+    """Machines that ask it for blocks as well, as it said."""
+    _others_at: float = -math.inf
     _late: int = 0
     _pause_s: float = 0.0
     _paused_at: float = -math.inf
@@ -96,6 +101,18 @@ class Standing:
     def paused_s(self, now: float) -> float:
         """For how many seconds it is not asked; 0 where it is."""
         return max(0.0, self._asked_again_at - now)
+
+    def asked_by(self, others: int, now: float) -> None:
+        """It says how many other machines ask it for blocks."""
+        self._others, self._others_at = others, now
+
+    def knows_askers(self, now: float) -> bool:
+        """Whether it has said of late how many others ask it."""
+        return now < self._others_at + ALONE_S
+
+    def is_all_ours(self, now: float) -> bool:
+        """Whether it has said of late that nobody else asks it."""
+        return self.knows_askers(now) and not self._others
 
     def answered(self, round_trip_s: float = 0.0) -> None:
         """It answered; `round_trip_s`: after so long, where the question was a short one."""

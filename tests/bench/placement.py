@@ -31,6 +31,7 @@ from ipfsfs.origins.standing import Standing
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.peer_leaves import PeerLeaves, PeerLoad
 from ipfsfs.workers.fetcher.site_messages import PeerSource
+from ipfsfs.workers.server.askers import Askers
 from ipfsfs.workers.server.relay import Sought
 from ipfsfs.workers.server.relay_blocks import RelayBlocks
 
@@ -97,6 +98,7 @@ class SimulatedMachine:
     has: dict[bytes, bytes] = field(default_factory=dict)
     is_lost: bool = False
     asked: Counter[str] = field(default_factory=Counter)
+    askers: Askers = field(default_factory=Askers)
 
     async def have(self, block: bytes) -> bytes:
         """A block that is here."""
@@ -122,6 +124,7 @@ class SimulatedPeer:
 
     at: HostPort
     machine: SimulatedMachine
+    by: str
     standing: Standing = field(default_factory=Standing)
     connections: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_CONNECTIONS))
 
@@ -135,9 +138,25 @@ class SimulatedPeer:
         """As `Peer`."""
         return not self.standing.paused_s(trio.current_time())
 
-    async def have(self, block: bytes) -> bytes:
+    async def have(self, block: bytes, *, for_another: bool = False) -> bytes:
         """As `Peer`."""
+        if not for_another:
+            self._tell_askers()
         return await self._ask(lambda: self.machine.have(block))
+
+    async def has(self, block: bytes, within_s: float) -> bool:
+        """As `Peer`."""
+        self.machine.asked["has"] += 1
+        await trio.sleep(within_s if self.machine.is_lost else _ROUND_TRIP_S)
+        if self.machine.is_lost:
+            raise Unreachable("it does not answer")
+        self._tell_askers()
+        return True
+
+    def _tell_askers(self) -> None:
+        now = trio.current_time()
+        self.machine.askers.note(self.by, now)
+        self.standing.asked_by(self.machine.askers.others(self.by, now), now)
 
     async def get(self, block: bytes, hints: Hints) -> bytes:
         """As `Peer`."""
@@ -174,8 +193,10 @@ class SimulatedPeer:
 class SimulatedPeers:
     """The list of one machine, as `Peers`."""
 
+    by: HostPort
     list_: Sequence[HostPort]
     machines: dict[HostPort, SimulatedMachine]
+    token: bytes = b"a site's"
     known_: dict[HostPort, SimulatedPeer] = field(default_factory=dict)
 
     async def clients(self) -> list[SimulatedPeer]:
@@ -185,7 +206,7 @@ class SimulatedPeers:
     def peer(self, at: HostPort) -> SimulatedPeer:
         """As `Peers`."""
         if at not in self.known_:
-            self.known_[at] = SimulatedPeer(at, self.machines[at])
+            self.known_[at] = SimulatedPeer(at, self.machines[at], str(self.by))
         return self.known_[at]
 
     @property
@@ -234,7 +255,7 @@ def simulate(
         seen: dict[HostPort, SimulatedPeers] = {}
         for at in places:
             listed = [one for one in places if one == at or chance.random() >= missing]
-            seen[at] = SimulatedPeers(listed, site)
+            seen[at] = SimulatedPeers(at, listed, site)
             site[at] = SimulatedMachine(at, RelayBlocks(cast(Peers, seen[at]), HubLane(cast(HubFiles, hub))))
         for at in places[:holders]:
             site[at].has = dict(zip(cids, blocks, strict=True))

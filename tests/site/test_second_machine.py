@@ -74,6 +74,20 @@ def test_h50_hf_cache_rm_and_prune(second: Machine, small: Llama) -> None:
     end(second.site)
 
 
+def test_a_machine_that_loads_alone_has_all_from_the_holder(site: Callable[[int], Site], small: Llama) -> None:
+    """The third machine has no work of it; nor does the second machine's own server."""
+    here = sharing(site(3), small)
+    first, second, _ = here.machines
+    have(first)
+    announced(first, small)
+    have(second)
+
+    gave = {peer["address"]: peer["gave_bytes"] for peer in second.view.peers()["peers"]}
+    assert gave.pop(f"{first.address}:{PORT}") > 0.9 * small.size
+    assert list(gave.values()) == [0, 0]
+    end(here)
+
+
 def test_hf_cache_verify_and_force_download(second: Machine, small: Llama) -> None:
     """What came from the other machine is what the Hub says; forced, it is downloaded whatever others have."""
     second.run(*hf("cache", "verify", REPO))

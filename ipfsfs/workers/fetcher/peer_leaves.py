@@ -1,9 +1,10 @@
 """Leaves from other machines: who is asked for which, and what is done while one of them is slow.
 
-Of each leaf the owner, by rendezvous hashing, is asked to *get* it: so all machines that load a file ask one of them
-for the same leaf, and only that one asks a holder. Where it fails, or is slow for what is usual, a holder is asked by
-*have* as well, and the first answer counts. A machine that would take much longer than others for its share gets less
-of it. A load that takes long is had from the Hub as well, once that has been seen to be quicker than the peers.
+A holder that nobody else asks is asked by *have*. Else the owner of each leaf, by rendezvous hashing, is asked to *get*
+it: so all machines that load a file ask one of them for the same leaf, and only that one asks a holder. Where who is
+asked fails, or is slow for what is usual, others are asked as well, and the first answer counts. A machine that would
+take much longer than others for its share gets less of it. A load that takes long is had from the Hub as well, once
+that has been seen to be quicker than the peers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ipfsfs.origins.peer import Hints, Peer
 from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.race import Candidate, Usual, first
 from ipfsfs.origins.rendezvous import owners
-from ipfsfs.origins.standing import Rate
+from ipfsfs.origins.standing import ALONE_S, Rate
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.stored import IMPORTED, StoredFirst
 from ipfsfs.workers.fetcher.table import Leaf
@@ -47,6 +48,8 @@ _FEW: Final = 8
 _LOOK_S: Final = 1.5
 _LONG_S: Final = 5.0
 """A load that will have taken longer than this, as is seen after `_LOOK_S`, has the Hub looked at."""
+_ASKERS_S: Final = 0.5
+"""How long a holder may take to say how many ask it."""
 _LOADS_MOST: Final = 256
 _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
@@ -96,6 +99,8 @@ class PeerLoad:
     _asked_at: float = field(default_factory=trio.current_time)
     _came: int = 0
     """Bytes that came since then."""
+    _looked_at: float = -math.inf
+    """When holders were asked last how many others ask them."""
 
     async def given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile]) -> Given:
         """A block, compared with its CID. `length`: of the leaf that it is, which lies at `offset`; 0 for a node.
@@ -136,12 +141,28 @@ class PeerLoad:
             asked = others  # holders have enough to do: each leaf is had of them once
         ranked = [peers.peer(at) for at in owners(cid, asked, _RANKED)]
         getting = self._quickest_first(ranked, hints.length)[:_GETTING]
-        holding = [peer for peer in self._holding(cid) if peer.is_asked and peer not in getting]
-        holding = self._quickest_first(holding, hints.length)[:_HOLDERS]
+        holding = self._quickest_first([peer for peer in self._holding(cid) if peer.is_asked], hints.length)
+        # A node is small, and had from the Hub by nobody.
+        is_direct = not hints.length or await self._are_all_ours(holding[:_HOLDERS])
+        if is_direct:
+            holding = holding[:_HOLDERS]
+            getting = [peer for peer in getting if peer not in holding]
+        else:
+            holding = [peer for peer in holding if peer not in getting][:_HOLDERS]
         have = [Candidate(peer, partial(peer.have, cid)) for peer in holding]
         get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
-        # A node is small, and had from the Hub by nobody.
-        return [*get, *have] if hints.length else [*have, *get]
+        return [*have, *get] if is_direct else [*get, *have]
+
+    async def _are_all_ours(self, holding: list[Peer]) -> bool:
+        """Whether no other machine asks these holders. They are asked that once in a while, by one leaf for all."""
+        now = trio.current_time()
+        if now > self._looked_at + ALONE_S / 2:
+            self._looked_at = now
+            for peer in holding:
+                if not peer.standing.knows_askers(now):
+                    with suppress(OriginError):
+                        await peer.has(self.root, _ASKERS_S)
+        return bool(holding) and all(peer.standing.is_all_ours(trio.current_time()) for peer in holding)
 
     def _holding(self, cid: bytes) -> list[Peer]:
         """The holders, in an order that is another one for each leaf."""

@@ -14,10 +14,12 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, UsageError
+from ipfsfs.origins.peer_messages import FOR_ANOTHER, OTHERS
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.workers.server import answer, car_walk
 from ipfsfs.workers.server.answer import Answer, Headers
 from ipfsfs.workers.server.asked import CAR_TYPE, RAW_TYPE, AskedFor, asked_for
+from ipfsfs.workers.server.askers import Askers
 from ipfsfs.workers.server.blocks import Block, HereBlocks
 from ipfsfs.workers.server.caller import Caller
 from ipfsfs.workers.server.capacity import BLOCKS, CARS, Capacity, TooBusy
@@ -37,6 +39,7 @@ class Gateway:
     here: HereBlocks
     relay: Relay
     totals: Totals
+    _askers: Askers = field(default_factory=Askers)
     _blocks: Capacity = field(default_factory=lambda: Capacity(BLOCKS))
     _cars: Capacity = field(default_factory=lambda: Capacity(CARS))
 
@@ -65,6 +68,8 @@ class Gateway:
             self.totals.missed += 1
             return answer.plain(412 if request.is_have else 404, "not here")
         headers = _headers(asked, for_anyone=block.public and not caller.is_signed)
+        if request.is_have and caller.is_of_site:
+            headers.append((OTHERS, str(self._others(request, caller))))
         if _is_known(request.header("if-none-match"), asked.etag):
             return Answer(304, headers)
         if asked.form == "car":
@@ -72,6 +77,13 @@ class Gateway:
         if request.method == "GET":
             self.totals.gave(caller.host, len(block.data))
         return Answer(200, headers, block.data, proves_itself=True)
+
+    def _others(self, request: Request, caller: Caller) -> int:
+        """How many machines ask for blocks beside the caller."""
+        now = trio.current_time()
+        if FOR_ANOTHER not in request.query():
+            self._askers.note(caller.host, now)
+        return self._askers.others(caller.host, now)
 
     async def _here(self, cid: bytes, caller: Caller) -> Block | None:
         """A block that is here, and that the caller may have."""

@@ -127,7 +127,9 @@ class RelayBlocks:
         from_hub = None if lane is None or sought.hub is None else _FromHub(lane, sought, sought.hub)
         named = [at for at in sought.holders if self.peers.token is not None or self.peers.addresses.has(*at)]
         holders = map(self.peers.peer, owners(sought.cid, named, len(named)))
-        candidates = [Candidate(peer, partial(peer.have, sought.cid)) for peer in holders if peer.is_asked]
+        candidates = [
+            Candidate(peer, partial(peer.have, sought.cid, for_another=True)) for peer in holders if peer.is_asked
+        ]
         came = 0
         rate.begins(trio.current_time())
         try:
