@@ -46,6 +46,8 @@ same machine for a leaf."""
 _RATED_S: Final = 0.25
 _FEW: Final = 8
 _LOOK_S: Final = 1.5
+_LOOK_ALONE_S: Final = 0.6
+"""The same where nobody else loads: what one machine has from the Hub then is had once."""
 _LONG_S: Final = 5.0
 """A load that will have taken longer than this, as is seen after `_LOOK_S`, has the Hub looked at."""
 _ASKERS_S: Final = 0.5
@@ -101,6 +103,8 @@ class PeerLoad:
     """Bytes that came since then."""
     _looked_at: float = -math.inf
     """When holders were asked last how many others ask them."""
+    _is_alone: bool = False
+    """Whether none did, the last time."""
 
     async def given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile]) -> Given:
         """A block, compared with its CID. `length`: of the leaf that it is, which lies at `offset`; 0 for a node.
@@ -162,7 +166,9 @@ class PeerLoad:
                 if not peer.standing.knows_askers(now):
                     with suppress(OriginError):
                         await peer.has(self.root, _ASKERS_S)
-        return bool(holding) and all(peer.standing.is_all_ours(trio.current_time()) for peer in holding)
+        now = trio.current_time()
+        self._is_alone = bool(holding) and all(peer.standing.is_all_ours(now) for peer in holding)
+        return self._is_alone
 
     def _holding(self, cid: bytes) -> list[Peer]:
         """The holders, in an order that is another one for each leaf."""
@@ -194,7 +200,7 @@ class PeerLoad:
         """Whether the load is seen to take long."""
         took_s = now - self._began
         # Of many machines each may take leaves from the Hub for itself alone: owners have them from there once for all.
-        look_s = _LOOK_S * max(1.0, self.leaves.count / _FEW)
+        look_s = _LOOK_ALONE_S if self._is_alone else _LOOK_S * max(1.0, self.leaves.count / _FEW)
         return took_s > look_s and took_s * self.size > _LONG_S * self._came
 
 
