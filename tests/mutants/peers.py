@@ -54,6 +54,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/unit/test_site_directory.py::test_what_is_not_public_is_told_to_the_site_alone",),
     ),
     Mutant(
+        "S68",
+        "one machine that asks all the time locks all others out",
+        "ipfsfs/origins/signing.py",
+        "        if self._by[host] >= self.most - self._count:\n",
+        "        if self._count >= self.most // 2:\n",
+        ("tests/unit/test_signing.py::test_who_asks_all_the_time_locks_out_nobody_and_nothing_is_taken_twice",),
+    ),
+    Mutant(
+        "S68",
+        "what was forgotten is taken again when a clock is set back",
+        "ipfsfs/origins/signing.py",
+        "        if seconds <= self._forgotten or (",
+        "        if (",
+        ("tests/unit/test_signing.py::test_what_was_forgotten_is_not_taken_when_the_clock_is_set_back",),
+    ),
+    Mutant(
         "S69",
         "the second owner decides without the first",
         "ipfsfs/workers/server/site_endpoints.py",
