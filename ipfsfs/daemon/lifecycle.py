@@ -224,6 +224,8 @@ async def serve(
                 team=team,
             )
             view = View.build(dependencies, behind)
+            for root in ledger.announced.all():
+                view.fetcher.hint(root)
             where = Where(
                 mountpoint=config.mountpoint,
                 directory=plain.fd,

@@ -20,7 +20,7 @@ import trio
 from ipfsfs.caches.place import Place, locate
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.load import Load
-from ipfsfs.exchange.on_hub import OnHub, Token
+from ipfsfs.exchange.on_hub import OnHub
 from ipfsfs.exchange.site import Site
 from ipfsfs.origins.peer_messages import Announced, Found
 from ipfsfs.store.seal import Seal, pack_leaf
@@ -45,6 +45,8 @@ ANNOUNCED_AGAIN_S: Final = 600.0
 _GATHERED_S: Final = 0.2
 """How long what is new waits for more, to be announced together."""
 _FAILED_AGAIN_S: Final = 30.0
+_IDLE_S: Final = 60.0
+"""What was read of links is forgotten where there was nothing to look at for so long."""
 _ANNOUNCED_AT_ONCE: Final = 4_096
 
 _Key = tuple[bytes, int]
@@ -170,7 +172,11 @@ class Offers:
     async def _look_at_due(self) -> None:
         while True:
             while not self._due:
-                await self._woken.wait()
+                with trio.move_on_after(_IDLE_S) as waiting:
+                    await self._woken.wait()
+                if waiting.cancelled_caught:
+                    self.on_hub.forget_links()
+                    await self._woken.wait()
             ino = next(iter(self._due))
             path = self._due.pop(ino)
             try:
@@ -223,7 +229,7 @@ class Offers:
     async def _is_public(self, path: bytes, sha256: bytes) -> bool | None:
         """What the Hub says of a blob; None where it does not."""
         try:
-            files, _ = await self.on_hub.find(path, sha256.hex(), Token.ANYONE)
+            files = await self.on_hub.for_anyone(path, sha256.hex())
             return bool(files) and await self.fetcher.public(files, sha256)
         except IpfsfsError as error:
             log.info("%s: whether anyone may have it is not known: %s", os.fsdecode(path), error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import trio
 
 from ipfsfs.errors import FormatError, OriginError
+from ipfsfs.exchange.linked import LinkedFiles
 from ipfsfs.exchange.whereabouts import FILES_MOST, whereabouts
 from ipfsfs.origins.hub_files import MAIN, HubFile
 from ipfsfs.workers.fetcher.client import Fetcher
@@ -24,12 +25,27 @@ class Token(Enum):
     ANYONE = "other users may be asking"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, eq=False)
 class OnHub:
     """Looks files up. `plain_fd`: the plain directory."""
 
     fetcher: Fetcher
     plain_fd: int
+    _linked: LinkedFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._linked = LinkedFiles(self.plain_fd)
+
+    async def for_anyone(self, path: bytes, digest: str) -> list[HubFile]:
+        """As which files on the Hub anyone may have the blob at a path: those of links in snapshots; where there are
+        none, those of listings. For many blobs that are asked about in turn, until `forget_links`."""
+        if linked := await trio.to_thread.run_sync(self._linked.of, path):
+            return linked
+        return (await self.find(path, digest, Token.ANYONE))[0]
+
+    def forget_links(self) -> None:
+        """No more blobs are asked about for now."""
+        self._linked.forget()
 
     async def find(self, path: bytes, digest: str, token: Token) -> tuple[list[HubFile], int]:
         """The files on the Hub that the file at a path, or one of this digest (hex), is of; and its size where a

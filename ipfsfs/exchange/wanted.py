@@ -33,6 +33,8 @@ _STALE_S: Final = 3.0
 """What was said of another machine's lease so long ago says nothing: a lease lasts as long without its holder."""
 _IDLE_S: Final = 600.0
 """After so long without a question an entry is forgotten."""
+_LOOKED_AT: Final = 1_024
+"""At one time: lookups wait meanwhile."""
 BLOBS_MOST: Final = 65_536
 """That are wanted at the same time."""
 
@@ -78,6 +80,8 @@ class Wanted:
     is_named: bool = False
     """In OURS: whether it has its name, and waits for its seal."""
     changed: trio.Event = field(default_factory=trio.Event)
+    among: dict[State, dict[bytes, Wanted]] | None = field(default=None, repr=False)
+    """All wanted blobs by their state, this one with them; None where it is wanted no longer."""
 
     @property
     def is_kept(self) -> bool:
@@ -93,6 +97,9 @@ class Wanted:
         if state is not self.state:
             self.since = now
             self.is_begun = self.is_named = False
+            if self.among is not None:
+                self.among[self.state].pop(self.sha256, None)
+                self.among[state][self.sha256] = self
         self.state = state
         self.changed.set()
         self.changed = trio.Event()
@@ -107,6 +114,10 @@ class WantedBlobs:
     released: set[bytes] = field(default_factory=set)
     """Leases that have ended, and that the others were not told of yet."""
     _blobs: OrderedDict[bytes, Wanted] = field(default_factory=OrderedDict)
+    _by_state: dict[State, dict[bytes, Wanted]] = field(default_factory=lambda: {state: {} for state in State})
+    """The same: a listing may name tens of thousands, of which few are waited for."""
+    _to_look_at: list[bytes] = field(default_factory=list)
+    """Those that were not looked at yet, since all of them were, for whether they are idle."""
     _removed: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
     _wrong: set[tuple[bytes, bytes]] = field(default_factory=set)
     """By sha256 and root: what was said to be, and is not so."""
@@ -120,11 +131,11 @@ class WantedBlobs:
 
     def waited_for(self) -> list[Wanted]:
         """Those that another machine downloads, and clients of this one wait for."""
-        return [blob for blob in self._blobs.values() if blob.state is State.THEIRS and blob.waiting]
+        return [blob for blob in self._by_state[State.THEIRS].values() if blob.waiting]
 
     def of(self, *states: State) -> list[Wanted]:
         """Those in some states."""
-        return [blob for blob in self._blobs.values() if blob.state in states]
+        return [blob for state in states for blob in self._by_state[state].values()]
 
     @property
     def is_seal_awaited(self) -> bool:
@@ -136,7 +147,8 @@ class WantedBlobs:
         blob = self._blobs.get(sha256)
         if blob is None:
             self._make_room()
-            blob = self._blobs[sha256] = Wanted(sha256, since=now)
+            blob = self._blobs[sha256] = Wanted(sha256, since=now, among=self._by_state)
+            self._by_state[blob.state][sha256] = blob
         self._blobs.move_to_end(sha256)
         blob.touched = now
         blob.size = size if size >= 0 else blob.size
@@ -151,6 +163,8 @@ class WantedBlobs:
         self._release(blob)
         if self._blobs.get(blob.sha256) is blob:
             del self._blobs[blob.sha256]
+            del self._by_state[blob.state][blob.sha256]
+            blob.among = None
         blob.become(State.NAMED, blob.since)
 
     def asking(self, blobs: list[Wanted], now: float) -> None:
@@ -255,15 +269,20 @@ class WantedBlobs:
             self._wrong.add((sha256, root))
 
     def forget_idle(self, now: float) -> None:
-        """Forget what nobody has asked for in a long time."""
+        """Forget what nobody has asked for in a long time, of some of all blobs: those that follow at the next call."""
+        if not self._to_look_at:
+            self._to_look_at = list(self._blobs)
         for blob in list(self._idle(now)):
             self.drop(blob)
+        del self._to_look_at[-_LOOKED_AT:]
         self.holders = {at: holder for at, holder in self.holders.items() if now < holder.noted + _IDLE_S}
 
     def _idle(self, now: float) -> Iterator[Wanted]:
-        for blob in self._blobs.values():
-            idle_s = now - max(blob.touched, blob.since)
-            if blob.state is not State.OURS and not blob.waiting and idle_s > _IDLE_S:
+        for sha256 in self._to_look_at[-_LOOKED_AT:]:
+            blob = self._blobs.get(sha256)
+            if blob is None or blob.state is State.OURS or blob.waiting:
+                continue
+            if now - max(blob.touched, blob.since) > _IDLE_S:
                 yield blob
 
     def _release(self, blob: Wanted) -> None:

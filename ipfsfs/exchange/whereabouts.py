@@ -78,10 +78,14 @@ class Missing:
 def names_of(root_fd: int, path: bytes) -> list[bytes]:
     """The paths of blobs that stand for what is at a path: itself, or, in the client's shared store, the links of
     repositories that lead to it. Waits for the disk."""
+    store = shared_store(path)
+    return [path] if store is None else [link.path for link in blob_links(root_fd, store) if link.target == path]
+
+
+def shared_store(path: bytes) -> bytes | None:
+    """The directory of a clients' shared store, from the plain root, where a file of one is at a path."""
     shared = _SHARED.fullmatch(path)
-    if shared is None or repository_over(path) is not None:
-        return [path]
-    return [link.path for link in _blob_links(root_fd, shared[1] or b"") if link.target == path]
+    return None if shared is None or repository_over(path) is not None else shared[1] or b""
 
 
 @dataclass(slots=True)
@@ -95,13 +99,12 @@ class SharedPromises:
     def of(self, path: bytes) -> bytes | None:
         """The sha256 that a file at a path from the plain root must have; None where no link says one, links disagree,
         or it lies in no such store. Waits for the disk."""
-        shared = _SHARED.fullmatch(path)
-        if shared is None or repository_over(path) is not None:
+        hub = shared_store(path)
+        if hub is None:
             return None
-        hub = shared[1] or b""
         if hub not in self._stores:
             promised = self._stores[hub] = {}
-            for link in _blob_links(self.root_fd, hub):
+            for link in blob_links(self.root_fd, hub):
                 name = link.path.rpartition(b"/")[2]
                 if _SHA256.fullmatch(name):
                     promised.setdefault(link.target, set()).add(name)
@@ -109,8 +112,16 @@ class SharedPromises:
         return bytes.fromhex(next(iter(names)).decode()) if len(names) == 1 else None
 
 
-def _blob_links(root_fd: int, hub: bytes) -> Iterator[Link]:
-    """The blobs of all repositories in a directory that are links."""
+def snapshot_links(root_fd: int, directory: bytes) -> Iterator[tuple[bytes, bytes, Link]]:
+    """The links of a repository's snapshots, with their commit, and the path below it. Waits for the disk."""
+    for commit in _commits(root_fd, directory, b"snapshots", b""):
+        prefix = _join(directory, b"snapshots", commit)
+        for link in _links(root_fd, prefix):
+            yield commit, link.path[len(prefix) + 1 :], link
+
+
+def blob_links(root_fd: int, hub: bytes) -> Iterator[Link]:
+    """The blobs of all repositories in a directory that are links. Waits for the disk."""
     for name in _names(root_fd, hub):
         if _REPOSITORY.fullmatch(name):
             yield from _links(root_fd, _join(hub, name, b"blobs"), depth=0)
@@ -126,14 +137,12 @@ def whereabouts(root_fd: int, path: bytes) -> Whereabouts:
         if name.decode() not in found.digests:
             found.digests.append(name.decode())
         directory, kind, repository = over
-        for commit in _commits(root_fd, directory, b"snapshots", b""):
-            prefix = _join(directory, b"snapshots", commit)
-            for link in _links(root_fd, prefix):
-                if link.target in (blob, path):
-                    below = os.fsdecode(link.path[len(prefix) + 1 :])
-                    file = HubFile(kind, repository, commit.decode(), below, link.owner == os.geteuid())
-                    found.files.append(file)
-                    found.names.add(below)
+        for commit, below, link in snapshot_links(root_fd, directory):
+            if link.target in (blob, path):
+                name_there = os.fsdecode(below)
+                file = HubFile(kind, repository, commit.decode(), name_there, link.owner == os.geteuid())
+                found.files.append(file)
+                found.names.add(name_there)
         commits = _commits(root_fd, directory, b"trees", b".json")
         paths = {commit: _join(directory, b"trees", commit + b".json") for commit in commits}
         # The user's own come first: whoever else may write there could crowd them out.

@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections import deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,7 +27,9 @@ TOKEN_LEAST: Final = 16
 """Characters: what is shorter can be guessed from one request that was overheard."""
 _TOKEN_MOST: Final = 4_096
 _NONCES_MOST: Final = 1 << 20
-"""Nonces that are remembered: some 3,500 requests a second for the whole window."""
+"""Nonces that are remembered: some 3,500 requests a second for the whole window, in 150 MB."""
+TOO_MANY: Final = "too many requests of late"
+"""Why a request is not taken which is signed rightly."""
 _VALUE: Final = re.compile(r"v1 ([0-9]{1,12}) ([0-9a-f]{32}) ([0-9a-f]{64})")
 _ANSWER: Final = re.compile(r"v1 ([0-9a-f]{64})")
 
@@ -100,12 +102,31 @@ class Token:
 
 
 @dataclass(slots=True)
+class _Second:
+    """Requests that were signed within a second: their nonces, and by address how many came from it."""
+
+    nonces: set[bytes] = field(default_factory=set)
+    by: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class Verifier:
-    """Tells which requests come from machines of the site. Remembers nonces, up to a bound."""
+    """Tells which requests come from machines of the site.
+
+    A nonce is remembered until its request is too old to be taken. There is a bound, and none is forgotten before for
+    the sake of another: who has as many as there is room left is refused. So one address has half of the room at most,
+    two a third each, and who asks little is let in however much others ask.
+    """
 
     token: Token
-    _seen: set[str] = field(default_factory=set)
-    _order: deque[tuple[float, str]] = field(default_factory=deque)
+    most: int = _NONCES_MOST
+    _seen: dict[int, _Second] = field(default_factory=dict)
+    """By the second in which they were signed."""
+    _by: Counter[str] = field(default_factory=Counter)
+    _count: int = 0
+    _swept: int = 0
+    _forgotten: int = -1
+    """What was signed until then is not remembered any more, and refused: this clock may be set back."""
 
     def no_signature(self, value: str, now: float) -> str:
         """Why a request is not taken, whatever it asks; empty where that decides."""
@@ -115,25 +136,40 @@ class Verifier:
         apart = abs(now - int(found[1]))
         return f"the clocks differ by {apart:.0f} s, and may by {WINDOW_S}" if apart > WINDOW_S else ""
 
-    def refusal(self, value: str, asked: Asked, now: float) -> str:
-        """Why a request is not taken, in words; empty where it is, with its nonce used up."""
+    def refusal(self, value: str, asked: Asked, now: float, host: str) -> str:
+        """Why a request from an address is not taken, in words; empty where it is, with its nonce used up."""
         found = _VALUE.fullmatch(value)
         if found is None:
             return self.no_signature(value, now)
-        seconds, nonce, mac = int(found[1]), found[2], found[3]
-        if not self.token.is_request(asked, seconds, nonce, mac):
+        seconds, nonce, mac = int(found[1]), bytes.fromhex(found[2]), found[3]
+        if not self.token.is_request(asked, seconds, found[2], mac):
             return "the request is signed with another token"
         if why := self.no_signature(value, now):
             return why
-        while self._order and self._order[0][0] < now - 2 * WINDOW_S:
-            self._seen.discard(self._order.popleft()[1])
-        if nonce in self._seen:
+        self._forget_old(now)
+        if seconds <= self._forgotten or (seconds in self._seen and nonce in self._seen[seconds].nonces):
             return "the request came before"
-        if len(self._seen) >= _NONCES_MOST:
-            return "too many requests of late"
-        self._seen.add(nonce)
-        self._order.append((now, nonce))
+        if self._by[host] >= self.most - self._count:
+            return TOO_MANY
+        self._remember(seconds, nonce, host)
         return ""
+
+    def _remember(self, seconds: int, nonce: bytes, host: str) -> None:
+        second = self._seen.setdefault(seconds, _Second())
+        second.nonces.add(nonce)
+        second.by[host] += 1
+        self._by[host] += 1
+        self._count += 1
+
+    def _forget_old(self, now: float) -> None:
+        if int(now) == self._swept:
+            return
+        self._swept = int(now)
+        for seconds in [seconds for seconds in self._seen if seconds < now - WINDOW_S]:
+            second = self._seen.pop(seconds)
+            self._forgotten = max(self._forgotten, seconds)
+            self._count -= len(second.nonces)
+            self._by -= second.by
 
 
 def nonce_of(value: str) -> str:

@@ -12,7 +12,8 @@ from typing import Final
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.store import database
 from ipfsfs.store.database import Database, File, Schema, Unusable
-from ipfsfs.store.tables import brought, checks, findings, marks, pins, published, quarantined, upstream
+from ipfsfs.store.tables import announced, brought, checks, findings, marks, pins, published, quarantined, upstream
+from ipfsfs.store.tables.announced import AnnouncedRoots
 from ipfsfs.store.tables.brought import Brought, Leaving
 from ipfsfs.store.tables.checks import Checks
 from ipfsfs.store.tables.findings import Findings
@@ -32,6 +33,7 @@ _SCHEMA: Final = Schema(
         brought.SCHEMA,
         upstream.SCHEMA,
         published.SCHEMA,
+        announced.SCHEMA,
     ),
 )
 _BUSY_MS: Final = 2_000
@@ -55,6 +57,7 @@ class Ledger:
         self.leaving = Leaving(opened)
         self.upstream = UpstreamNames(opened)
         self.published = Published(opened)
+        self.announced = AnnouncedRoots(opened)
 
     @classmethod
     def open(cls, file: File) -> Ledger:

@@ -86,4 +86,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "Paused(Gateway(client), _HOLDER_S)",
         (_ROUTING_TESTS,),
     ),
+    Mutant(
+        "S82",
+        "by which root a tree was attached is forgotten with the mount",
+        "ipfsfs/daemon/lifecycle.py",
+        "            for root in ledger.announced.all():\n",
+        "            for root in ledger.announced.all()[:0]:\n",
+        (
+            "tests/mount/placeholders/test_publish_serve.py"
+            "::test_what_was_attached_is_found_by_its_root_in_the_next_mount",
+        ),
+    ),
 )

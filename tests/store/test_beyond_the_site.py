@@ -56,3 +56,10 @@ def test_what_is_published_is_known_until_it_is_removed(ledger: Ledger, tmp_path
     assert not table.remove(b"tree")
     assert not table.is_served(b"two")
     assert (table.has(b"one"), table.has(b"two"), table.nodes(b"tree")) == (False, True, [])
+
+
+def test_the_roots_that_were_attached_last_are_kept(ledger: Ledger) -> None:
+    for number in range(12):
+        ledger.announced.note(b"%d" % number, number)
+    ledger.announced.note(b"5", 12)
+    assert ledger.announced.all() == [b"4", b"6", b"7", b"8", b"9", b"10", b"11", b"5"]

@@ -155,7 +155,7 @@ def test_a_ledger_of_the_first_version_is_brought_to_the_newest(tmp_path: Path, 
     first.marks.add(1, 2)
     first.close()
     later = ("checks", "pins", "pinned_files", "brought", "leaving", "upstream_names", "upstream_root")
-    for table in (*later, "published", "published_files", "published_nodes"):
+    for table in (*later, "published", "published_files", "published_nodes", "announced"):
         _raw(tmp_path / "ledger", f"DROP TABLE {table}")
     _raw(tmp_path / "ledger", "PRAGMA user_version = 1")
     newest = Ledger.open(file)
@@ -164,6 +164,7 @@ def test_a_ledger_of_the_first_version_is_brought_to_the_newest(tmp_path: Path, 
     assert newest.pins.all() == []
     assert newest.leaving.all() == []
     assert newest.published.all() == []
+    assert newest.announced.all() == []
     assert newest.upstream.known([b"name"]) == set()
     newest.close()
 

@@ -73,6 +73,21 @@ def test_a_book_that_is_full_grants_and_forgets_nothing() -> None:
     assert book.count(LASTS_S + 1) == 1
 
 
+def test_who_asks_for_all_leaves_room_for_the_others() -> None:
+    """So that others still wait for one that downloads."""
+    book = LeaseBook(most=10)
+    keys = [number.to_bytes(32, "big") for number in range(100)]
+    for key in keys[:50]:
+        book.say(key, Says.WANT, A, AT_A, 0.0, by="10.0.0.1")
+    for key in keys[50:60]:
+        assert book.say(key, Says.WANT, B, AT_B, 0.1, by="10.0.0.2") is None
+    for key in keys[60:]:
+        book.say(key, Says.WANT, A, "10.0.0.7:1", 0.2, by="10.0.0.1")
+    kept = [key for key in keys[50:60] if book.held(key, A, 0.3) is not None]
+    assert len(kept) == 5, "half of it"
+    assert len(book) == 10
+
+
 class Machines(RuleBasedStateMachine):
     """Whatever machines say, in whatever order: at no moment do two of them hold what both know of."""
 

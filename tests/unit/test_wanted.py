@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -132,6 +133,27 @@ def test_what_nobody_asks_for_is_forgotten_but_for_what_is_downloaded() -> None:
     assert blobs.get(SHA256) is ours
 
 
+def test_of_many_blobs_few_are_looked_at_at_once_and_all_in_the_end() -> None:
+    """What a listing of a whole data set names holds no lookup up."""
+    blobs, ours = _ours()
+    for number in range(20_000):
+        blobs.want(b"%032d" % number, 0.0)
+    blobs.forget_idle(601.0)
+    assert 18_000 < len(blobs) < 20_000
+    for _ in range(20):
+        blobs.forget_idle(601.0)
+    assert len(blobs) == 1
+    assert blobs.get(SHA256) is ours
+    began = time.process_time()
+    for number in range(20_000):
+        blobs.want(b"%032d" % number, 601.0)
+    took, began = time.process_time() - began, time.process_time()
+    for _ in range(50):
+        assert blobs.of(State.OURS) == [ours]
+        assert blobs.waited_for() == []
+    assert time.process_time() - began < took, "those that are waited for are found among themselves"
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_whatever_happens_no_client_waits_without_end(seed: int) -> None:
     """Random answers, then silence: within the bounds of each state the client is free."""
@@ -152,6 +174,8 @@ def test_whatever_happens_no_client_waits_without_end(seed: int) -> None:
                 blobs.watch(blob, drawn.choice([None, 5]), now)
             case 5:
                 blobs.named(SHA256, SIZE, now)
+        assert blobs.of(blob.state) == [blob]
+        assert blobs.of(*set(State) - {blob.state}) == []
     if blob.state is State.ASKED:
         blobs.nobody(blob, now)
     until = now + SILENT_S + SIZE / (50 << 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -64,7 +65,9 @@ class Question(Asked[Answer, NoProgress]):
         if self.says:
             running.following.tell(printable(self.says[:SAYS_MOST]), is_done=self.is_done)
         if self.hint:
-            running.view.fetcher.hint(cid.from_text(self.hint))
+            hinted = cid.from_text(self.hint)
+            running.view.fetcher.hint(hinted)
+            await in_thread(running.view.seals.ledger.announced.note, hinted, time.time_ns())
         known = await in_thread(table.known, _digests(self.known)) if self.known else set()
         last = await in_thread(table.last, self.upstream) if self.upstream else None
         return Answer(

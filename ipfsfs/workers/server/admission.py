@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from ipfsfs.origins.signing import HEADER, Asked, Token, Verifier, nonce_of
+from ipfsfs.origins.signing import HEADER, TOO_MANY, Asked, Token, Verifier, nonce_of
 from ipfsfs.workers.server.caller import Caller, Ends
 from ipfsfs.workers.server.own_address import OwnAddress
 from ipfsfs.workers.server.request import Request
@@ -18,7 +18,8 @@ _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(
 
 @dataclass(slots=True, frozen=True)
 class Refused:
-    """A request that is not taken. `status`: 401, or 403 and 421 where no signature would help."""
+    """A request that is not taken. `status`: 401; 403 and 421 where no signature would help; 429 where it is signed
+    rightly, and its sender has to wait."""
 
     status: int
     why: str
@@ -62,9 +63,9 @@ class Admission:
         if not value and self.is_open:
             return Caller(host, is_signed=False, is_of_site=False)
         asked = Asked(request.method, request.target, request.header("host"), request.is_have, request.body)
-        why = self._verifier.refusal(value, asked, time.time())
+        why = self._verifier.refusal(value, asked, time.time(), host)
         if why:
-            return Refused(401, why)
+            return Refused(429 if why == TOO_MANY else 401, why)
         if not await self._own.is_meant(asked.host, ends.local):
             return Refused(401, f"the request is signed for {asked.host}, and came to {ends.local}")
         return Caller(host, is_signed=True, is_of_site=True)

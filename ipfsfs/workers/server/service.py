@@ -20,6 +20,8 @@ from ipfsfs.workers.server.totals import Totals
 
 CONTENT: Final = "/ipfs/"
 _ENDPOINT_S: Final = 5.0
+_CROWDED_S: Final = 10
+"""When who has asked too much of late is to come back."""
 
 
 @dataclass(slots=True)
@@ -43,13 +45,21 @@ class Service:
         """The answer to a request by such a connection; see `Gateway.answer` for `held`."""
         caller = await self.admission.admit(request, ends)
         if isinstance(caller, Refused):
-            self.totals.refused += 1
-            return answer.error(caller.status, caller.why)
+            return self._refused(caller, request)
         answered = await self._answer(request, caller, held)
         if caller.is_signed:
             sent = b"" if request.method == "HEAD" or answered.proves_itself else answered.body
             answered.headers += self.admission.signature(request, answered.status, sent)
         return answered
+
+    def _refused(self, refused: Refused, request: Request) -> Answer:
+        if refused.status != 429:
+            self.totals.refused += 1
+            return answer.error(refused.status, refused.why)
+        self.totals.busy += 1
+        busy = answer.busy(_CROWDED_S)
+        busy.headers += self.admission.signature(request, busy.status, b"" if request.method == "HEAD" else busy.body)
+        return busy
 
     async def _answer(self, request: Request, caller: Caller, held: AsyncExitStack) -> Answer:
         if request.path.startswith(CONTENT):

@@ -118,10 +118,12 @@ class SiteEndpoints:
     async def _lease(self, call: Call) -> Message:
         wish = Wish.of(peer_messages.decode(call.body))
         at = wish.on_behalf or (_holder(call.caller, wish.port) if wish.port else "")
-        for sha256, holder in wish.gone:
-            self.directory.gone(sha256, holder)
+        if not wish.on_behalf:  # else it would count as one more host's word
+            for sha256, holder in wish.gone:
+                self.directory.gone(sha256, holder, _address(call.caller.host))
         if not wish.first:
-            passed_on = await self._ask_first(replace(wish, first=True, on_behalf=at))
+            gone = wish.gone if at else ()  # without that this machine would say so itself
+            passed_on = await self._ask_first(replace(wish, first=True, on_behalf=at, gone=gone))
             if passed_on is not None:
                 return passed_on
         return self._decide(wish, at, call.caller)
@@ -151,19 +153,20 @@ class SiteEndpoints:
         """What becomes of wishes by what is known here. A machine that serves nobody is granted what nobody has, and
         has no lease: nobody is to wait for it."""
         now = trio.current_time()
-        found = self._found([sha256 for sha256, _ in wish.want], wish.id, caller)
+        found = self._found([sha256 for sha256, _ in wish.want], wish.id, caller, wish.gone)
+        by = _address(caller.host)
         granted: set[bytes] = set()
         held: dict[bytes, Held] = {}
         for sha256 in wish.release:
-            self.leases.say(sha256, Says.RELEASE, wish.id, at, now)
+            self.leases.say(sha256, Says.RELEASE, wish.id, at, now, by=by)
         for sha256, done in wish.hold:
-            if at and (others := self.leases.say(sha256, Says.HOLD, wish.id, at, now, done)) is not None:
+            if at and (others := self.leases.say(sha256, Says.HOLD, wish.id, at, now, done, by=by)) is not None:
                 held[sha256] = others
         for sha256, _ in wish.want:
             if sha256 in found:
                 continue
             if at:
-                others = self.leases.say(sha256, Says.WANT, wish.id, at, now)
+                others = self.leases.say(sha256, Says.WANT, wish.id, at, now, by=by)
             else:
                 others = self.leases.held(sha256, wish.id, now)
             if others is None:
@@ -180,11 +183,25 @@ class SiteEndpoints:
             "found": peer_messages.found_message(found),
         }
 
-    def _found(self, sha256s: Sequence[bytes], machine: str, caller: Caller) -> dict[bytes, Found]:
-        now, loopback = trio.current_time(), _is_loopback(caller.host)
+    def _found(
+        self, sha256s: Sequence[bytes], machine: str, caller: Caller, gone: Sequence[tuple[bytes, str]] = ()
+    ) -> dict[bytes, Found]:
+        now, host = trio.current_time(), _address(caller.host)
+        loopback = _is_loopback(caller.host)
+        without: dict[bytes, set[str]] = {}
+        for sha256, holder in gone:
+            without.setdefault(sha256, set()).add(holder)
         found: dict[bytes, Found] = {}
         for sha256 in sha256s[:_TOLD_MOST]:
-            blob = self.directory.find(sha256, machine, now, only_public=not caller.is_signed, loopback=loopback)
+            blob = self.directory.find(
+                sha256,
+                machine,
+                now,
+                only_public=not caller.is_signed,
+                loopback=loopback,
+                host=host,
+                without=without.get(sha256, ()),
+            )
             if blob is not None:
                 found[sha256] = blob
         return found

@@ -150,6 +150,20 @@ def test_a_router_and_an_upstream_bring_it_to_another_view_with_no_node_of_its_o
     other.umount()
 
 
+def test_what_was_attached_is_found_by_its_root_in_the_next_mount(
+    serving: Serving, tmp_path: Path, mounted: Callable[..., Mounted]
+) -> None:
+    """Of the files below nobody says that they have them."""
+    root = serving.publish().stdout.split()[-1]
+    eventually(lambda: serving.gives(root), "the root is served")
+    (tmp_path / "other").mkdir()
+    other = mounted(tmp_path / "other", "--routing", serving.fetching.gateway, "--hub", "none", "--patience", "20")
+    ipfsfs("attach", root, other.path / "tree")
+    other.remount()
+    assert (other.path / "tree" / "model" / "weights").read_bytes() == LARGE
+    other.umount()
+
+
 def test_a_node_that_lacks_settings_is_said_what_to_set(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
     serving = Serving(tmp_path, mounted, is_told=False)
     try:

@@ -18,8 +18,9 @@ import pytest
 from ipfsfs.origins.signing import HEADER, Asked, Token
 from ipfsfs.unixfs import cid
 from tests.faults.test_endings import is_back
+from tests.support.ageing import AgeingView
 from tests.support.hub import LocalHub
-from tests.support.mounted import UNASKED_END, Mounted
+from tests.support.mounted import UNASKED_END, Mounted, clear
 from tests.support.processes import beside, eventually, parent
 from tests.support.repositories import Repository, downloaded
 from tests.support.served import TOKEN
@@ -289,11 +290,37 @@ def test_h38_what_becomes_private_while_it_is_loaded_is_served_no_more(
     with blob.open("rb", buffering=0) as reader:
         assert reader.read(4096) == content[:4096]
         eventually(lambda: block(other_port, first)[0] == 200, "what is here is served")
-    hub.restrict("org/public", "private", "a-token")
-    assert blob.read_bytes() == content
-    view.settle()
+        hub.restrict("org/public", "private", "a-token")
+        assert blob.read_bytes() == content  # while it is open: one load, which was offered when it began
+        view.settle()
     view.seal()
     eventually(lambda: block(other_port, first)[0] == 404, "it is for nobody now", 20)
+
+
+@pytest.fixture
+def ageing(hub: LocalHub, port: int, tmp_path: Path) -> Iterator[AgeingView]:
+    (tmp_path / "cache").mkdir()
+    view = AgeingView(tmp_path / "cache", port=port, hub=hub.url)
+    try:
+        yield view.mount()
+        view.finish()
+    finally:
+        clear(view.path)
+        view.close()
+
+
+def test_the_hub_is_asked_each_day_whether_it_gives_a_blob_to_anyone(
+    ageing: AgeingView, hub: LocalHub, port: int
+) -> None:
+    """What it gives no longer is served no longer; what it gives again, again."""
+    public = downloaded(ageing, hub, "org/public", {"model.safetensors": WEIGHTS})
+    root = cid_of(public.blob("model.safetensors"))
+    eventually(lambda: block(port, root)[0] == 200, "it is served")
+    for access, status in (("private", 404), ("public", 200)):
+        hub.restrict("org/public", access, "a-token")
+        assert block(port, root)[0] != status, "it was asked less than a day ago"
+        ageing.a_day_passes()
+        eventually(lambda status=status: block(port, root)[0] == status, f"it is {access}")  # type: ignore[misc]
 
 
 def test_what_is_served_is_announced_to_other_machines(

@@ -8,9 +8,14 @@ import time
 from collections.abc import Callable
 
 import pytest
+import trio
 
-from ipfsfs.origins.signing import HEADER, Asked, Token, nonce_of
+from ipfsfs.origins.peer_list import HostPort
+from ipfsfs.origins.signing import HEADER, Asked, Token, Verifier, nonce_of
 from ipfsfs.unixfs import cid
+from ipfsfs.workers.server.admission import Admission, Refused
+from ipfsfs.workers.server.caller import Ends
+from ipfsfs.workers.server.request import Request
 from tests.support.cars import raw
 from tests.support.served import TOKEN, ServedDirectory
 from tests.workers.server.conftest import Got, ask, ask_signed
@@ -141,3 +146,22 @@ def test_over_ipv6(serve: Serve) -> None:
     server.offer("public", PUBLIC)
     server.wait_until(blobs=1)
     assert ask(server, raw(PUBLIC), Host=f"[::1]:{server.port}").body == PUBLIC
+
+
+def test_who_asks_too_much_is_to_wait_and_others_are_let_in() -> None:
+    token = Token.of(TOKEN)
+    admission = Admission(is_open=False, for_this_machine=False, _verifier=Verifier(token, most=4))
+
+    async def ask_from(host: str) -> int:
+        asked = Asked("GET", "/ipfs/b?format=raw", "10.0.0.1:4780")
+        headers = {"host": asked.host, HEADER.lower(): token.sign(asked, time.time()).value}
+        said = await admission.admit(
+            Request(asked.method, asked.target, headers), Ends(host, HostPort("10.0.0.1", 4780))
+        )
+        return said.status if isinstance(said, Refused) else 200
+
+    async def check() -> None:
+        assert [await ask_from("10.0.0.9") for _ in range(4)] == [200, 200, 429, 429]
+        assert await ask_from("10.0.0.2") == 200
+
+    trio.run(check)
