@@ -6,6 +6,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 import trio
 
 from ipfsfs.exchange.hub_rate import HubRate
@@ -13,6 +14,8 @@ from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.settings import OriginSettings
 from tests.support.hub import LocalHub
 from tests.support.site import free_port, machines
+
+MB = 1_000_000
 
 
 def test_a_hub_that_does_not_say_is_left_alone_for_a_while(tmp_path: Path) -> None:
@@ -32,7 +35,11 @@ def test_a_hub_that_does_not_say_is_left_alone_for_a_while(tmp_path: Path) -> No
     trio.run(check)
 
 
-def test_one_range_says_how_fast_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "least", "most"), [(0, 10 * MB, 1e12), (50 * MB, 10 * MB, 60 * MB), (MB // 2, 0, 2 * MB)]
+)
+def test_one_range_says_how_fast_it_is(tmp_path: Path, limit: int, least: float, most: float) -> None:
+    """Whether it comes in one piece, in many, or not within a second."""
     data = os.urandom(2 << 20)
 
     async def check(hub: LocalHub, file: HubFile) -> None:
@@ -42,10 +49,11 @@ def test_one_range_says_how_fast_it_is(tmp_path: Path) -> None:
         async with machine.fetcher([OriginSettings("hub", hub.url)]) as fetcher:
             rate = HubRate(fetcher)
             await rate.probe(file)
-            assert rate.known(trio.current_time())
+            assert least < (rate.known(trio.current_time()) or 0) < most
         assert sum(request.sent for request in hub.requests("org/name")) <= 1 << 20
 
     with LocalHub(tmp_path / "hub") as hub:
         commit = hub.add("org/name", {"model.bin": data})
+        hub.limit(each=limit)
         assert hub.files("org/name")["model.bin"].sha256 == sha256(data).hexdigest()
         trio.run(check, hub, HubFile("models", "org/name", commit, "model.bin"))
