@@ -147,28 +147,25 @@ class PeerLoad:
         getting = self._quickest_first(ranked, hints.length)[:_GETTING]
         holding = self._quickest_first([peer for peer in self._holding(cid) if peer.is_asked], hints.length)
         # A node is small, and had from the Hub by nobody.
-        is_direct = not hints.length or await self._are_all_ours(holding[:_HOLDERS])
-        if is_direct:
-            holding = holding[:_HOLDERS]
-            getting = [peer for peer in getting if peer not in holding]
-        else:
-            holding = [peer for peer in holding if peer not in getting][:_HOLDERS]
-        have = [Candidate(peer, partial(peer.have, cid)) for peer in holding]
+        ours = (await self._all_ours(holding) if hints.length else holding)[:_HOLDERS]
+        getting = [peer for peer in getting if peer not in ours]
+        last = [] if ours else [peer for peer in holding if peer not in getting][:_HOLDERS]
         get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
-        return [*have, *get] if is_direct else [*get, *have]
+        return [*_have(cid, ours), *get, *_have(cid, last)]
 
-    async def _are_all_ours(self, holding: list[Peer]) -> bool:
-        """Whether no other machine asks these holders. They are asked that once in a while, by one leaf for all."""
+    async def _all_ours(self, holding: list[Peer]) -> list[Peer]:
+        """The holders that no other machine asks. Once in a while some are asked for that, by one leaf for all."""
         now = trio.current_time()
         if now > self._looked_at + ALONE_S / 2:
             self._looked_at = now
-            for peer in holding:
+            for peer in holding[:_HOLDERS]:
                 if not peer.standing.knows_askers(now):
                     with suppress(OriginError):
                         await peer.has(self.root, _ASKERS_S)
         now = trio.current_time()
-        self._is_alone = bool(holding) and all(peer.standing.is_all_ours(now) for peer in holding)
-        return self._is_alone
+        found = [peer for peer in holding if peer.standing.is_all_ours(now)]
+        self._is_alone = bool(found)
+        return found
 
     def _holding(self, cid: bytes) -> list[Peer]:
         """The holders, in an order that is another one for each leaf."""
@@ -247,6 +244,10 @@ class PeersFirst(StoredFirst):
             text = f"{from_peers}; {error}" if str(from_peers) else str(error)
             raise kind(text, hint=error.hint, said=(*from_peers.said, *error.said)) from error
         return Given(given.block, given.by, (*from_peers.said, *given.refused))
+
+
+def _have(cid: bytes, peers: Sequence[Peer]) -> list[Candidate]:
+    return [Candidate(peer, partial(peer.have, cid)) for peer in peers]
 
 
 def _anyones(on_hub: Sequence[HubFile]) -> HubFile | None:

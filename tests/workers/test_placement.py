@@ -1,0 +1,26 @@
+"""Who asks whom, where many machines load one file at once: the simulation of docs/performance.md, in small."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.placement import LEAVES, simulate
+
+
+def test_each_leaf_comes_from_the_holder_once() -> None:
+    came = simulate("nothing is lost", machines=16)
+    assert came.origin == 0
+    assert came.holder < 1.1
+    assert came.requests < 1.2 * LEAVES
+
+
+@pytest.mark.parametrize("machines", [2, 3, 16])
+def test_a_machine_that_is_alone_has_all_in_the_time_of_one_link(machines: int) -> None:
+    came = simulate("all but one have it", machines=machines, holders=machines - 1)
+    assert came.origin == 0
+    assert came.most <= LEAVES + 2
+    assert came.took_s < 2.5
+
+
+def test_a_holder_that_is_lost_costs_a_download_at_most() -> None:
+    assert simulate("the holder is lost", machines=16, lost=1, when_s=1.0).origin < 1.1
