@@ -136,6 +136,13 @@ class Offers:
         self._due.pop(ino, None)
         self._forget(ino)
 
+    def look_again(self) -> None:
+        """Whether others may have what is here is decided anew. Never waits."""
+        for ino, known in self._known.items():
+            known.again = 0.0
+            self._due[ino] = known.path
+        self._wake()
+
     def loading(self, load: Load) -> None:
         """Leaves of a file come into an extent. Never waits."""
         if self._tasks is not None:

@@ -47,6 +47,8 @@ class PublishedOffers:
     def changed(self) -> None:
         """Something was published, or is so no longer. Never waits."""
         self._woken.set()
+        if self.offers is not None and self.all_of_it:
+            self.offers.look_again()
 
     async def run(self) -> None:
         """Offer, until cancelled."""
