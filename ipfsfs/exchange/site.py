@@ -349,8 +349,9 @@ class Site:
         release, self.blobs.released = list(self.blobs.released), set()
         if not hold and not theirs and not release:
             return
-        await self._ask_for_leases(theirs[:_AT_ONCE], hold[:_AT_ONCE], release[:_AT_ONCE])
-        self.blobs.released.update(release[_AT_ONCE:])
+        for first in range(0, max(len(hold), len(theirs), len(release)), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            await self._ask_for_leases(theirs[part], hold[part], release[part])
         self._judge(trio.current_time())
 
     def _watch(self, blob: Wanted, now: float) -> int | None:

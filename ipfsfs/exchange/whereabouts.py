@@ -316,9 +316,11 @@ def listing_at(root_fd: int, path: bytes) -> Listing | None:
 
 
 def listings_of(root_fd: int, repository: bytes) -> list[tuple[bytes, Listing]]:
-    """The listings of a repository, by their paths. Waits for the disk."""
-    commits = _commits(root_fd, repository, b"trees", b".json")[:FILES_MOST]
+    """The listings of a repository, by their paths; of many those that changed last. Waits for the disk."""
+    commits = _commits(root_fd, repository, b"trees", b".json")
     paths = [_join(repository, b"trees", commit + b".json") for commit in commits]
+    if len(paths) > FILES_MOST:
+        paths = sorted(paths, key=lambda path: _changed_ns(root_fd, path), reverse=True)[:FILES_MOST]
     return [(path, listing) for path in paths if (listing := listing_at(root_fd, path)) is not None]
 
 
@@ -353,6 +355,18 @@ def is_there(root_fd: int, path: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def _changed_ns(root_fd: int, path: bytes) -> int:
+    """When a file changed last; 0 where that cannot be told."""
+    try:
+        fd = syscalls.open_beneath(root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
 
 
 def _listing(root_fd: int, path: bytes, most: int) -> tuple[bytes, os.stat_result] | None:

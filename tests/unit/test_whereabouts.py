@@ -69,6 +69,18 @@ def test_h41_listings_of_others_do_not_crowd_out_the_users_own(root: int) -> Non
     assert len(listings) == 8
 
 
+def test_of_many_listings_those_that_changed_last_are_read(root: int) -> None:
+    trees = Path(REPOSITORY, "trees")
+    for number in range(10):
+        listing = trees / f"{number:040x}.json"
+        listing.write_text("old")
+        os.utime(listing, (number, number))
+    (trees / f"{COMMIT}.json").write_text("new")
+    found = whereabouts.listings_of(root, REPOSITORY.encode())
+    assert found[0][1].text == b"new"
+    assert [path[-6:-5] for path, _ in found[1:]] == [b"9", b"8", b"7", b"6", b"5", b"4", b"3"]
+
+
 @pytest.mark.root
 def test_h41_a_link_of_another_user_is_asked_for_without_the_token(root: int) -> None:
     link(f"snapshots/{COMMIT}/model.bin", f"../../blobs/{DIGEST}")
