@@ -10,9 +10,10 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -123,6 +124,24 @@ class Peer:
         query = f"&{peer_messages.FOR_ANOTHER}=1" if for_another else ""
         return await self._block(cid, query, only_here=True, within_s=within_s)
 
+    async def have_run(self, root: bytes, leaves: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        """Leaves that lie one after the other in a file, by their CIDs and lengths: the first, and as many more as it
+        gives at once. Raises as `have`."""
+        first, _ = leaves[0]
+        asked = f"&root={cids.to_text(root)}&{peer_messages.RUN}={len(leaves)}"
+        answer = await self._given(first, asked, only_here=True, within_s=LIMITS.silence_s)
+        said = answer.head.header(peer_messages.RUN_HEADER.lower())
+        leaves = leaves[: max(1, int(said)) if _NUMBER.fullmatch(said) else 1]
+        if len(leaves) == 1:
+            blocks = [answer.body]
+        else:
+            ends = list(accumulate(length for _, length in leaves))
+            blocks = [answer.body[end - length : end] for (_, length), end in zip(leaves, ends, strict=True)]
+            if ends[-1] != len(answer.body):
+                raise self._distrust(f"gave {len(answer.body)} bytes for {len(leaves)} leaves of {ends[-1]} bytes")
+        await self._check([cid for cid, _ in leaves], blocks)
+        return blocks
+
     async def get(self, cid: bytes, hints: Hints, within_s: float = GET_S) -> bytes:
         """A block that it has, or gets, compared with its CID. Raises NotHeld, Unreachable, OriginError."""
         return await self._block(cid, hints.query(), only_here=False, within_s=within_s)
@@ -179,6 +198,11 @@ class Peer:
         return self.client.address.authority
 
     async def _block(self, cid: bytes, query: str, *, only_here: bool, within_s: float) -> bytes:
+        answer = await self._given(cid, query, only_here=only_here, within_s=within_s)
+        await self._check([cid], [answer.body])
+        return answer.body
+
+    async def _given(self, cid: bytes, query: str, *, only_here: bool, within_s: float) -> Answer:
         target = f"/ipfs/{cids.to_text(cid)}?format=raw{query}"
         asked = Asked("GET", target, self._host, only_if_cached=only_here)
         answer = await self._counted(asked, within_s)
@@ -186,13 +210,17 @@ class Peer:
             raise NotHeld(f"{self.name} does not have {cids.to_text(cid)}")
         if answer.status != 200:
             raise self._refusal(answer)
+        return answer
+
+    async def _check(self, expected: Sequence[bytes], blocks: Sequence[bytes]) -> None:
+        """Compare what came with the CIDs that it came for."""
         try:
-            await trio.to_thread.run_sync(cids.check, cid, answer.body)
+            await trio.to_thread.run_sync(_compare, expected, blocks)
         except FormatError as error:
-            raise self._distrust(f"gave {len(answer.body)} bytes that are not {cids.to_text(cid)}") from error
-        self.standing.leaves += 1
-        self.standing.gave += len(answer.body)
-        return answer.body
+            given = sum(map(len, blocks))
+            raise self._distrust(f"gave {given} bytes that are not {cids.to_text(expected[0])}") from error
+        self.standing.leaves += len(blocks)
+        self.standing.gave += sum(map(len, blocks))
 
     async def _counted(self, asked: Asked, within_s: float) -> Answer:
         """The answer to a question for a block, which counts for the peer's rate."""
@@ -313,3 +341,9 @@ class Peer:
             yield
         except FormatError as error:
             raise self._distrust(f"answers with what makes no sense: {error}") from error
+
+
+def _compare(expected: Sequence[bytes], blocks: Sequence[bytes]) -> None:
+    """Raises FormatError."""
+    for cid, block in zip(expected, blocks, strict=True):
+        cids.check(cid, block)

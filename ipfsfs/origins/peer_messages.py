@@ -29,6 +29,13 @@ LEASE: Final = "/ipfsfs/v1/lease"
 PEER: Final = "/ipfsfs/v1/peer"
 OTHERS: Final = "Ipfsfs-Others"
 """The header of an answer to a *have* that says how many other machines ask for blocks."""
+RUN: Final = "leaves"
+"""The parameter of a *have* of a leaf that asks for so many leaves, one after the other, of the file that `root` names;
+and, as a header of the answer, how many there are."""
+RUN_HEADER: Final = "Ipfsfs-Leaves"
+RUN_MOST: Final = 8
+RUN_MAX: Final = 2 << 20
+"""Bytes of such leaves together: no more than of one block."""
 FOR_ANOTHER: Final = "for-another"
 """The parameter of a *have* that is put on behalf of another machine."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")

@@ -17,9 +17,17 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S67",
         "what a peer gives is not compared",
         _PEER,
-        "            await trio.to_thread.run_sync(cids.check, cid, answer.body)\n",
+        "            await trio.to_thread.run_sync(_compare, expected, blocks)\n",
         "            await trio.lowlevel.checkpoint()\n",
         (f"{_HOSTILE}test_h45_a_load_ends_right_whatever_a_peer_does",),
+    ),
+    Mutant(
+        "S67",
+        "what comes behind the first leaf is not compared",
+        _PEER,
+        "    for cid, block in zip(expected, blocks, strict=True):\n",
+        "    for cid, block in [(expected[0], blocks[0])]:\n",
+        (f"{_HOSTILE}test_h45_what_comes_in_a_run_is_what_was_asked_for",),
     ),
     Mutant(
         "S67",

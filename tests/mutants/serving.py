@@ -25,10 +25,17 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S64",
         "the nodes of a file are given when the file is gone",
         _BLOCKS,
-        "        except OSError:\n            return None\n        try:\n            if os.fstat",
-        "        except OSError:\n            return _node(digest, found) if isinstance(found, NodeOf) else None\n"
-        "        try:\n            if os.fstat",
+        "        return self._read(found.offered.offer, lambda _: _node(digest, found))\n",
+        "        return _node(digest, found)\n",
         (f"{_GATEWAY}test_h40_the_root_of_a_file_that_is_gone_is_not_here",),
+    ),
+    Mutant(
+        "S64",
+        "leaves behind the first are sent as they are read",
+        _BLOCKS,
+        "            if sha256(view[end : end + length]).digest() != digest:\n",
+        "            if not good and sha256(view[end : end + length]).digest() != digest:\n",
+        (f"{_GATEWAY}test_h47_a_run_ends_before_other_bytes",),
     ),
     Mutant(
         "S64",

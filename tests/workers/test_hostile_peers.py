@@ -93,6 +93,39 @@ def test_h45_a_load_ends_right_whatever_a_peer_does(tmp_path: Path, what: str, i
     trio.run(check)
 
 
+@pytest.mark.parametrize(
+    ("behind", "count", "came"),
+    [
+        (b"second", 2, 2),
+        (b"second", 1, 0),
+        (b"", 1, 1),
+        (b"", 0, 1),
+        (b"secund", 2, 0),
+        (b"second and more", 2, 0),
+        (b"sec", 2, 0),
+        (b"", 2, 0),
+        (b"second", 999_999, 0),
+    ],
+)
+def test_h45_what_comes_in_a_run_is_what_was_asked_for(behind: bytes, count: int, came: int) -> None:
+    """A machine that gives other bytes, or more or fewer than it says, is left alone, and nothing of it is taken."""
+    leaves = [(cid.raw_cid(sha256(data).digest()), len(data)) for data in (b"first", b"second", b"third")]
+
+    async def check() -> None:
+        async with hostile_server(answering(saying(b"first" + behind, "200 OK", f"Ipfsfs-Leaves: {count}"))) as server:
+            peer = Peer(HostPort("127.0.0.1", server.port))
+            try:
+                blocks = await peer.have_run(leaves[0][0], leaves)
+            except OriginError:
+                blocks = []
+            finally:
+                await peer.aclose()
+            assert blocks == [b"first", b"second"][:came]
+            assert peer.standing.is_distrusted == (not came)
+
+    trio.run(check)
+
+
 def test_h45_a_peer_at_a_tenth_of_the_speed_holds_nothing_up(tmp_path: Path) -> None:
     data = os.urandom(SIZE)
     blocks = {cid.to_text(leaf.cid): data[leaf.offset : leaf.offset + leaf.length] for leaf in cut(data)}

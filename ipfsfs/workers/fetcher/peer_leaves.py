@@ -28,6 +28,7 @@ from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.race import Candidate, Usual, first
 from ipfsfs.origins.rendezvous import owners
 from ipfsfs.origins.standing import ALONE_S, Rate
+from ipfsfs.workers.fetcher.runs import Run, Runs
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.stored import IMPORTED, StoredFirst
 from ipfsfs.workers.fetcher.table import Leaf
@@ -52,6 +53,7 @@ _LONG_S: Final = 5.0
 """A load that will have taken longer than this, as is seen after `_LOOK_S`, has the Hub looked at."""
 _ASKERS_S: Final = 0.5
 """How long a holder may take to say how many ask it."""
+_NEAR_S: Final = 0.04
 _LOADS_MOST: Final = 256
 _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
@@ -105,26 +107,31 @@ class PeerLoad:
     """When holders were asked last how many others ask them."""
     _is_alone: bool = False
     """Whether none did, the last time."""
+    _is_near: bool = False
+    """Whether those that none did answer short questions at once."""
 
-    async def given(self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile]) -> Given:
+    async def given(
+        self, cid: bytes, offset: int, length: int, on_hub: Sequence[HubFile], run: Run | None = None
+    ) -> Given:
         """A block, compared with its CID. `length`: of the leaf that it is, which lies at `offset`; 0 for a node.
-        Raises NotHeld where no machine has it, Unreachable, OriginError."""
+        `run`: what may be asked for with it of one machine. Raises NotHeld where no machine has it, Unreachable,
+        OriginError."""
         now = trio.current_time()
         if now > self._asked_at + _IDLE_S:
             self._began, self._came = now, 0
         self._asked_at = now
-        given = await self._given(Leaf(offset, length, cid), on_hub)
+        given = await self._given(Leaf(offset, length, cid), on_hub, run)
         self._came += len(given.block)
         return given
 
-    async def _given(self, leaf: Leaf, on_hub: Sequence[HubFile]) -> Given:
+    async def _given(self, leaf: Leaf, on_hub: Sequence[HubFile], run: Run | None) -> Given:
         lane = self.leaves.lane
         from_hub = _FromHub(self, lane, on_hub[0], leaf) if lane is not None and on_hub and leaf.length else None
         if from_hub is not None and from_hub.is_due():
             with suppress(OriginError):
                 return await from_hub.ask()
         hints = Hints(self.root, leaf.offset, leaf.length, tuple(self.holders), _anyones(on_hub))
-        candidates = await self._candidates(leaf.cid, hints)
+        candidates = await self._candidates(leaf.cid, hints, run)
         rate, came = Rate() if lane is None else lane.from_peers, 0
         rate.begins(trio.current_time())
         try:
@@ -134,7 +141,12 @@ class PeerLoad:
         finally:
             rate.ends(trio.current_time(), came)
 
-    async def _candidates(self, cid: bytes, hints: Hints) -> list[Candidate]:
+    @property
+    def takes_runs(self) -> bool:
+        """Whether leaves come straight from a holder that is near: one that is far gives more by many connections."""
+        return self._is_alone and self._is_near
+
+    async def _candidates(self, cid: bytes, hints: Hints, run: Run | None) -> list[Candidate]:
         """Who is asked, in this order."""
         peers = self.leaves.peers
         clients = await peers.clients()
@@ -151,7 +163,19 @@ class PeerLoad:
         getting = [peer for peer in getting if peer not in ours]
         last = [] if ours else [peer for peer in holding if peer not in getting][:_HOLDERS]
         get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
-        return [*_have(cid, ours), *get, *_have(cid, last)]
+        if run is not None and len(run.leaves) > 1 and hints.length and ours:
+            first_ones = [Candidate(peer, partial(self._run, peer, run)) for peer in ours]
+        else:
+            first_ones = _have(cid, ours)
+        return [*first_ones, *get, *_have(cid, last)]
+
+    async def _run(self, peer: Peer, run: Run) -> bytes:
+        """The first leaf of a run; the others that came are put by."""
+        first, *others = await peer.have_run(self.root, run.leaves)
+        for (cid, _), block in zip(run.leaves[1:], others, strict=False):
+            run.given[cid] = Given(block, peer.name)
+            self._came += len(block)
+        return first
 
     async def _all_ours(self, holding: list[Peer]) -> list[Peer]:
         """The holders that no other machine asks. Once in a while some are asked for that, by one leaf for all."""
@@ -165,6 +189,7 @@ class PeerLoad:
         now = trio.current_time()
         found = [peer for peer in holding if peer.standing.is_all_ours(now)]
         self._is_alone = bool(found)
+        self._is_near = all(peer.standing.round_trip_s < _NEAR_S for peer in found)
         return found
 
     def _holding(self, cid: bytes) -> list[Peer]:
@@ -227,14 +252,23 @@ class PeersFirst(StoredFirst):
     load: PeerLoad
     where: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
     on_hub: Sequence[HubFile] = ()
+    runs: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.where)
 
     async def given(self, cid: bytes) -> Given:
         """As `Ordered`."""
         stored = self.blocks.read(cid)
         if stored is not None:
             return Given(stored, IMPORTED)
+        if (taken := await self.runs.taken(cid)) is not None:
+            return taken
         try:
-            return await self.load.given(cid, *self.where.get(cid, (0, 0)), self.on_hub)
+            if cid not in self.where or not self.load.takes_runs:
+                return await self.load.given(cid, *self.where.get(cid, (0, 0)), self.on_hub)
+            with self.runs.begun(cid) as run:
+                return await self.load.given(cid, *self.where[cid], self.on_hub, run)
         except OriginError as error:
             from_peers = error
         try:

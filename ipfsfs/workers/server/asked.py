@@ -9,6 +9,7 @@ from typing import Final, Literal
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import peer_list
 from ipfsfs.origins.hub_files import KINDS, HubFile
+from ipfsfs.origins.peer_messages import RUN, RUN_MOST
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.dagpb import BLOCK_MAX
 from ipfsfs.unixfs.reading import FILE_MAX
@@ -26,6 +27,14 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(slots=True, frozen=True)
+class Run:
+    """So many leaves, one after the other, of a file."""
+
+    root: bytes
+    count: int
+
+
+@dataclass(slots=True, frozen=True)
 class AskedFor:
     """A question for content. `text`: the CID in its usual text, however it was written."""
 
@@ -34,6 +43,7 @@ class AskedFor:
     form: Literal["raw", "car"]
     wanted: Wanted
     sought: Sought | None
+    run: Run | None
 
     @property
     def etag(self) -> str:
@@ -57,7 +67,7 @@ def asked_for(request: Request) -> AskedFor:
     query = request.query()
     form, parameters = _form(query.get("format"), request.header("accept"))
     wanted = _wanted(cid, query, parameters) if form == "car" else Wanted(cid, "block")
-    return AskedFor(cid, cids.to_text(cid), form, wanted, _sought(cid, query))
+    return AskedFor(cid, cids.to_text(cid), form, wanted, _sought(cid, query), _run(query))
 
 
 def _form(named: str | None, accept: str) -> tuple[Literal["raw", "car"], dict[str, str]]:
@@ -131,6 +141,15 @@ def _sought(cid: bytes, query: dict[str, str]) -> Sought | None:
     if len(holders) > HOLDERS_MOST:
         raise UsageError(f"at most {HOLDERS_MOST} holders can be named")
     return Sought(cid, root, at, length, holders, _hub(query.get("hub", "")))
+
+
+def _run(query: dict[str, str]) -> Run | None:
+    if RUN not in query or "root" not in query:
+        return None
+    try:
+        return Run(cids.from_text(query["root"]), min(_number(query[RUN]), RUN_MOST))
+    except FormatError as error:
+        raise UsageError(str(error)) from None
 
 
 def _hub(text: str) -> HubFile | None:

@@ -7,6 +7,7 @@ file by now, or hold other bytes: then the block is not here.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -31,6 +32,8 @@ class Block(NamedTuple):
 
     data: bytes
     public: bool
+    leaves: int = 1
+    """How many it is, where it is leaves that lie one after the other."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,34 @@ class HereBlocks:
         found.sort(key=_is_public, reverse=True)
         return await trio.to_thread.run_sync(self._first, digest, found, limiter=self._readers)
 
+    async def run(self, cid: bytes, root: bytes, count: int, *, only_public: bool) -> Block | None:
+        """A leaf of a file, and up to `count` in all that follow each other in it, of 2 MiB at most; None where the
+        file is not here, or may not be given."""
+        try:
+            digest = cids.digest(cid)
+        except FormatError:
+            return None
+        for one in self.catalog.find(digest):
+            if isinstance(one, LeafAt) and one.offered.offer.root == root and (_is_public(one) or not only_public):
+                return await trio.to_thread.run_sync(self._run, one, count, limiter=self._readers)
+        return None
+
+    def _run(self, first: LeafAt, count: int) -> Block | None:
+        wanted = list(first.offered.run(first.index, count))
+        start, total = wanted[0][0], sum(length for _, length, _ in wanted)
+        data = self._read(first.offered.offer, lambda fd: os.pread(fd, total, start))
+        if data is None:
+            return None
+        good, end, view = 0, 0, memoryview(data)
+        for _, length, digest in wanted:
+            if sha256(view[end : end + length]).digest() != digest:
+                break
+            good, end = good + 1, end + length
+        if not good:
+            return None
+        # No cache is to take several leaves for one.
+        return Block(data[:end], _is_public(first) and good == 1, good)
+
     def _first(self, digest: bytes, found: list[Found]) -> Block | None:
         for one in found:
             data = self._data(digest, one)
@@ -74,17 +105,19 @@ class HereBlocks:
         """What should be the block; None where that cannot be read."""
         if isinstance(found, InStore):
             return self.stored.read(cids.dag_pb_cid(digest))
+        if isinstance(found, LeafAt):
+            offset, length, _ = found.offered.leaf(found.index)
+            return self._read(found.offered.offer, lambda fd: os.pread(fd, length, offset))
+        return self._read(found.offered.offer, lambda _: _node(digest, found))
+
+    def _read(self, offer: Offer, read: Callable[[int], bytes | None]) -> bytes | None:
+        """What is read of a file that is offered; None where that is not there as it was."""
         try:
-            fd = self._open(found.offered.offer)
+            fd = self._open(offer)
         except OSError:
             return None
         try:
-            if os.fstat(fd).st_size != found.offered.offer.size:
-                return None
-            if isinstance(found, LeafAt):
-                offset, length, _ = found.offered.leaf(found.index)
-                return os.pread(fd, length, offset)
-            return _node(digest, found)
+            return read(fd) if os.fstat(fd).st_size == offer.size else None
         except OSError:
             return None
         finally:

@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError
+from ipfsfs.origins.peer_messages import RUN_MAX
 from ipfsfs.store.seal import LEAF_SIZE, unpack_leaves
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs import file
@@ -46,6 +47,16 @@ class Offered:
         lengths = unpack_leaves(self.offer.leaves[LEAF_SIZE * first : LEAF_SIZE * (index + 1)])
         *before, (length, digest) = lengths
         return self.marks[index // _MARK] + sum(length for length, _ in before), length, digest
+
+    def run(self, index: int, count: int) -> Iterator[tuple[int, int, bytes]]:
+        """A leaf, and what follows it as far as a run goes: offsets, lengths and digests."""
+        offset, total = self.leaf(index)[0], 0
+        for length, digest in unpack_leaves(self.offer.leaves[LEAF_SIZE * index : LEAF_SIZE * (index + count)]):
+            total += length
+            if total > RUN_MAX and total > length:
+                return
+            yield offset, length, digest
+            offset += length
 
     def node(self, number: int) -> bytes:
         """The block of a node right above leaves."""

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, UsageError
-from ipfsfs.origins.peer_messages import FOR_ANOTHER, OTHERS
+from ipfsfs.origins.peer_messages import FOR_ANOTHER, OTHERS, RUN_HEADER
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.workers.server import answer, car_walk
 from ipfsfs.workers.server.answer import Answer, Headers
@@ -55,7 +55,7 @@ class Gateway:
         place = self._cars if asked.form == "car" else self._blocks
         try:
             await held.enter_async_context(place.place(_who(caller)))
-            block = Block(inlined, True) if inlined is not None else await self._here(asked.cid, caller)
+            block = Block(inlined, True) if inlined is not None else await self._wanted(asked, request, caller)
             if block is None and asked.sought is not None and _may_be_had(request, asked, caller):
                 await held.aclose()  # others are served while this is waited for
                 data = await self.relay.get(asked.sought)
@@ -76,6 +76,8 @@ class Gateway:
             return Answer(200, headers, pieces=self._car(asked, block, caller), proves_itself=True)
         if request.method == "GET":
             self.totals.gave(caller.host, len(block.data))
+        if block.leaves > 1:
+            headers.append((RUN_HEADER, str(block.leaves)))
         return Answer(200, headers, block.data, proves_itself=True)
 
     def _others(self, request: Request, caller: Caller) -> int:
@@ -84,6 +86,15 @@ class Gateway:
         if FOR_ANOTHER not in request.query():
             self._askers.note(caller.host, now)
         return self._askers.others(caller.host, now)
+
+    async def _wanted(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
+        """What is asked for, as far as it is here: for a machine of the site a run of leaves."""
+        run = asked.run
+        if run is not None and run.count > 1 and caller.is_of_site and request.is_have and request.method == "GET":
+            found = await self.here.run(asked.cid, run.root, run.count, only_public=not caller.is_signed)
+            if found is not None:
+                return found
+        return await self._here(asked.cid, caller)
 
     async def _here(self, cid: bytes, caller: Caller) -> Block | None:
         """A block that is here, and that the caller may have."""

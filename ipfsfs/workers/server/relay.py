@@ -1,7 +1,8 @@
 """*Get*: a block that is not here, had for another machine of the site, from the holders it names, else from the Hub.
 
 What the question holds beside the CID, as parameters of the query (a *have* has the header `Cache-Control:
-only-if-cached`, and is never passed on):
+only-if-cached`, and is never passed on; with `leaves=N` it asks for so many leaves of the file `root`, from this one
+on):
 
     root=CID  holders=HOST:PORT,...  hub=KIND/NAME/COMMIT/PATH (percent-encoded)  at=OFFSET  length=N
 """
