@@ -140,7 +140,7 @@ class Offers:
         """Whether others may have what is here is decided anew. Never waits."""
         for ino, known in self._known.items():
             known.again = 0.0
-            self._due[ino] = known.path
+            self._due.setdefault(ino, known.path)
         self._wake()
 
     def loading(self, load: Load) -> None:

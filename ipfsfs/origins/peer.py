@@ -124,11 +124,11 @@ class Peer:
         query = f"&{peer_messages.FOR_ANOTHER}=1" if for_another else ""
         return await self._block(cid, query, only_here=True, within_s=within_s)
 
-    async def have_run(self, root: bytes, leaves: Sequence[tuple[bytes, int]]) -> list[bytes]:
-        """Leaves that lie one after the other in a file, by their CIDs and lengths: the first, and as many more as it
-        gives at once. Raises as `have`."""
+    async def have_run(self, root: bytes, at: int, leaves: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        """Leaves that lie one after the other in a file from an offset on, by their CIDs and lengths: the first, and as
+        many more as it gives at once. Raises as `have`."""
         first, _ = leaves[0]
-        asked = f"&root={cids.to_text(root)}&{peer_messages.RUN}={len(leaves)}"
+        asked = f"&root={cids.to_text(root)}&at={at}&{peer_messages.RUN}={len(leaves)}"
         answer = await self._given(first, asked, only_here=True, within_s=LIMITS.silence_s)
         said = answer.head.header(peer_messages.RUN_HEADER.lower())
         leaves = leaves[: max(1, int(said)) if _NUMBER.fullmatch(said) else 1]

@@ -50,7 +50,9 @@ def test_who_wants_a_leaf_of_a_run_waits_for_it_and_asks_for_it_where_it_did_not
     took: dict[int, Given | None] = {}
 
     async def want(number: int) -> None:
-        took[number] = await found.taken(leaf(number))
+        run = found.of(leaf(number))
+        assert run is not None
+        took[number] = await run.taken(leaf(number))
 
     async def check() -> None:
         async with trio.open_nursery() as nursery:
@@ -59,8 +61,9 @@ def test_who_wants_a_leaf_of_a_run_waits_for_it_and_asks_for_it_where_it_did_not
                     nursery.start_soon(want, number)
                 await trio.testing.wait_all_tasks_blocked()
                 assert not took
-                run.given[leaf(1)] = Given(b"one", "a peer")
+                run.put(leaf(1), Given(b"one", "a peer"))
         assert took == {1: Given(b"one", "a peer"), 2: None}
-        assert await found.taken(leaf(1)) is None, "it is taken once"
+        assert found.of(leaf(1)) is None, "it is taken once"
+        assert run.brought == 3
 
     trio.run(check)

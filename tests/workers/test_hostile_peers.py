@@ -115,7 +115,7 @@ def test_h45_what_comes_in_a_run_is_what_was_asked_for(behind: bytes, count: int
         async with hostile_server(answering(saying(b"first" + behind, "200 OK", f"Ipfsfs-Leaves: {count}"))) as server:
             peer = Peer(HostPort("127.0.0.1", server.port))
             try:
-                blocks = await peer.have_run(leaves[0][0], leaves)
+                blocks = await peer.have_run(leaves[0][0], 0, leaves)
             except OriginError:
                 blocks = []
             finally:

@@ -33,6 +33,7 @@ from ipfsfs.workers.fetcher.hub_jobs import Listed, ListedAll, Whole, hub_files
 from ipfsfs.workers.fetcher.job import Answer, Job, SendPart
 from ipfsfs.workers.fetcher.peer_jobs import SiteJob
 from ipfsfs.workers.fetcher.peer_leaves import PeerLeaves, PeersFirst
+from ipfsfs.workers.fetcher.runs import Runs, not_here
 from ipfsfs.workers.fetcher.sought import ByDigest, ByRoot
 from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
@@ -84,6 +85,8 @@ class Jobs:
                 leaves, sources = table.unpack(blob), _sources(header)
                 on_hub = hub_files(header)
                 origin = self._with_peers(self._with_hub(on_hub, leaves), header, leaves, on_hub)
+                if isinstance(origin, PeersFirst):
+                    origin.runs = Runs(not_here(leaves, sources))
                 return _Leaves(self, header["extent"], leaves, origin, sources)
             case "finish":
                 return _Finish(self, header["extent"], *table.unpack_with(blob))
@@ -151,9 +154,16 @@ class Jobs:
                 return Given(other.given.block, COPIED)  # the origin gave it once
         asked = self._asked[key] = _Asked()
         try:
-            async with self._asking:
+            # Without waiting where that can be: leaves are to be asked for in their order.
+            try:
+                self._asking.acquire_nowait()
+            except trio.WouldBlock:
+                await self._asking.acquire()
+            try:
                 asked.given = await origin.given(block_cid)
                 return asked.given
+            finally:
+                self._asking.release()
         except IpfsfsError as error:
             asked.failure = error
             raise

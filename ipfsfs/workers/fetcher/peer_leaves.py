@@ -121,13 +121,15 @@ class PeerLoad:
             self._began, self._came = now, 0
         self._asked_at = now
         given = await self._given(Leaf(offset, length, cid), on_hub, run)
-        self._came += len(given.block)
+        self._came += len(given.block) + (0 if run is None else run.brought)
         return given
 
     async def _given(self, leaf: Leaf, on_hub: Sequence[HubFile], run: Run | None) -> Given:
         lane = self.leaves.lane
         from_hub = _FromHub(self, lane, on_hub[0], leaf) if lane is not None and on_hub and leaf.length else None
         if from_hub is not None and from_hub.is_due():
+            if run is not None:
+                run.done.set()  # who waits for what lies behind it is to ask for that
             with suppress(OriginError):
                 return await from_hub.ask()
         hints = Hints(self.root, leaf.offset, leaf.length, tuple(self.holders), _anyones(on_hub))
@@ -137,6 +139,7 @@ class PeerLoad:
         try:
             given = await first(leaf.cid, candidates, self.leaves.usual, from_hub)
             came = len(given.block) if lane is None or given.by != lane.hub.name else 0
+            came += 0 if run is None else run.brought
             return given
         finally:
             rate.ends(trio.current_time(), came)
@@ -171,10 +174,9 @@ class PeerLoad:
 
     async def _run(self, peer: Peer, run: Run) -> bytes:
         """The first leaf of a run; the others that came are put by."""
-        first, *others = await peer.have_run(self.root, run.leaves)
+        first, *others = await peer.have_run(self.root, run.at, run.leaves)
         for (cid, _), block in zip(run.leaves[1:], others, strict=False):
-            run.given[cid] = Given(block, peer.name)
-            self._came += len(block)
+            run.put(cid, Given(block, peer.name))
         return first
 
     async def _all_ours(self, holding: list[Peer]) -> list[Peer]:
@@ -183,13 +185,13 @@ class PeerLoad:
         if now > self._looked_at + ALONE_S / 2:
             self._looked_at = now
             for peer in holding[:_HOLDERS]:
-                if not peer.standing.knows_askers(now):
+                if not peer.standing.knows_askers(now) or not peer.standing.round_trip_s:
                     with suppress(OriginError):
                         await peer.has(self.root, _ASKERS_S)
         now = trio.current_time()
         found = [peer for peer in holding if peer.standing.is_all_ours(now)]
         self._is_alone = bool(found)
-        self._is_near = all(peer.standing.round_trip_s < _NEAR_S for peer in found)
+        self._is_near = all(0 < peer.standing.round_trip_s < _NEAR_S for peer in found)
         return found
 
     def _holding(self, cid: bytes) -> list[Peer]:
@@ -252,20 +254,18 @@ class PeersFirst(StoredFirst):
     load: PeerLoad
     where: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
     on_hub: Sequence[HubFile] = ()
-    runs: Runs = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.runs = Runs(self.where)
+    runs: Runs = field(default_factory=lambda: Runs({}))
 
     async def given(self, cid: bytes) -> Given:
         """As `Ordered`."""
         stored = self.blocks.read(cid)
         if stored is not None:
             return Given(stored, IMPORTED)
-        if (taken := await self.runs.taken(cid)) is not None:
+        other = self.runs.of(cid)
+        if other is not None and (taken := await other.taken(cid)) is not None:
             return taken
         try:
-            if cid not in self.where or not self.load.takes_runs:
+            if other is not None or cid not in self.runs.where or not self.load.takes_runs:
                 return await self.load.given(cid, *self.where.get(cid, (0, 0)), self.on_hub)
             with self.runs.begun(cid) as run:
                 return await self.load.given(cid, *self.where[cid], self.on_hub, run)

@@ -15,6 +15,8 @@ import trio
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peer_messages import RUN_MAX, RUN_MOST
 from ipfsfs.unixfs import cid as cids
+from ipfsfs.workers.fetcher.table import Leaf, Source
+from ipfsfs.workers.fetcher.zeros import is_zeros
 
 
 @dataclass(slots=True, eq=False)
@@ -22,14 +24,28 @@ class Run:
     """Leaves that are asked for together, by their CIDs and lengths, the one that somebody waits for first."""
 
     leaves: Sequence[tuple[bytes, int]]
+    at: int
+    brought: int = 0
+    """Bytes that came beside the first."""
     given: dict[bytes, Given] = field(default_factory=dict)
     """What came beside the first, and was not taken yet."""
     done: trio.Event = field(default_factory=trio.Event)
 
+    def put(self, cid: bytes, given: Given) -> None:
+        """A leaf came beside the first."""
+        self.given[cid] = given
+        self.brought += len(given.block)
+
+    async def taken(self, cid: bytes) -> Given | None:
+        """A leaf that comes beside the first, once that is here; None where it did not come."""
+        await self.done.wait()
+        return self.given.pop(cid, None)
+
 
 @dataclass(slots=True, eq=False)
 class Runs:
-    """The runs of one file. `where`: by CID, where its leaves lie and how long they are, in their order."""
+    """The runs of one file. `where`: by CID, where the leaves that are wanted lie and how long they are, in their
+    order."""
 
     where: Mapping[bytes, tuple[int, int]]
     _order: list[bytes] = field(init=False)
@@ -43,18 +59,14 @@ class Runs:
         self._order = list(self.where)
         self._place = {cid: number for number, cid in enumerate(self._order)}
 
-    async def taken(self, cid: bytes) -> Given | None:
-        """A leaf that came with another, once that is here; None where it is to be asked for."""
-        run = self._awaited.pop(cid, None)
-        if run is None:
-            return None
-        await run.done.wait()
-        return run.given.pop(cid, None)
+    def of(self, cid: bytes) -> Run | None:
+        """The run that a leaf comes with; None where it is to be asked for. Told once."""
+        return self._awaited.pop(cid, None)
 
     @contextmanager
     def begun(self, cid: bytes) -> Iterator[Run]:
         """A leaf is asked for while the block runs: with it those behind it that nobody has asked for."""
-        run = Run(list(self._following(cid)))
+        run = Run(list(self._following(cid)), self.where[cid][0])
         self._asked.add(cid)
         for other, _ in run.leaves[1:]:
             self._awaited[other] = run
@@ -78,3 +90,12 @@ class Runs:
                 return
             yield other, length
             end += length
+
+
+def not_here(leaves: Sequence[Leaf], sources: Sequence[Source | None]) -> dict[bytes, tuple[int, int]]:
+    """By CID, where those leaves lie, and how long they are, that no file of this machine is known to have."""
+    return {
+        leaf.cid: (leaf.offset, leaf.length)
+        for leaf, source in zip(leaves, sources, strict=True)
+        if source is None and not is_zeros(leaf.cid, leaf.length)
+    }

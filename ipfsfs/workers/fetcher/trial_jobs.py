@@ -23,6 +23,8 @@ _FORMATS: Final = {
 }
 """Formats of weights that hold no code, by the end of a name: where their magic is, which, and what finds tensors."""
 _PROBE_S: Final = 1.0
+_FEW: Final = 48 << 10
+"""Bytes that a Hub which gives 50 kB/s gives within that."""
 _LEAST_S: Final = 0.02
 """What comes at once came from buffers on the way, and says little: it counts as if it had taken so long."""
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,8 +32,8 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(slots=True)
 class HubRate:
-    """How many bytes a second the Hub gives of a file, once it answers. A Hub that needs longer than a second counts as
-    if it gave all in that time: it does not give more."""
+    """How many bytes a second the Hub gives of a file, once it answers: of a few first, which say enough of a slow one,
+    then of the rest, where that comes within a second."""
 
     hub: HubFiles | None
     files: list[HubFile]
@@ -40,18 +42,21 @@ class HubRate:
     async def __call__(self, send_part: SendPart, /) -> Answer:
         if self.hub is None or not self.files:
             raise NotHeld("no Hub is to be asked (mount --hub)")
-        taken, began, took_s = 0, 0.0, 0.0
-        with trio.move_on_after(_PROBE_S) as scope:
-            async with self.hub.pauses.asking(), self.hub.open(self.files[0], 0, self.length) as part:
-                began = time.perf_counter()
-                while data := await part.response.piece():  # often all of it, at once
-                    taken += len(data)
-                took_s = time.perf_counter() - began
-        if not began:
+        rate = 0.0
+        with trio.move_on_after(_PROBE_S):
+            rate = await self._of_range(self.hub, 0, _FEW)
+            rate = await self._of_range(self.hub, _FEW, self.length)
+        if not rate:
             raise OriginError(f"{self.hub.name} gave nothing within {_PROBE_S:.0f} s")
-        if scope.cancelled_caught:
-            return Answer({"rate": self.length / _PROBE_S})
-        return Answer({"rate": taken / max(took_s, _LEAST_S)})
+        return Answer({"rate": rate})
+
+    async def _of_range(self, hub: HubFiles, start: int, end: int) -> float:
+        taken = 0
+        async with hub.pauses.asking(), hub.open(self.files[0], start, end) as part:
+            began = time.perf_counter()
+            while data := await part.response.piece():  # often all of it, at once
+                taken += len(data)
+            return taken / max(time.perf_counter() - began, _LEAST_S)
 
 
 class _Further(Exception):

@@ -28,9 +28,10 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 @dataclass(slots=True, frozen=True)
 class Run:
-    """So many leaves, one after the other, of a file."""
+    """So many leaves, one after the other, of a file; the first lies at `at`."""
 
     root: bytes
+    at: int
     count: int
 
 
@@ -147,7 +148,7 @@ def _run(query: dict[str, str]) -> Run | None:
     if RUN not in query or "root" not in query:
         return None
     try:
-        return Run(cids.from_text(query["root"]), min(_number(query[RUN]), RUN_MOST))
+        return Run(cids.from_text(query["root"]), _number(query.get("at", "0")), min(_number(query[RUN]), RUN_MOST))
     except FormatError as error:
         raise UsageError(str(error)) from None
 

@@ -19,6 +19,7 @@ from ipfsfs.plain import quiet
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.store.extents import extent_name
 from ipfsfs.unixfs import cid as cids
+from ipfsfs.workers.server.asked import Run
 from ipfsfs.workers.server.catalog import Catalog, Found, InStore, LeafAt, NodeOf
 from ipfsfs.workers.server.offer import Offer
 
@@ -66,20 +67,22 @@ class HereBlocks:
         found.sort(key=_is_public, reverse=True)
         return await trio.to_thread.run_sync(self._first, digest, found, limiter=self._readers)
 
-    async def run(self, cid: bytes, root: bytes, count: int, *, only_public: bool) -> Block | None:
-        """A leaf of a file, and up to `count` in all that follow each other in it, of 2 MiB at most; None where the
-        file is not here, or may not be given."""
+    async def run(self, cid: bytes, run: Run, *, only_public: bool) -> Block | None:
+        """A leaf of a file, and those behind it that are asked for, of 2 MiB at most; None where the file is not here,
+        or may not be given, or has the leaf at another place first."""
         try:
             digest = cids.digest(cid)
         except FormatError:
             return None
         for one in self.catalog.find(digest):
-            if isinstance(one, LeafAt) and one.offered.offer.root == root and (_is_public(one) or not only_public):
-                return await trio.to_thread.run_sync(self._run, one, count, limiter=self._readers)
+            if isinstance(one, LeafAt) and one.offered.offer.root == run.root and (_is_public(one) or not only_public):
+                if one.offered.leaf(one.index)[0] != run.at:
+                    return None
+                return await trio.to_thread.run_sync(self._run, one, run.count, limiter=self._readers)
         return None
 
     def _run(self, first: LeafAt, count: int) -> Block | None:
-        wanted = list(first.offered.run(first.index, count))
+        wanted = list(first.offered.run(first.index, max(1, count)))
         start, total = wanted[0][0], sum(length for _, length, _ in wanted)
         data = self._read(first.offered.offer, lambda fd: os.pread(fd, total, start))
         if data is None:

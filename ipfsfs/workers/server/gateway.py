@@ -75,7 +75,7 @@ class Gateway:
         if asked.form == "car":
             return Answer(200, headers, pieces=self._car(asked, block, caller), proves_itself=True)
         if request.method == "GET":
-            self.totals.gave(caller.host, len(block.data))
+            self.totals.gave(caller.host, len(block.data), block.leaves)
         if block.leaves > 1:
             headers.append((RUN_HEADER, str(block.leaves)))
         return Answer(200, headers, block.data, proves_itself=True)
@@ -90,8 +90,14 @@ class Gateway:
     async def _wanted(self, asked: AskedFor, request: Request, caller: Caller) -> Block | None:
         """What is asked for, as far as it is here: for a machine of the site a run of leaves."""
         run = asked.run
-        if run is not None and run.count > 1 and caller.is_of_site and request.is_have and request.method == "GET":
-            found = await self.here.run(asked.cid, run.root, run.count, only_public=not caller.is_signed)
+        if (
+            run is not None
+            and asked.form == "raw"
+            and caller.is_of_site
+            and request.is_have
+            and request.method == "GET"
+        ):
+            found = await self.here.run(asked.cid, run, only_public=not caller.is_signed)
             if found is not None:
                 return found
         return await self._here(asked.cid, caller)

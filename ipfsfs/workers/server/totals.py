@@ -36,12 +36,12 @@ class Totals:
     had_from_hub: int = 0
     by_peer: OrderedDict[str, Given] = field(default_factory=OrderedDict)
 
-    def gave(self, host: str, size: int) -> None:
-        """A block went to an address."""
-        self.gave_blocks += 1
+    def gave(self, host: str, size: int, blocks: int = 1) -> None:
+        """Blocks went to an address."""
+        self.gave_blocks += blocks
         self.gave_bytes += size
         given = self.by_peer.pop(host, None) or Given()
-        given.blocks += 1
+        given.blocks += blocks
         given.bytes += size
         self.by_peer[host] = given
         if len(self.by_peer) > _PEERS_MOST:

@@ -80,8 +80,8 @@ def test_each_block_of_a_file_of_many_leaves(server: ServedDirectory) -> None:
     assert walked(root, len(data), car_of(ask_car(server, root))) == data
 
 
-def ask_run(server: ServedDirectory, leaf: bytes, root: bytes, leaves: int) -> Got:
-    target = f"/ipfs/{cid.to_text(leaf)}?format=raw&root={cid.to_text(root)}&leaves={leaves}"
+def ask_run(server: ServedDirectory, leaf: bytes, root: bytes, leaves: int, at: int = 0, form: str = "raw") -> Got:
+    target = f"/ipfs/{cid.to_text(leaf)}?format={form}&root={cid.to_text(root)}&at={at}&leaves={leaves}"
     return ask(server, target, Cache_Control="only-if-cached")
 
 
@@ -91,11 +91,13 @@ def test_leaves_that_follow_each_other_come_in_one_answer(server: ServedDirector
     server.wait_until(blobs=2)
     parts = _parts(DATA, 100_000)
     for first, asked, given in ((0, 3, 3), (5, 100, 8), (len(parts) - 2, 8, 2), (0, 1, 1), (0, 0, 1)):
-        got = ask_run(server, raw(parts[first]), root, asked)
+        got = ask_run(server, raw(parts[first]), root, asked, at=100_000 * first)
         assert got.body == b"".join(parts[first : first + given])
         assert got.headers.get("ipfsfs-leaves", "1") == str(given)
     assert ask_run(server, raw(DATA[:MEBIBYTE]), large, 8).body == DATA[: 2 * MEBIBYTE]
     assert ask_run(server, raw(parts[0]), large, 8).body == parts[0], "it is of another file"
+    assert ask_run(server, raw(parts[0]), root, 8, at=5).body == parts[0], "it lies elsewhere first"
+    assert car_of(ask_run(server, raw(parts[0]), root, 8, form="car")) == {raw(parts[0]): parts[0]}
     assert (
         ask(server, f"/ipfs/{cid.to_text(raw(parts[0]))}?format=raw&root={cid.to_text(root)}&leaves=3").body == parts[0]
     )
@@ -109,7 +111,7 @@ def test_h47_a_run_ends_before_other_bytes(server: ServedDirectory) -> None:
     (server.plain / "x").write_bytes(rotten)
     got = ask_run(server, raw(DATA[:100_000]), root, 8)
     assert (got.headers["ipfsfs-leaves"], got.body) == ("2", DATA[:200_000])
-    assert ask_run(server, raw(DATA[200_000:300_000]), root, 8).status == 412
+    assert ask_run(server, raw(DATA[200_000:300_000]), root, 8, at=200_000).status == 412
 
 
 def test_what_is_not_here(server: ServedDirectory) -> None:
