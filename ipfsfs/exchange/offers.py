@@ -181,7 +181,7 @@ class Offers:
             while not self._due:
                 with trio.move_on_after(_IDLE_S) as waiting:
                     await self._woken.wait()
-                if waiting.cancelled_caught:
+                if waiting.cancelled_caught and not self._due:  # else it was woken at the same moment
                     self.on_hub.forget_links()
                     await self._woken.wait()
             ino = next(iter(self._due))

@@ -309,7 +309,6 @@ def ageing(hub: LocalHub, port: int, tmp_path: Path) -> Iterator[AgeingView]:
         view.close()
 
 
-@pytest.mark.campaign  # the clock's leap ends what waits for an answer just then, on a busy machine the Hub's
 def test_the_hub_is_asked_each_day_whether_it_gives_a_blob_to_anyone(
     ageing: AgeingView, hub: LocalHub, port: int
 ) -> None:
