@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import trio
+
 from ipfsfs.exchange.load import BATCH
 from ipfsfs.origins.dag import side_by_side
 from ipfsfs.origins.hub_files import HubFile
 from ipfsfs.origins.peer_messages import Announced
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
+from ipfsfs.origins.signing import HEADER, Asked, Token
+from ipfsfs.unixfs import cid
 from ipfsfs.workers.fetcher.client import Arrived, Fetcher, open_fetcher
 from ipfsfs.workers.fetcher.site_messages import PeerSource
 from ipfsfs.workers.fetcher.table import LeafTable, table_of
@@ -69,6 +73,18 @@ class Machine:
         while (now := int(self.server.totals()["gave_bytes"])) != before:
             before = now
         return now
+
+    async def asked_by_another(self, root: bytes) -> None:
+        """Ask this machine whether it has a block, four times a second, as one at another address does; until
+        cancelled."""
+        target, host = f"/ipfs/{cid.to_text(root)}?format=raw", self.address
+        async with await trio.open_tcp_stream("127.0.0.1", self.port, local_address="127.0.0.2") as stream:
+            while True:
+                signed = Token.of(self.token).sign(Asked("HEAD", target, host, only_if_cached=True), time.time()).value
+                headers = f"Host: {host}\r\nCache-Control: only-if-cached\r\n{HEADER}: {signed}"
+                await stream.send_all(f"HEAD {target} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+                await trio.sleep(0.25)
 
     async def load(
         self, fetcher: Fetcher, source: PeerSource, data: bytes, on_hub: Sequence[HubFile] = ()

@@ -54,6 +54,7 @@ _LONG_S: Final = 5.0
 _ASKERS_S: Final = 0.5
 """How long a holder may take to say how many ask it."""
 _NEAR_S: Final = 0.04
+"""A holder that answers a short question within this gives all that its link does by few connections, too."""
 _LOADS_MOST: Final = 256
 _IDLE_S: Final = 10.0
 """A load that nothing was asked of for so long begins anew."""
@@ -165,19 +166,20 @@ class PeerLoad:
         ours = (await self._all_ours(holding) if hints.length else holding)[:_HOLDERS]
         getting = [peer for peer in getting if peer not in ours]
         last = [] if ours else [peer for peer in holding if peer not in getting][:_HOLDERS]
-        get = [Candidate(peer, partial(peer.get, cid, hints)) for peer in getting]
-        if run is not None and len(run.leaves) > 1 and hints.length and ours:
-            first_ones = [Candidate(peer, partial(self._run, peer, run)) for peer in ours]
-        else:
-            first_ones = _have(cid, ours)
-        return [*first_ones, *get, *_have(cid, last)]
+        return [
+            *(Candidate(peer, partial(self._have, peer, cid, run)) for peer in ours),
+            *(Candidate(peer, partial(peer.get, cid, hints)) for peer in getting),
+            *(Candidate(peer, partial(peer.have, cid)) for peer in last),
+        ]
 
-    async def _run(self, peer: Peer, run: Run) -> bytes:
-        """The first leaf of a run; the others that came are put by."""
-        first, *others = await peer.have_run(self.root, run.at, run.leaves)
-        for (cid, _), block in zip(run.leaves[1:], others, strict=False):
-            run.put(cid, Given(block, peer.name))
-        return first
+    async def _have(self, peer: Peer, cid: bytes, run: Run | None) -> bytes:
+        """A block that a machine has; the leaves of a run that come with it are put by."""
+        if run is None:
+            return await peer.have(cid)
+        block, *others = await peer.have_run(self.root, run.at, run.leaves)
+        for (other, _), came in zip(run.leaves[1:], others, strict=False):
+            run.put(other, Given(came, peer.name))
+        return block
 
     async def _all_ours(self, holding: list[Peer]) -> list[Peer]:
         """The holders that no other machine asks. Once in a while some are asked for that, by one leaf for all."""
@@ -265,10 +267,10 @@ class PeersFirst(StoredFirst):
         if other is not None and (taken := await other.taken(cid)) is not None:
             return taken
         try:
-            if other is not None or cid not in self.runs.where or not self.load.takes_runs:
-                return await self.load.given(cid, *self.where.get(cid, (0, 0)), self.on_hub)
-            with self.runs.begun(cid) as run:
-                return await self.load.given(cid, *self.where[cid], self.on_hub, run)
+            if other is None and cid in self.runs.where and self.load.takes_runs:
+                with self.runs.begun(cid) as run:
+                    return await self.load.given(cid, *self.where[cid], self.on_hub, run)
+            return await self.load.given(cid, *self.where.get(cid, (0, 0)), self.on_hub)
         except OriginError as error:
             from_peers = error
         try:
@@ -278,10 +280,6 @@ class PeersFirst(StoredFirst):
             text = f"{from_peers}; {error}" if str(from_peers) else str(error)
             raise kind(text, hint=error.hint, said=(*from_peers.said, *error.said)) from error
         return Given(given.block, given.by, (*from_peers.said, *given.refused))
-
-
-def _have(cid: bytes, peers: Sequence[Peer]) -> list[Candidate]:
-    return [Candidate(peer, partial(peer.have, cid)) for peer in peers]
 
 
 def _anyones(on_hub: Sequence[HubFile]) -> HubFile | None:
