@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipfsfs.daemon.config import Config, SiteConfig
-from tests.support.mounted import Mounted, environment
+from tests.support.mounted import environment
+from tests.support.own_daemon import OwnDaemon
 from tests.support.processes import eventually, keepers_of
 
 REPO = "models--org--name"
@@ -38,7 +39,7 @@ def digest(name: str) -> str:
 
 
 @dataclass(slots=True)
-class LeasedView(Mounted):
+class LeasedView(OwnDaemon):
     """A view whose daemon is told by files what other machines download."""
 
     allow_other: bool = False
@@ -48,7 +49,6 @@ class LeasedView(Mounted):
     program: tuple[str, ...] = (sys.executable,)
     """What starts Python: as another user, be it."""
     env: dict[str, str] = field(default_factory=environment)
-    process: subprocess.Popen[str] | None = None
 
     @property
     def leases(self) -> Path:
@@ -77,24 +77,9 @@ class LeasedView(Mounted):
         config = Config(
             self.path, self.store, allow_other=self.allow_other, site=SiteConfig(peers="127.0.0.1:1"), hub=None
         )
-        self.process = subprocess.Popen(
-            [*self.program, "-m", "tests.support.leased_daemon", config.to_json(), self.leases, str(self.within)],
-            env=self.env,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n", self.log()
-        self.pid = self.process.pid
+        module = "tests.support.leased_daemon"
+        self.start([*self.program, "-m", module, config.to_json(), self.leases, str(self.within)], self.env)
         return self
-
-    def close(self) -> None:
-        """Leave no process behind."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
 
     def with_repository(self) -> LeasedView:
         """Make the directories that the client makes."""
