@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import struct
-from typing import Final
+from typing import Final, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +20,28 @@ CACHE_DIR: Final = 1 << 3
 _ERROR: Final = 4
 _OPEN_FLAGS: Final = 24
 _OPEN_LENGTH: Final = 32
+_UNIQUE: Final = struct.Struct("=8xQ")
+
+
+class Withheld(Protocol):
+    """A request that pyfuse3 is to believe answered, and that is answered later, past it."""
+
+    def begin(self, unique: int) -> None:
+        """The kernel knows the request by this number."""
+
+    def drop(self) -> None:
+        """It cannot be answered: the connection has ended."""
 
 
 class Replies:
     """Adds to replies once `begin` was called; until then, and where it never is, replies stay as they are."""
 
-    __slots__ = ("_descriptor", "_device", "_flags", "_ours", "_theirs")
+    __slots__ = ("_descriptor", "_device", "_flags", "_ours", "_theirs", "_withheld")
 
     def __init__(self) -> None:
         self._descriptor = self._device = -1
         self._flags = 0
+        self._withheld: Withheld | None = None
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
 
@@ -37,16 +49,44 @@ class Replies:
         """`descriptor` is where pyfuse3 speaks to the kernel, `device` another for the same connection, ours now."""
         self._descriptor, self._device = descriptor, device
 
+    def device_of_ours(self) -> int:
+        """A new descriptor of the connection, the caller's; -1 where replies stay as they are."""
+        return os.dup(self._device) if self._device >= 0 else -1
+
     def add(self, open_flags: int) -> None:
         """Add flags to the reply of the handler that calls this as the last thing it does."""
         if self._device >= 0 and open_flags:
             os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
             self._flags = open_flags
 
-    def send(self) -> None:
-        """Send on the reply that flags were to be added to, if there is one; before anything else of pyfuse3's."""
-        if not self._flags:
-            return
+    def withhold(self, request: Withheld) -> None:
+        """Keep the reply of the handler that calls this as the last thing it does from the kernel: `request` gets its
+        number, to be answered by that."""
+        os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
+        self._withheld = request
+
+    def send(self) -> bool:
+        """Send on the reply that flags were to be added to, if there is one; before anything else of pyfuse3's. Returns
+        whether it was one to be withheld instead."""
+        if self._withheld is not None:
+            self._keep()
+            return True
+        if self._flags:
+            self._send()
+        return False
+
+    def _keep(self) -> None:
+        os.dup2(self._device, self._descriptor, inheritable=False)
+        request, self._withheld = self._withheld, None
+        assert request is not None
+        try:
+            (unique,) = _UNIQUE.unpack_from(self._ours.recv(_OPEN_LENGTH))
+        except (OSError, struct.error):
+            request.drop()
+        else:
+            request.begin(unique)
+
+    def _send(self) -> None:
         os.dup2(self._device, self._descriptor, inheritable=False)
         flags, self._flags = self._flags, 0
         try:

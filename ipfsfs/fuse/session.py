@@ -18,6 +18,7 @@ from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
+from ipfsfs.fuse.read_threads import ReadThreads
 from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
 
@@ -55,12 +56,15 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     ended the session, because somebody unmounted. Raises MountError where nothing can be mounted.
     """
     replies = Replies()
-    operations = Operations(view, replies, acl=where.acl)
+    threads = ReadThreads(view.counts)
+    operations = Operations(view, replies, threads, acl=where.acl)
     ended = trio.Event()
     turns.install(replies)
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
+        if (device := replies.device_of_ours()) >= 0:
+            await nursery.start(threads.run, device)
         try:
             yield features, ended
             nursery.cancel_scope.cancel()

@@ -39,7 +39,8 @@ class Turn:
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     async def __aenter__(self) -> None:
-        self.replies.send()
+        if self.replies.send():
+            _readiness.rest()
         while self._taken:
             await self._waiting.park()
         self._taken = True
@@ -77,6 +78,10 @@ class Readiness:
             await trio.lowlevel.wait_readable(fd)
             there = self._look(fd)
         self._soon = time.perf_counter() - began < _SOON_S
+
+    def rest(self) -> None:
+        """A thread answers the last request: who waits for that asks for nothing meanwhile."""
+        self._soon = False
 
     def _look(self, fd: int) -> bool:
         if fd != self._polled:

@@ -26,10 +26,11 @@ def read(fd: int, buffer: memoryview, offset: int, flag: int) -> int:
     return os.preadv(fd, [buffer], offset, flag)
 
 
-def read_whole(fd: int, start: int, want: int, ahead: int) -> bytes:
-    """`want` bytes from `start`, fewer only at the end of the file; the disk is told to read `ahead` more."""
-    if ahead:
-        os.posix_fadvise(fd, start + want, ahead, os.POSIX_FADV_WILLNEED)
+def read_whole(fd: int, start: int, want: int, ahead: tuple[int, int] | None) -> bytes:
+    """`want` bytes from `start`, fewer only at the end of the file; the disk is told to read `ahead` as well: from where,
+    and how many bytes."""
+    if ahead is not None:
+        will_need(fd, *ahead)
     data = os.pread(fd, want, start)
     if len(data) == want or not data:
         return data
@@ -39,6 +40,14 @@ def read_whole(fd: int, start: int, want: int, ahead: int) -> bytes:
         parts.append(data)
         got += len(data)
     return b"".join(parts)
+
+
+def read_whole_into(fd: int, buffer: memoryview, start: int) -> int:
+    """Fill `buffer` from `start`, waiting for the disk; returns how many bytes came, fewer only at the end of the file."""
+    got = os.preadv(fd, [buffer], start)
+    while 0 < got < len(buffer) and (more := os.preadv(fd, [buffer[got:]], start + got)):
+        got += more
+    return got
 
 
 def in_memory(fd: int, offset: int, length: int) -> bool:
