@@ -11,7 +11,7 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
-from ipfsfs.fuse.read_threads import WORTH_A_THREAD, Handed, ReadThreads
+from ipfsfs.fuse.reading_threads import WORTH_A_THREAD, Handed, ReadingThreads
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
 from ipfsfs.view.backing import Content
@@ -29,7 +29,7 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, view: View, replies: Replies, threads: ReadThreads, *, acl: bool) -> None:
+    def __init__(self, view: View, replies: Replies, threads: ReadingThreads, *, acl: bool) -> None:
         super().__init__()
         self.view = view
         self.counts = view.counts
@@ -156,7 +156,7 @@ class Operations(pyfuse3.Operations):
         return data
 
     def _handed_over(self, content: Content, off: int, size: int) -> bool:
-        """Whether a thread answers a READ; then the reply of pyfuse3's is withheld, and the handler is to end at once."""
+        """Whether a thread answers a READ. Then pyfuse3's reply is withheld, and the handler is to end at once."""
         job = content.job(off, size) if self.threads.are_running else None
         if job is None:
             return False

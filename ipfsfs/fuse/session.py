@@ -18,7 +18,7 @@ from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
-from ipfsfs.fuse.read_threads import ReadThreads
+from ipfsfs.fuse.reading_threads import ReadingThreads
 from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
 
@@ -56,7 +56,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     ended the session, because somebody unmounted. Raises MountError where nothing can be mounted.
     """
     replies = Replies()
-    threads = ReadThreads(view.counts)
+    threads = ReadingThreads(view.counts)
     operations = Operations(view, replies, threads, acl=where.acl)
     ended = trio.Event()
     turns.install(replies)

@@ -27,6 +27,11 @@ _SOON_S: Final = 0.0001
 """A request that came this soon after the last answer makes it likely that the next one will, too."""
 _IN_A_ROW: Final = 64
 """Requests answered without letting other tasks run."""
+_REST_MS: Final = 1
+"""How long the next request is waited for while a thread answers the last one; to wait by way of trio costs more than
+to hand over a READ."""
+_OTHERS_WAIT_S: Final = 0.002
+"""How long other tasks may wait for that."""
 
 
 @dataclass(slots=True)
@@ -62,33 +67,41 @@ class Readiness:
     _poll: Any = None
     _in_a_row: int = 0
     _soon: bool = False
+    _resting: bool = False
+    _others_ran: float = 0.0
 
     async def wait_readable(self, fd: int) -> None:
         """Return when there is a request to read, or the session is over."""
         self._in_a_row += 1
-        if self._in_a_row >= _IN_A_ROW:
+        began = time.perf_counter()
+        if self._in_a_row >= _IN_A_ROW or (self._resting and began - self._others_ran > _OTHERS_WAIT_S):
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
-        began = time.perf_counter()
-        there = self._look(fd)
-        while not there and self._soon and time.perf_counter() - began < _SOON_S:
+            self._others_ran = began = time.perf_counter()
+        if self._resting:
+            self._resting = False
+            there = self._look(fd, _REST_MS)
+        else:
             there = self._look(fd)
+            while not there and self._soon and time.perf_counter() - began < _SOON_S:
+                there = self._look(fd)
         while not there:  # a request is gone again if who made it is killed, and reading would then stop everything
             self._in_a_row = 0
             await trio.lowlevel.wait_readable(fd)
+            self._others_ran = time.perf_counter()
             there = self._look(fd)
         self._soon = time.perf_counter() - began < _SOON_S
 
     def rest(self) -> None:
-        """A thread answers the last request: who waits for that asks for nothing meanwhile."""
-        self._soon = False
+        """A thread answers the last request: whoever waits for that asks for nothing meanwhile, and soon for more."""
+        self._resting = True
 
-    def _look(self, fd: int) -> bool:
+    def _look(self, fd: int, patience_ms: int = 0) -> bool:
         if fd != self._polled:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLIN)
             self._polled = fd
-        return bool(self._poll.poll(0))
+        return bool(self._poll.poll(patience_ms))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)

@@ -27,8 +27,8 @@ def read(fd: int, buffer: memoryview, offset: int, flag: int) -> int:
 
 
 def read_whole(fd: int, start: int, want: int, ahead: tuple[int, int] | None) -> bytes:
-    """`want` bytes from `start`, fewer only at the end of the file; the disk is told to read `ahead` as well: from where,
-    and how many bytes."""
+    """`want` bytes from `start`, fewer only at the end of the file. `ahead`: what the disk is told to read as well,
+    from where and how many bytes."""
     if ahead is not None:
         will_need(fd, *ahead)
     data = os.pread(fd, want, start)
@@ -43,7 +43,7 @@ def read_whole(fd: int, start: int, want: int, ahead: tuple[int, int] | None) ->
 
 
 def read_whole_into(fd: int, buffer: memoryview, start: int) -> int:
-    """Fill `buffer` from `start`, waiting for the disk; returns how many bytes came, fewer only at the end of the file."""
+    """Fill `buffer` from `start`, waiting for the disk; how many bytes came, fewer only at the end of the file."""
     got = os.preadv(fd, [buffer], start)
     while 0 < got < len(buffer) and (more := os.preadv(fd, [buffer[got:]], start + got)):
         got += more

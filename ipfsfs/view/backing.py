@@ -34,8 +34,8 @@ class Caller(Protocol):
 
 
 class ReadJob(Protocol):
-    """A READ for a thread to do, of the threads that READs have. Bytes lie in the `buffer` that is given, which has room
-    for them. Methods raise OSError; none may be called once it is `over`."""
+    """A READ that a thread can do. The bytes lie in the `buffer` that is given, which has room for them. All methods
+    but `over` raise OSError, and none is called after that."""
 
     @property
     def file(self) -> Hashable:

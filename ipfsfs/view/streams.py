@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 AHEAD: Final = 8 * 1024 * 1024
 """How far the disk is told beforehand what a sequential reader will want: what 3 GB/s take in 3 ms."""
 _NEAR: Final = 4 * 1024 * 1024
-"""A READ that begins this close to where a stream has come to is of that stream: what the kernel reads ahead at once."""
+"""A READ that begins this close to where a stream has come to is of it: what the kernel reads ahead at once."""
 _SURE: Final = 256 * 1024
 """A stream of this many bytes is a sequential reader's. Less may be a program that reads here and there."""
 _MOST: Final = 8
