@@ -6,7 +6,9 @@ answer at once, and pyfuse3 sends the reply before any other task runs. Layouts 
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import mmap
 import os
 import socket
 import struct
@@ -21,6 +23,11 @@ _ERROR: Final = 4
 _OPEN_FLAGS: Final = 24
 _OPEN_LENGTH: Final = 32
 _UNIQUE: Final = struct.Struct("=8xQ")
+_HEADER_LENGTH: Final = 16
+_ASIDE_LENGTH: Final = 256 * _HEADER_LENGTH
+
+# As os.dup2, but Python's lock is kept: to let go of it for so short a call wakes in vain those who wait for it.
+_dup3: Final = ctypes.PyDLL(None).dup3
 
 
 class Withheld(Protocol):
@@ -36,12 +43,16 @@ class Withheld(Protocol):
 class Replies:
     """Adds to replies once `begin` was called; until then, and where it never is, replies stay as they are."""
 
-    __slots__ = ("_descriptor", "_device", "_flags", "_ours", "_theirs", "_withheld")
+    __slots__ = ("_aside", "_at", "_descriptor", "_device", "_flags", "_ours", "_theirs", "_withheld", "_written")
 
     def __init__(self) -> None:
         self._descriptor = self._device = -1
         self._flags = 0
         self._withheld: Withheld | None = None
+        self._aside = os.memfd_create("withheld replies")
+        os.ftruncate(self._aside, _ASIDE_LENGTH)
+        self._written = mmap.mmap(self._aside, _ASIDE_LENGTH)
+        self._at = 0
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
 
@@ -62,7 +73,7 @@ class Replies:
     def withhold(self, request: Withheld) -> None:
         """Keep the reply of the handler that calls this as the last thing it does from the kernel: `request` gets its
         number, to be answered by that."""
-        os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
+        _dup3(self._aside, self._descriptor, os.O_CLOEXEC)
         self._withheld = request
 
     def send(self) -> bool:
@@ -76,15 +87,14 @@ class Replies:
         return False
 
     def _keep(self) -> None:
-        os.dup2(self._device, self._descriptor, inheritable=False)
+        _dup3(self._device, self._descriptor, os.O_CLOEXEC)
         request, self._withheld = self._withheld, None
+        (unique,) = _UNIQUE.unpack_from(self._written, self._at)
+        self._at += _HEADER_LENGTH
+        if self._at + _HEADER_LENGTH > len(self._written):
+            self._at = os.lseek(self._aside, 0, os.SEEK_SET)
         assert request is not None
-        try:
-            (unique,) = _UNIQUE.unpack_from(self._ours.recv(_OPEN_LENGTH))
-        except (OSError, struct.error):
-            request.drop()
-        else:
-            request.begin(unique)
+        request.begin(unique)
 
     def _send(self) -> None:
         os.dup2(self._device, self._descriptor, inheritable=False)
@@ -102,6 +112,8 @@ class Replies:
         """Let go of the connection."""
         self._ours.close()
         self._theirs.close()
+        self._written.close()
+        os.close(self._aside)
         if self._device >= 0:
             os.close(self._device)
             self._device = -1

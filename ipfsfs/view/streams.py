@@ -63,7 +63,7 @@ class Streams:
         asked for."""
         with _lock:
             stream = self._of(offset, end)
-            if stream.length < _SURE or stream.asked - AHEAD <= offset < stream.asked:
+            if stream.length < _SURE or stream.asked - AHEAD - _NEAR <= offset < stream.asked:
                 return None
             stream.asked = end + AHEAD
             return Span(end, AHEAD)
