@@ -25,7 +25,7 @@ from ipfsfs.view.counts import Counts
 
 log = logging.getLogger(__name__)
 
-WORTH_A_THREAD: Final = 64 * 1024
+WORTH_A_THREAD: Final = 256 * 1024
 """A READ of less, if it is in memory, is answered sooner than a thread wakes."""
 _BUFFER: Final = (1 << 20) + 2 * (128 << 10)
 """The most that the kernel asks for at once, and what that is widened by (H19)."""
