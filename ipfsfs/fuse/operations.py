@@ -11,6 +11,7 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
+from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.reading_threads import WORTH_A_THREAD, Handed, ReadingThreads
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
@@ -20,6 +21,7 @@ from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
 
 _NOTHING: Final = b""
+_LARGE: Final = 64 * 1024
 
 
 class Operations(pyfuse3.Operations):
@@ -29,12 +31,13 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, view: View, replies: Replies, threads: ReadingThreads, *, acl: bool) -> None:
+    def __init__(self, view: View, replies: Replies, threads: ReadingThreads, leading: Leading, *, acl: bool) -> None:
         super().__init__()
         self.view = view
         self.counts = view.counts
         self.replies = replies
         self.threads = threads
+        self.leading = leading
         self.enable_acl = acl
 
     @answered
@@ -139,6 +142,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:
         content = self.view.handles[fh]
+        if size >= _LARGE:
+            self.leading.saw_read()
         if size >= WORTH_A_THREAD and self._handed_over(content, off, size):
             return _NOTHING
         waited = False

@@ -44,6 +44,7 @@ class Handed:
     size: int
     job: ReadJob
     unique: int = 0
+    is_answered: bool = False
     failed: Exception | None = None
     """What the job ended with."""
 
@@ -95,6 +96,16 @@ class ReadingThreads:
         if not self._shifts.put(handed):
             handed.job.over()
 
+    def at_once(self, handed: Handed, buffer: memoryview) -> None:
+        """Answer a READ of what is in memory; have a thread answer it where it is not."""
+        if not self._answered(handed, buffer, waits=False):
+            self.put(handed)
+        elif handed.job.wants_more:
+            handed.is_answered = True
+            self.put(handed)
+        else:
+            handed.job.over()
+
     def _end(self, threads: list[threading.Thread]) -> None:
         for handed in self._shifts.end():
             handed.job.over()
@@ -119,7 +130,7 @@ class ReadingThreads:
 
     def _do(self, handed: Handed, buffer: memoryview) -> None:
         job = handed.job
-        if not self._answered(handed, buffer, waits=False):
+        if not (handed.is_answered or self._answered(handed, buffer, waits=False)):
             if not self._shifts.wait(handed, job.file):
                 return  # another thread will
             self._answered(handed, buffer, waits=True)

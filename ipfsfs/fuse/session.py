@@ -15,6 +15,7 @@ import trio
 
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns, unheard
+from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import Exchange
 from ipfsfs.fuse.operations import Operations
@@ -57,18 +58,21 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     """
     replies = Replies()
     threads = ReadingThreads(view.counts)
-    operations = Operations(view, replies, threads, acl=where.acl)
+    leading = Leading(threads, view.handles.__getitem__)
+    operations = Operations(view, replies, threads, leading, acl=where.acl)
     ended = trio.Event()
-    turns.install(replies)
+    turns.install(replies, leading)
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
         if (device := replies.device_of_ours()) >= 0:
             await nursery.start(threads.run, device)
+            leading.begin(replies.device_of_ours())
         try:
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:
+            leading.end()
             pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
             replies.close()
 

@@ -14,11 +14,13 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyfuse3
 import trio
 
+if TYPE_CHECKING:
+    from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.replies import Replies
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class Turn:
 class Readiness:
     """Stands in for `trio.lowlevel` where pyfuse3 waits for the descriptor."""
 
+    leading: Leading | None = None
     _polled: int = -1
     _poll: Any = None
     _in_a_row: int = 0
@@ -72,6 +75,12 @@ class Readiness:
 
     async def wait_readable(self, fd: int) -> None:
         """Return when there is a request to read, or the session is over."""
+        if self.leading is not None and self.leading.is_due():
+            request = await self.leading.lead()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if request is not None:
+                _turn.replies.inject(request)
+                return
         self._in_a_row += 1
         began = time.perf_counter()
         if self._in_a_row >= _IN_A_ROW or (self._resting and began - self._others_ran > _OTHERS_WAIT_S):
@@ -135,11 +144,12 @@ _readiness: Final = Readiness()
 _turn: Turn
 
 
-def install(replies: Replies) -> None:
+def install(replies: Replies, leading: Leading | None = None) -> None:
     """Have pyfuse3 wait by way of this module, and `replies` sent on; before its loop is started."""
     global _turn
     _turn = Turn(replies)
     _readiness._polled = -1
+    _readiness.leading = leading
     parts = types.SimpleNamespace(
         Lock=lambda: _turn,
         lowlevel=_readiness,
@@ -158,6 +168,7 @@ def passing_on(handler: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     except StopIteration as finished:
         result: T = finished.value
         return result
+    _turn.replies.restore()
     _turn.pass_on()
     try:
         while True:
