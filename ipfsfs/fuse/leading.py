@@ -1,51 +1,58 @@
 """A thread that takes the kernel's requests itself while READs come one after the other.
 
-A READ that is handed from the event loop to a thread costs two threads' waking, which is as much as a READ of 128 KiB
-takes otherwise. So when several have come in a row, a thread is given the connection: it reads the next request, and if
-that is a READ of what is in memory, it answers that and reads the next. Any other request it gives to the event loop,
-with the connection (`Replies.inject`). Layouts are those of `linux/fuse.h`.
+To hand a READ from the event loop to a thread costs the waking of that thread, as much as 128 KiB take otherwise. So
+when READs come in a row, a thread is given the connection. It reads the next request; if that is a READ, the thread
+answers it, or has another do so, and reads the next. Any other request it gives to the event loop, and the connection
+with it. Layouts are those of `linux/fuse.h`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-import outcome
 import trio
 
-from ipfsfs.fuse.reading_threads import Handed, ReadingThreads
-from ipfsfs.view.backing import Content
+from ipfsfs.fuse.reading_threads import BUFFER, Handed, ReadingThreads
+from ipfsfs.store.seal import UNIT
+from ipfsfs.view.handles import Handles
 
-_READ: Final = 15
-_REQUEST: Final = struct.Struct("=IIQ24xQQI")
-"""Of a READ: its length, what it is, its number; the handle, the offset, the size."""
-_LARGEST_REQUEST: Final = (1 << 20) + 4096
-_IN_A_ROW: Final = 6
-"""So many READs in a row, and the next requests are likely to be READs, too."""
+log = logging.getLogger(__name__)
+
+LARGE: Final = 64 * 1024
+"""READs of less are of small files, or here and there: other requests will follow."""
+_IN_A_ROW: Final = 3
+"""After so many READs the next request is likely to be one, too."""
 _PATIENCE_MS: Final = 50
-"""How long the thread waits for the next request before it gives the connection back."""
+"""How long the thread waits for a request before it gives the connection back."""
+_MANY: Final = 4
+"""Processors, from which on READs that come together are spread over threads whatever their size."""
+_READ: Final = 15
+_REQUEST: Final = struct.Struct("=4xIQ24xQQI")
+"""What kind of a request it is, its number; of a READ the handle, the offset and the size."""
+_LARGEST_REQUEST: Final = (1 << 20) + 4096
 
 
 @dataclass(slots=True)
 class Leading:
-    """The thread, and whether it should lead."""
+    """The thread, and when it leads."""
 
     threads: ReadingThreads
-    content: Callable[[int], Content]
-    """The content of a handle."""
+    handles: Handles
     _in_a_row: int = 0
     _was_read: bool = False
     _bell: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _task: trio.lowlevel.Task | None = None
+    """Waits until the thread gives the connection back."""
     _token: trio.lowlevel.TrioToken | None = None
-    _over: bool = False
+    _met: bytes | None = None
+    _is_over: bool = False
 
     def begin(self, device: int) -> None:
         """Start the thread. `device` is its own from now on."""
@@ -54,69 +61,84 @@ class Leading:
 
     def end(self) -> None:
         """Have the thread end."""
-        self._over = True
+        self._is_over = True
         self._bell.release()
 
     def saw_read(self) -> None:
-        """The event loop was given a READ."""
+        """The event loop was given a large READ."""
         self._was_read = True
 
     def is_due(self) -> bool:
-        """Whether to lead now, before the event loop takes a request."""
+        """Whether the thread should lead; to be asked once before each request."""
         self._in_a_row = self._in_a_row + 1 if self._was_read else 0
         self._was_read = False
-        return self._in_a_row >= _IN_A_ROW and self.threads.are_running and not self._over
+        return self._in_a_row >= _IN_A_ROW and self.threads.are_running and not self._is_over
 
     async def lead(self) -> bytes | None:
-        """Let the thread lead. Returns the request that it met and cannot answer; None where none came."""
+        """Have the thread lead until it meets a request that it cannot answer, which this returns; None where none came
+        for a while, or the connection has ended."""
         self._in_a_row = 0
         self._task = trio.lowlevel.current_task()
         self._bell.release()
+        await trio.lowlevel.wait_task_rescheduled(self._abandon)
+        met, self._met = self._met, None
+        return met
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._task, self._over = None, True
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _abandon(self, _: object) -> trio.lowlevel.Abort:
+        """The session ends: whatever the thread meets now has nobody to answer it."""
+        self._task = None
+        self._is_over = True
+        return trio.lowlevel.Abort.SUCCEEDED
 
-        found: bytes | None = await trio.lowlevel.wait_task_rescheduled(abort)
-        return found
-
-    def _give(self, request: bytes | None) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task, outcome.Value(request))
+    def _give_back(self, met: bytes | None) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            self._met = met
+            trio.lowlevel.reschedule(task)
 
     def _run(self, device: int) -> None:
-        requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), memoryview(bytearray((1 << 20) + (256 << 10)))
+        assert self._token is not None
+        requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), memoryview(bytearray(BUFFER))
         poll = select.poll()
         poll.register(device, select.POLLIN)
-        assert self._token is not None
         try:
             while True:
                 self._bell.acquire()
-                if self._over:
+                if self._is_over:
                     return
-                request = self._lead(device, poll, requests, buffer)
+                met = self._lead(device, poll, requests, buffer)
                 with suppress(trio.RunFinishedError):
-                    self._token.run_sync_soon(self._give, request)
+                    self._token.run_sync_soon(self._give_back, met)
         finally:
             os.close(device)
 
     def _lead(self, device: int, poll: select.poll, requests: memoryview, buffer: memoryview) -> bytes | None:
-        while not self._over and poll.poll(_PATIENCE_MS):
+        spread = self.threads.at_work >= _MANY
+        while not self._is_over and poll.poll(_PATIENCE_MS):
             try:
                 length = os.readv(device, [requests])
-            except OSError:
+            except OSError:  # the connection has ended, or the request, at that moment
                 return None
-            if int.from_bytes(requests[4:8], "little") != _READ:
+            handed = self._handed(requests[:length])
+            if handed is None:
                 return bytes(requests[:length])
-            _, _, unique, handle, offset, size = _REQUEST.unpack_from(requests)
-            content = self.content(handle)
-            job = content.job(offset, size)
-            if job is None:
-                return bytes(requests[:length])
-            handed = Handed(self.threads, content, offset, size, job, unique)
-            if size > 128 << 10:
+            if handed.size > UNIT or (spread and poll.poll(0)):
                 self.threads.put(handed)
             else:
-                self.threads.at_once(handed, buffer)
+                self.threads.answer(handed, buffer)
         return None
+
+    def _handed(self, request: memoryview) -> Handed | None:
+        """A READ that threads can answer; None where a request is none."""
+        if len(request) < _REQUEST.size:
+            return None
+        kind, unique, number, offset, size = _REQUEST.unpack_from(request)
+        if kind != _READ:
+            return None
+        try:
+            content = self.handles[number]
+            job = content.job(offset, size)
+        except Exception:  # as in a handler, which will say what it is
+            log.exception("a READ could not be begun in a thread")
+            return None
+        return None if job is None else Handed(self.threads, content, offset, size, job, unique)

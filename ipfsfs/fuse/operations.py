@@ -11,7 +11,7 @@ import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
-from ipfsfs.fuse.leading import Leading
+from ipfsfs.fuse.leading import LARGE, Leading
 from ipfsfs.fuse.reading_threads import WORTH_A_THREAD, Handed, ReadingThreads
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
@@ -21,7 +21,6 @@ from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
 
 _NOTHING: Final = b""
-_LARGE: Final = 64 * 1024
 
 
 class Operations(pyfuse3.Operations):
@@ -142,7 +141,7 @@ class Operations(pyfuse3.Operations):
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:
         content = self.view.handles[fh]
-        if size >= _LARGE:
+        if size >= LARGE:
             self.leading.saw_read()
         if size >= WORTH_A_THREAD and self._handed_over(content, off, size):
             return _NOTHING

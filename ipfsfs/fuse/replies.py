@@ -12,6 +12,8 @@ import mmap
 import os
 import socket
 import struct
+import sys
+from contextlib import suppress
 from typing import Final, Protocol
 
 log = logging.getLogger(__name__)
@@ -43,14 +45,26 @@ class Withheld(Protocol):
 class Replies:
     """Adds to replies once `begin` was called; until then, and where it never is, replies stay as they are."""
 
-    __slots__ = ("_aside2", "_injected", "_aside", "_at", "_descriptor", "_device", "_flags", "_ours", "_theirs", "_withheld", "_written")
+    __slots__ = (
+        "_aside",
+        "_at",
+        "_descriptor",
+        "_device",
+        "_flags",
+        "_injected",
+        "_injecting",
+        "_ours",
+        "_theirs",
+        "_withheld",
+        "_written",
+    )
 
     def __init__(self) -> None:
         self._descriptor = self._device = -1
         self._flags = 0
         self._withheld: Withheld | None = None
+        self._injecting = os.memfd_create("injected requests")
         self._injected = 0
-        self._aside2 = os.memfd_create("injected requests")
         self._aside = os.memfd_create("withheld replies")
         os.ftruncate(self._aside, _ASIDE_LENGTH)
         self._written = mmap.mmap(self._aside, _ASIDE_LENGTH)
@@ -79,36 +93,30 @@ class Replies:
         self._withheld = request
 
     def inject(self, request: bytes) -> None:
-        """Have pyfuse3 read a request next that was taken from the connection already."""
-        os.ftruncate(self._aside2, 0)
-        os.pwrite(self._aside2, request, 0)
-        os.lseek(self._aside2, 0, os.SEEK_SET)
-        _dup3(self._aside2, self._descriptor, os.O_CLOEXEC)
+        """Have pyfuse3 read a request that was taken from the connection already, before anything else."""
+        os.ftruncate(self._injecting, 0)
+        os.pwrite(self._injecting, request, 0)
+        os.lseek(self._injecting, 0, os.SEEK_SET)
+        _dup3(self._injecting, self._descriptor, os.O_CLOEXEC)
         self._injected = len(request)
 
     def restore(self) -> None:
-        """Before anything else of pyfuse3's: the injected request was read, and maybe answered."""
+        """After that, before anything else of pyfuse3's: send on what it said to the request, if that was at once."""
         if not self._injected:
             return
         _dup3(self._device, self._descriptor, os.O_CLOEXEC)
         at, self._injected = self._injected, 0
-        size = os.lseek(self._aside2, 0, os.SEEK_END)
-        if size > at:
-            said = os.pread(self._aside2, size - at, at)
-            at = 0
-            while at < len(said):
-                (length,) = struct.unpack_from("=I", said, at)
-                try:
-                    os.write(self._device, memoryview(said)[at:at+length])
-                except OSError as error:
-                    log.info("a reply found nobody: %s", error.strerror)
-                at += length
+        said = memoryview(os.pread(self._injecting, os.lseek(self._injecting, 0, os.SEEK_END) - at, at))
+        while said:
+            length = int.from_bytes(said[:4], sys.byteorder)
+            with suppress(OSError):  # the kernel has ended the connection, or the request: nobody waits for this
+                os.write(self._device, said[:length])
+            said = said[length:]
 
     def send(self) -> bool:
         """Send on the reply that flags were to be added to, if there is one; before anything else of pyfuse3's. Returns
         whether it was one to be withheld instead."""
-        if self._injected:
-            self.restore()
+        self.restore()
         if self._withheld is not None:
             self._keep()
             return True
@@ -144,6 +152,7 @@ class Replies:
         self._theirs.close()
         self._written.close()
         os.close(self._aside)
+        os.close(self._injecting)
         if self._device >= 0:
             os.close(self._device)
             self._device = -1

@@ -58,7 +58,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     """
     replies = Replies()
     threads = ReadingThreads(view.counts)
-    leading = Leading(threads, view.handles.__getitem__)
+    leading = Leading(threads, view.handles)
     operations = Operations(view, replies, threads, leading, acl=where.acl)
     ended = trio.Event()
     turns.install(replies, leading)

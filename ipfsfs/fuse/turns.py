@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pyfuse3
 import trio
 
-if TYPE_CHECKING:
-    from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.replies import Replies
+
+if TYPE_CHECKING:
+    from ipfsfs.fuse.leading import Leading  # which answers errors as `answer` does, which awaits as this does
 
 T = TypeVar("T")
 

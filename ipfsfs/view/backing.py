@@ -49,10 +49,10 @@ class ReadJob(Protocol):
 
     @property
     def wants_more(self) -> bool:
-        """Whether the disk should be asked to read ahead, now that this was at hand."""
+        """Whether the file should be read ahead, once this is answered."""
 
-    def ask_ahead(self) -> None:
-        """Do that; may wait for the disk."""
+    def read_ahead(self, buffer: memoryview) -> None:
+        """Do that, waiting for the disk; what is in `buffer` is lost."""
 
     def over(self) -> None:
         """Let go of the file. Always called, once."""

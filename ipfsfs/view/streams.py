@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 AHEAD: Final = 8 * 1024 * 1024
-"""How far the disk is told beforehand what a sequential reader will want: what 3 GB/s take in 3 ms."""
+"""How far a file is read ahead of a sequential reader: what 3 GB/s take in 3 ms."""
+PIECE: Final = 2 * 1024 * 1024
+"""How much of that at a time: several threads read several pieces at once."""
 _NEAR: Final = 4 * 1024 * 1024
 """A READ that begins this close to where a stream has come to is of it: what the kernel reads ahead at once."""
 _SURE: Final = 256 * 1024
@@ -48,25 +50,28 @@ class Streams:
     """The one that read last is the last."""
 
     def hit(self, offset: int, end: int) -> Span | None:
-        """A READ was served from memory. Returns what the disk is to read next, if a stream comes close to the end of
-        what it was asked for."""
+        """A READ was served from memory. Returns what is to be read next, if a stream comes close to what was."""
         with _lock:
             stream = self._of(offset, end)
-            if stream.asked and stream.asked - AHEAD // 2 < stream.next <= stream.asked:
-                asked = stream.asked
-                stream.asked += AHEAD
-                return Span(asked, AHEAD)
-            return None
+            return self._next(stream) if stream.asked else None
 
     def missed(self, offset: int, end: int) -> Span | None:
-        """A READ has to wait for the disk. Returns what the disk is to read beyond it, if it is a stream's, and was not
-        asked for."""
+        """A READ has to wait for the disk. Returns what is to be read beyond it, if it is a stream's."""
         with _lock:
             stream = self._of(offset, end)
-            if stream.length < _SURE or stream.asked - AHEAD - _NEAR <= offset < stream.asked:
+            if stream.length < _SURE:
                 return None
-            stream.asked = end + AHEAD
-            return Span(end, AHEAD)
+            if not stream.next <= stream.asked <= stream.next + AHEAD:
+                stream.asked = stream.next
+            return self._next(stream)
+
+    @staticmethod
+    def _next(stream: _Stream) -> Span | None:
+        start = stream.asked
+        if not stream.next <= start <= stream.next + AHEAD - PIECE:
+            return None
+        stream.asked += PIECE
+        return Span(start, PIECE)
 
     def _of(self, offset: int, end: int) -> _Stream:
         streams = self._streams

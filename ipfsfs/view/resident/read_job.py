@@ -25,9 +25,11 @@ class ResidentRead:
 
     @classmethod
     def of(cls, file: OpenFile, fd: int, offset: int, size: int) -> ResidentRead:
-        """A READ that has just come."""
+        """A READ that has just come. Any thread may call this, so it goes by one attribute of the file."""
         file.lend(fd)
-        return cls(file, fd, offset, size, file.seal, file.sums)
+        seal = file.seal
+        sums = memoryview(seal.sums).cast("Q") if seal is not None else None
+        return cls(file, fd, offset, size, seal, sums)
 
     def at_hand(self, buffer: memoryview) -> memoryview | None:
         """As `ReadJob`."""
@@ -41,9 +43,7 @@ class ResidentRead:
     def waited_for(self, buffer: memoryview) -> memoryview | None:
         """As `ReadJob`."""
         start, want = units.widened(self.offset, self.size, self.seal)
-        ahead = self.file.streams.missed(self.offset, self.offset + self.size)
-        if ahead is not None:
-            content.will_need(self.fd, *ahead)
+        self._ahead = self.file.streams.missed(self.offset, self.offset + self.size)
         return self._right(buffer[: content.read_whole_into(self.fd, buffer[:want], start)], start)
 
     def _right(self, data: memoryview, start: int) -> memoryview | None:
@@ -56,10 +56,10 @@ class ResidentRead:
         """As `ReadJob`."""
         return self._ahead is not None
 
-    def ask_ahead(self) -> None:
+    def read_ahead(self, buffer: memoryview) -> None:
         """As `ReadJob`."""
         if self._ahead is not None:
-            content.will_need(self.fd, *self._ahead)
+            content.read_ahead(self.fd, *self._ahead, buffer)
 
     def over(self) -> None:
         """As `ReadJob`."""

@@ -57,11 +57,11 @@ class Reader:
             return None
         ahead = file.streams.hit(offset, offset + size)
         if ahead is not None:
-            self._ask_ahead(fd, ahead)
+            self._read_ahead(fd, ahead)
         return buffer[offset - start : min(got, offset - start + size)]
 
-    def _ask_ahead(self, fd: int, ahead: Span) -> None:
-        """Have the disk read what a sequential reader comes to next, while it is served what is here.
+    def _read_ahead(self, fd: int, ahead: Span) -> None:
+        """Read what a sequential reader comes to next, while it is served what is here.
 
         A task would begin only when the loop has answered all pending requests, which is too late. Nobody waits for
         this, not even the end of the view; where it cannot be done, the next READ waits for the disk instead.
@@ -74,15 +74,15 @@ class Reader:
             self._asking.release()
             return
 
-        def ask() -> None:
+        def bring() -> None:
             try:
-                content.will_need(own, *ahead)
+                content.read_ahead(own, *ahead, memoryview(bytearray(_LARGEST_READ)))
             finally:
                 os.close(own)
                 self._asking.release()
 
         try:
-            trio.lowlevel.start_thread_soon(ask, _pass_over, "ask-ahead")
+            trio.lowlevel.start_thread_soon(bring, _pass_over, "read-ahead")
         except RuntimeError:  # no thread is left
             os.close(own)
             self._asking.release()
@@ -93,12 +93,12 @@ class Reader:
         start = offset - offset % UNIT
         want = -(-(offset + size) // UNIT) * UNIT - start
         ahead = file.streams.missed(offset, offset + size)
+        if ahead is not None:
+            self._read_ahead(fd, ahead)
         if file.cold is None:
             file.cold = trio.CapacityLimiter(_THREADS_FOR_ONE)
         async with file.cold:
-            data = memoryview(
-                await trio.to_thread.run_sync(content.read_whole, fd, start, want, ahead, limiter=self._limiter)
-            )
+            data = memoryview(await trio.to_thread.run_sync(content.read_whole, fd, start, want, limiter=self._limiter))
         bad = units.first_bad(data, start, sums, seal)
         if bad >= 0 and seal is not None:
             self._judge(file, fd, seal, bad)
