@@ -9,10 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
@@ -40,14 +39,14 @@ def _is_right(data: bytes, offset: int, versions: int) -> bool:
 
 
 class Readers:
-    """Threads that read a file in large READs, past the kernel's cache, at places that `places` gives."""
+    """Threads that read a file in large READs, past the kernel's cache, by one handle and each at places of its own."""
 
-    def __init__(self, path: Path, places: Callable[[random.Random], int], versions: list[int], count: int = 4) -> None:
+    def __init__(self, path: Path, versions: list[int], count: int = 4) -> None:
         self.wrong: list[str] = []
         self.rounds = [0] * count
         self._over = threading.Event()
         self._fd = os.open(path, os.O_RDONLY)
-        self._places, self._versions = places, versions
+        self._versions = versions
         self._threads = [threading.Thread(target=self._read, args=(number,), daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
@@ -55,7 +54,7 @@ class Readers:
     def _read(self, number: int) -> None:
         chosen = random.Random(number)
         while not self._over.is_set():
-            offset = self._places(chosen)
+            offset = chosen.randrange(PAGES * PAGE // LARGE) * LARGE
             os.posix_fadvise(self._fd, offset, LARGE, os.POSIX_FADV_DONTNEED)
             try:
                 data = os.pread(self._fd, LARGE, offset)
@@ -75,19 +74,18 @@ class Readers:
 
 
 @contextmanager
-def _reading(
-    path: Path, versions: list[int], places: Callable[[random.Random], int] | None = None
-) -> Iterator[Readers]:
-    def anywhere(chosen: random.Random) -> int:
-        return chosen.randrange(PAGES * PAGE // LARGE) * LARGE
-
-    readers = Readers(path, places or anywhere, versions)
+def _reading(path: Path, versions: list[int], count: int = 4) -> Iterator[Readers]:
+    readers = Readers(path, versions, count)
     try:
         yield readers
     finally:
         readers.join()
     assert readers.wrong == []
     assert all(readers.rounds)
+
+
+def _is_gone(pid: int) -> bool:
+    return not os.path.exists(f"/proc/{pid}")
 
 
 def _counted(view: Mounted, name: str) -> int:
@@ -154,14 +152,14 @@ def test_reads_go_on_after_a_lazy_unmount_and_end_with_the_last_handle(mounted: 
         eventually(
             lambda: all(now > then + 3 for now, then in zip(readers.rounds, before, strict=True)), "all go on reading"
         )
-    eventually(lambda: not os.path.exists(f"/proc/{daemon}"), "the daemon has ended", 20)
+    eventually(lambda: _is_gone(daemon), "the daemon has ended", 20)
 
 
 def test_a_daemon_that_is_killed_while_it_reads_leaves_the_plain_directory(mounted: Callable[..., Mounted]) -> None:
     view = mounted()
     path = view.path / "file"
     path.write_bytes(_pages(1, 0, PAGES))
-    readers = Readers(path, lambda chosen: chosen.randrange(16) * LARGE, [1])
+    readers = Readers(path, [1])
     eventually(lambda: min(readers.rounds) >= 3, "all read")
     view.kill()
     readers.join()
@@ -171,27 +169,41 @@ def test_a_daemon_that_is_killed_while_it_reads_leaves_the_plain_directory(mount
     assert path.read_bytes() == _pages(1, 0, PAGES)
 
 
-@pytest.mark.root
-def test_the_last_reader_may_leave_at_once(mounted: Callable[..., Mounted]) -> None:
-    """Handles that come and go between large READs of others: no READ has another file's descriptor."""
+def test_other_requests_are_answered_between_reads(mounted: Callable[..., Mounted]) -> None:
+    """Those that come while a thread reads requests itself, and large ones among them: none is lost, none mixed up."""
     view = mounted()
-    for name in range(8):
-        (view.path / str(name)).write_bytes(_pages(name + 1, 0, 512))
+    path = view.path / "file"
+    path.write_bytes(_pages(1, 0, PAGES))
     view.seal()
-    wrong: list[str] = []
+    longest = 0.0
+    with _reading(path, [1], count=2), path.open("rb", buffering=0) as source:
+        for number in range(30):
+            began = time.monotonic()
+            os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            directory = view.path / f"{number}"
+            directory.mkdir()
+            with (directory / "copy").open("w+b", buffering=0) as copy:
+                for offset in range(0, 4 * LARGE, LARGE):
+                    assert copy.write(os.pread(source.fileno(), LARGE, offset)) == LARGE
+                os.fsync(copy.fileno())
+            (directory / "copy").rename(directory / "renamed")
+            os.setxattr(directory / "renamed", "user.number", str(number).encode())
+            assert os.listdir(directory) == ["renamed"]
+            assert os.getxattr(directory / "renamed", "user.number") == str(number).encode()
+            assert not (directory / "copy").exists()
+            assert (directory / "renamed").read_bytes() == _pages(1, 0, PAGES // 4)
+            longest = max(longest, time.monotonic() - began)
+    assert longest < 10
 
-    def read(name: int) -> None:
-        for _ in range(60):
-            fd = os.open(view.path / str(name), os.O_RDONLY)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            data = os.pread(fd, LARGE, 0)
-            os.close(fd)
-            if data != _pages(name + 1, 0, 256):
-                wrong.append(f"{name}")
 
-    threads = [threading.Thread(target=read, args=(name,)) for name in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert wrong == []
+def test_a_view_is_unmounted_at_once_after_reads(mounted: Callable[..., Mounted]) -> None:
+    view = mounted()
+    path = view.path / "file"
+    path.write_bytes(_pages(1, 0, PAGES))
+    for _ in range(5):
+        daemon = view.pid
+        with _reading(path, [1]) as readers:
+            eventually(lambda: min(readers.rounds) >= 3, "all read")
+        view.umount()
+        eventually(partial(_is_gone, daemon), "the daemon has ended", 5)
+        view.mount()
