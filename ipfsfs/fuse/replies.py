@@ -1,7 +1,8 @@
-"""Replies to OPENDIR, with what pyfuse3 cannot say in them.
+"""Replies to OPENDIR with what pyfuse3 cannot say in them, replies that are given past pyfuse3, and requests that were
+read past it.
 
-As in the negotiation, a stand-in takes the place of pyfuse3's descriptor under its feet, here for one reply: handlers
-answer at once, and pyfuse3 sends the reply before any other task runs. Layouts are those of `linux/fuse.h`.
+As in the negotiation, a stand-in takes the place of pyfuse3's descriptor under its feet, here for one reply or request:
+handlers answer at once, and pyfuse3 sends the reply before any other task runs. Layouts are those of `linux/fuse.h`.
 """
 
 from __future__ import annotations

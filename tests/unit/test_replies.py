@@ -27,6 +27,7 @@ def replies() -> Iterator[Replies]:
 
 def test_only_a_reply_that_opens_gets_the_flags(replies: Replies) -> None:
     kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.settimeout(10)
     descriptor = os.dup(device.fileno())
     replies.begin(descriptor, device.detach())
     with kernel:
@@ -67,6 +68,7 @@ class Later:
 
 def test_a_reply_that_is_withheld_tells_its_number_and_never_reaches_the_kernel(replies: Replies) -> None:
     kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.settimeout(10)
     descriptor = os.dup(device.fileno())
     replies.begin(descriptor, device.detach())
     with kernel:
@@ -87,6 +89,7 @@ def test_a_request_that_was_taken_already_is_read_next_and_what_is_said_to_it_at
     replies: Replies,
 ) -> None:
     kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.settimeout(10)
     descriptor = os.dup(device.fileno())
     replies.begin(descriptor, device.detach())
     request = os.urandom((1 << 20) + 80)
@@ -105,6 +108,7 @@ def test_a_request_that_was_taken_already_is_read_next_and_what_is_said_to_it_at
 
 def test_flags_are_added_to_the_reply_to_such_a_request(replies: Replies) -> None:
     kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.settimeout(10)
     descriptor = os.dup(device.fileno())
     replies.begin(descriptor, device.detach())
     with kernel:
