@@ -222,6 +222,7 @@ async def serve(
                 others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
+                scrub_s=config.scrub_s if config.check == "native" else None,
             )
             view = View.build(dependencies, behind)
             for root in ledger.announced.all():

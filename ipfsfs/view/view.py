@@ -72,8 +72,10 @@ from ipfsfs.view.resident.resident import Resident
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.resident.xattrs import Xattrs
 from ipfsfs.view.team import Team, as_team
+from ipfsfs.view.upkeep.damage import Damage
 from ipfsfs.view.upkeep.healing import PlacingInView
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
@@ -134,6 +136,9 @@ class Dependencies:
     """What has clients wait for those."""
     team: Team | None = None
     """The group that shares the view, if one does."""
+    scrub_s: float | None = None
+    """How often a file is verified that is read natively while its filesystem does not check it; None: none is read so,
+    and every read of it is checked."""
 
 
 @dataclass(slots=True)
@@ -146,6 +151,7 @@ class View:
     handles: Handles
     seals: Seals
     upkeep: Upkeep
+    scrubbing: Scrubbing
     resident: Resident
     names: Names
     renames: Renames
@@ -177,9 +183,11 @@ class View:
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
         background = Background(nursery)
         promises = Promises.build(nodes, files, seals, on.sealer, on.quarantine, background)
-        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot)
+        damage = Damage(seals, background, on.mountpoint)
+        scrubbing = Scrubbing(nodes, files, seals, on.sealer, damage, on.boot, on.scrub_s)
+        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot, scrubbing)
         uses = Uses(seals)
-        upkeep = Upkeep(nodes, seals, promises, sealing, background, uses, on.mountpoint)
+        upkeep = Upkeep(nodes, seals, promises, sealing, scrubbing, damage, background, uses)
         trees = Trees(on.plain, on.place, SealedLeaves(seals))
         records = Records(nodes, files, seals, upkeep)
         keeping = Keeping(Kept.open(on.extents.fd), on.ledger.pins, on.plain.dev, records.linked_elsewhere)
@@ -231,6 +239,7 @@ class View:
             handles=Handles(),
             seals=seals,
             upkeep=upkeep,
+            scrubbing=scrubbing,
             resident=resident,
             names=names,
             renames=Renames(nodes, records, upkeep, on.team),
