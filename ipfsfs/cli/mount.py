@@ -17,7 +17,7 @@ from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
-from ipfsfs.cli.settings.table import Settings
+from ipfsfs.cli.settings.table import SETTINGS, Settings
 from ipfsfs.cli.teaming import Teaming
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
@@ -183,7 +183,7 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
         if "check" in given and config.check != status.check:
             lines.append(f"Its files are checked as by --check {status.check}, not {config.check}.")
         if "scrub" in given and config.scrub_s != status.scrub_s:
-            lines.append(f"What is read natively is verified every {status.scrub_s:,} s.")
+            lines.append(f"What is read natively is verified every {SETTINGS['scrub'].kind.shown(status.scrub_s)}.")
         if "upstream" in given and config.upstream != status.upstream:
             lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
         if "metrics" in given and config.metrics != status.metrics:

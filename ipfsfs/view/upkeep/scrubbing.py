@@ -118,6 +118,11 @@ class Scrubbing:
             self._remember(seal.ino, _File(seal.seal_id, now + _DUE * self.interval_s, now + self.interval_s))
             self._wake.set()
 
+    def changed(self, ino: int) -> None:
+        """A file is about to change, or is gone: its seal holds no longer."""
+        self._known.pop(ino, None)
+        self._wanted.pop(ino, None)
+
     def found_damaged(self, seal: Seal) -> None:
         """Some bytes of a sealed file are not what was written there, whoever read them."""
         if self.interval_s is not None:

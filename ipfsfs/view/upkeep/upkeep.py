@@ -118,6 +118,7 @@ class Upkeep:
 
     async def about_to_change(self, node: Node, seal: Seal, pid: int) -> Broken:
         """A process is about to change sealed content. Returns when what is to be kept of it is kept."""
+        self.scrubbing.changed(seal.ino)
         if not self.promises.keeps_promise(node, seal):
             return Broken(seal, "")
         return Broken(seal, await self.promises.keep_old(node, seal, describe_process(pid)))
@@ -158,6 +159,7 @@ class Upkeep:
             self.seals.lapse(ino)
         else:
             self.seals.forget(ino)
+        self.scrubbing.changed(ino)
         self.promises.finished(ino)
         self._last_removal = time.monotonic()
 
