@@ -55,6 +55,18 @@ class Ownership:
                 syscalls.act_as(0, 0)
             os.umask(previous)
 
+    @contextmanager
+    def as_owner(self, uid: int, gid: int) -> Iterator[None]:
+        """Act for a file's owner: what the kernel is given meanwhile, it uses as that user would."""
+        acting = self.root and (uid != 0 or gid != 0)
+        if acting:
+            syscalls.act_as(uid, gid)
+        try:
+            yield
+        finally:
+            if acting:
+                syscalls.act_as(0, 0)
+
     def pwrite(self, fd: int, data: bytes, offset: int, uid: int, gid: int) -> int:
         """Write for whoever opened the file: what a disk keeps back for root is not for others. Raises OSError."""
         if not self.root or uid == 0:

@@ -1,11 +1,34 @@
-"""Native reads: which files the kernel reads from the plain directory itself, past the daemon."""
+"""Native reads: which files the kernel reads from the plain directory itself, past the daemon.
+
+They are as quick as plain disk, and the daemon sees none of the bytes: only a file that is checked all the same is read
+so, by the filesystem beneath or by being verified from time to time. The kernel asks that all handles of a file are of
+one kind at one time (H51). So a file is native from an open that finds no other handle of it until its last handle is
+closed, be it opened for writing meanwhile: then its seal is broken before that open is answered.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from ipfsfs.identity import Stat
+from ipfsfs.plain.checked import Checking
+from ipfsfs.plain.ownership import Ownership
+from ipfsfs.store.seal import Seal
+from ipfsfs.view.backing import Node
+from ipfsfs.view.open_files import OpenFile
+
+log = logging.getLogger(__name__)
 
 Checker = Literal["read", "filesystem", "scrub", "nothing"]
+Wanted = Literal["filesystem", "read", "native"]
+"""Who is to check what is read: the filesystem where it does, and else the daemon; the daemon at each READ everywhere;
+or the filesystem where it does, and else the sealer from time to time."""
+
+WORTH: Final = 64 * 1024
+"""The size in bytes from which a file is read natively: each open costs two system calls more."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -17,3 +40,109 @@ class Reads:
     checked_by: Checker
     native: bool
     why: str
+
+
+class Kernel(Protocol):
+    """The kernel, which reads files beneath the view that it is told of."""
+
+    def register(self, fd: int) -> int:
+        """The kernel's number of an open file. Raises OSError."""
+
+    def unregister(self, number: int) -> None:
+        """Let go of it; no handle is open. Never raises."""
+
+
+class Verifying(Protocol):
+    """Who verifies files from time to time."""
+
+    def vouches(self, seal: Seal) -> bool:
+        """Whether the file of a seal was verified in full since the mount, and of late."""
+
+    def wanted(self, node: Node) -> None:
+        """A file was opened that is not vouched for: verify it soon."""
+
+
+@dataclass(slots=True)
+class Native:
+    """Decides which files are native."""
+
+    checking: Checking
+    wanted: Wanted
+    verifying: Verifying | None
+    ownership: Ownership
+    _kernel: Kernel | None = None
+    _served: dict[Node, int] = field(default_factory=dict)
+    """How many handles each file has that the daemon serves."""
+
+    def begin(self, kernel: Kernel) -> None:
+        """The kernel can be told of files from now on."""
+        self._kernel = kernel
+
+    def end(self) -> None:
+        """The connection is about to be closed, with which the kernel lets go of all files."""
+        self._kernel = None
+
+    def serve(self, node: Node) -> None:
+        """A handle was opened that the daemon serves: until `served`, none of the file's is native."""
+        self._served[node] = self._served.get(node, 0) + 1
+
+    def served(self, node: Node) -> None:
+        """Such a handle was closed."""
+        count = self._served[node] - 1
+        if count:
+            self._served[node] = count
+        else:
+            del self._served[node]
+
+    def opened(self, file: OpenFile, fd: int, st: os.stat_result) -> None:
+        """A file was opened as `fd` to be read: it is native from now on where that may be."""
+        seal = file.seal
+        if self._kernel is None or seal is None or st.st_size < WORTH or file.backing or self._is_in_use(file):
+            return
+        checker, _ = self._checker(fd, st, seal)
+        if checker == "read":
+            if self.wanted == "native" and self.verifying is not None:
+                self.verifying.wanted(file.node)
+            return
+        try:
+            with self.ownership.as_owner(st.st_uid, st.st_gid):
+                file.backing = self._kernel.register(fd)
+        except OSError as error:  # the daemon serves it, then
+            log.info("a file is not read natively: %s", error.strerror)
+
+    def closed(self, file: OpenFile) -> None:
+        """The last handle of a file was closed."""
+        if file.backing and self._kernel is not None:
+            self._kernel.unregister(file.backing)
+        file.backing = 0
+
+    def _is_in_use(self, file: OpenFile) -> bool:
+        return file.writers > 0 or file.written or file.breaking is not None or file.node in self._served
+
+    def reads(self, fd: int, st: Stat, seal: Seal | None, file: OpenFile | None) -> Reads:
+        """How a file is read that is opened as `fd`. `seal`: the one that agrees with it, if there is one; `file`: what
+        its handles share, if there are any."""
+        if seal is None:
+            checker: Checker = "nothing" if self.checking.why_not(fd, st) else "filesystem"
+            return Reads(checker, False, "it is not sealed")
+        checker, why = self._checker(fd, st, seal)
+        if checker != "read" and st.st_size < WORTH:
+            return Reads("read", False, f"it is smaller than {WORTH >> 10} KiB, where that would gain nothing")
+        if checker != "read" and file is not None and not file.backing and self._is_in_use(file):
+            return Reads("read", False, "it is open, and was opened when it could not be; once it is closed, it can")
+        return Reads(checker, checker != "read", why)
+
+    def _checker(self, fd: int, st: Stat, seal: Seal) -> tuple[Checker, str]:
+        """Who checks a sealed file from its next open on, and why that is so."""
+        if self._kernel is None:
+            return "read", "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
+        if self.wanted == "read":
+            return "read", "the view was mounted with --check read"
+        why_not = self.checking.why_not(fd, st)
+        if not why_not:
+            return "filesystem", "its filesystem checks what it reads"
+        if self.wanted == "filesystem" or self.verifying is None:
+            return "read", why_not
+        if self.verifying.vouches(seal):
+            return "scrub", "it was verified in full, and will be again"
+        return "read", f"{why_not}, and it was not verified yet: that begins when it is opened"
