@@ -45,19 +45,15 @@ class Ownership:
         if not self.root and uid != self.uid:
             raise PermissionError(1, f"this view belongs to user {self.uid}: it makes no files for others")
         previous = os.umask(umask)
-        acting = self.root and (uid != 0 or gid != 0)
-        if acting:
-            syscalls.act_as(uid, gid)
         try:
-            yield
+            with self.acting(uid, gid):
+                yield
         finally:
-            if acting:
-                syscalls.act_as(0, 0)
             os.umask(previous)
 
     @contextmanager
-    def as_owner(self, uid: int, gid: int) -> Iterator[None]:
-        """Act for a file's owner: what the kernel is given meanwhile, it uses as that user would."""
+    def acting(self, uid: int, gid: int) -> Iterator[None]:
+        """Act for a user, as root: what the kernel is given meanwhile, it uses for that user's account."""
         acting = self.root and (uid != 0 or gid != 0)
         if acting:
             syscalls.act_as(uid, gid)

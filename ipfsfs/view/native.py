@@ -105,7 +105,7 @@ class Native:
                 self.verifying.wanted(file.node)
             return
         try:
-            with self.ownership.as_owner(st.st_uid, st.st_gid):
+            with self.ownership.acting(st.st_uid, st.st_gid):
                 file.backing = self._kernel.register(fd)
         except OSError as error:  # the daemon serves it, then
             log.info("a file is not read natively: %s", error.strerror)
