@@ -8,6 +8,7 @@ closed, be it opened for writing meanwhile: then its seal is broken before that 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass, field
@@ -27,8 +28,11 @@ Wanted = Literal["filesystem", "read", "native"]
 """Who is to check what is read: the filesystem where it does, and else the daemon; the daemon at each READ everywhere;
 or the filesystem where it does, and else the sealer from time to time."""
 
-WORTH: Final = 64 * 1024
+WORTH: Final = 256 * 1024
 """The size in bytes from which a file is read natively: each open costs two system calls more."""
+_NEVER: Final = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY)
+"""What the kernel answers about any file of a filesystem, and only files of one are sealed: this process may not (a
+container's root), that filesystem is stacked on another already, or cannot do it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,6 +75,8 @@ class Native:
     verifying: Verifying | None
     ownership: Ownership
     _kernel: Kernel | None = None
+    _refused: str = ""
+    """Why the kernel does it for no file of this directory, once it has said so."""
     _served: dict[Node, int] = field(default_factory=dict)
     """How many handles each file has that the daemon serves."""
 
@@ -108,7 +114,9 @@ class Native:
             with self.ownership.acting(st.st_uid, st.st_gid):
                 file.backing = self._kernel.register(fd)
         except OSError as error:  # the daemon serves it, then
-            log.info("a file is not read natively: %s", error.strerror)
+            if error.errno in _NEVER:
+                self._refused = f"the kernel refuses to: {error.strerror}"
+            log.info("no native read: %s", error.strerror)
 
     def closed(self, file: OpenFile) -> None:
         """The last handle of a file was closed."""
@@ -136,6 +144,8 @@ class Native:
         """Who checks a sealed file from its next open on, and why that is so."""
         if self._kernel is None:
             return "read", "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
+        if self._refused:
+            return "read", self._refused
         if self.wanted == "read":
             return "read", "the view was mounted with --check read"
         why_not = self.checking.why_not(fd, st)
