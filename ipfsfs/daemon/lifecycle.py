@@ -216,6 +216,7 @@ async def serve(
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
                 checking=Checking.of(plain.fd),
+                native_from=config.native_from,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 server=address.server(store, plain.fd),
                 share=config.site.share,
@@ -224,6 +225,7 @@ async def serve(
                 others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
+                scrub_s=config.scrub_s if config.check == "native" else None,
             )
             view = View.build(dependencies, behind)
             for root in ledger.announced.all():

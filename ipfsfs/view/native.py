@@ -20,16 +20,11 @@ from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.backing import Node
 from ipfsfs.view.open_files import OpenFile
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 
 log = logging.getLogger(__name__)
 
 Checker = Literal["read", "filesystem", "scrub", "nothing"]
-Wanted = Literal["filesystem", "read", "native"]
-"""Who is to check what is read: the filesystem where it does, and else the daemon; the daemon at each READ everywhere;
-or the filesystem where it does, and else the sealer from time to time."""
-
-WORTH: Final = 256 * 1024
-"""The size in bytes from which a file is read natively: each open costs two system calls more."""
 _NEVER: Final = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY)
 """What the kernel answers about any file of a filesystem, and only files of one are sealed: this process may not (a
 container's root), that filesystem is stacked on another already, or cannot do it."""
@@ -56,24 +51,15 @@ class Kernel(Protocol):
         """Let go of it; no handle is open. Never raises."""
 
 
-class Verifying(Protocol):
-    """Who verifies files from time to time."""
-
-    def vouches(self, seal: Seal) -> bool:
-        """Whether the file of a seal was verified in full since the mount, and of late."""
-
-    def wanted(self, node: Node) -> None:
-        """A file was opened that is not vouched for: verify it soon."""
-
-
 @dataclass(slots=True)
 class Native:
     """Decides which files are native."""
 
     checking: Checking
-    wanted: Wanted
-    verifying: Verifying | None
+    scrubbing: Scrubbing
     ownership: Ownership
+    least_size: int
+    """The size in bytes from which a file is read natively."""
     _kernel: Kernel | None = None
     _refused: str = ""
     """Why the kernel does it for no file of this directory, once it has said so."""
@@ -103,12 +89,13 @@ class Native:
     def opened(self, file: OpenFile, fd: int, st: os.stat_result) -> None:
         """A file was opened as `fd` to be read: it is native from now on where that may be."""
         seal = file.seal
-        if self._kernel is None or seal is None or st.st_size < WORTH or file.backing or self._is_in_use(file):
+        if self._kernel is None or self._refused or seal is None or st.st_size < self.least_size:
+            return
+        if file.backing or self._is_in_use(file):
             return
         checker, _ = self._checker(fd, st, seal)
         if checker == "read":
-            if self.wanted == "native" and self.verifying is not None:
-                self.verifying.wanted(file.node)
+            self.scrubbing.wanted(file.node)
             return
         try:
             with self.ownership.acting(st.st_uid, st.st_gid):
@@ -134,8 +121,8 @@ class Native:
             checker: Checker = "nothing" if self.checking.why_not(fd, st) else "filesystem"
             return Reads(checker, False, "it is not sealed")
         checker, why = self._checker(fd, st, seal)
-        if checker != "read" and st.st_size < WORTH:
-            return Reads("read", False, f"it is smaller than {WORTH >> 10} KiB, where that would gain nothing")
+        if checker != "read" and st.st_size < self.least_size:
+            return Reads("read", False, f"it is smaller than {self.least_size:,} bytes, where that would gain nothing")
         if checker != "read" and file is not None and not file.backing and self._is_in_use(file):
             return Reads("read", False, "it is open, and was opened when it could not be; once it is closed, it can")
         return Reads(checker, checker != "read", why)
@@ -146,13 +133,11 @@ class Native:
             return "read", "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
         if self._refused:
             return "read", self._refused
-        if self.wanted == "read":
-            return "read", "the view was mounted with --check read"
         why_not = self.checking.why_not(fd, st)
         if not why_not:
             return "filesystem", "its filesystem checks what it reads"
-        if self.wanted == "filesystem" or self.verifying is None:
+        if self.scrubbing.interval_s is None:
             return "read", why_not
-        if self.verifying.vouches(seal):
+        if self.scrubbing.vouches(seal):
             return "scrub", "it was verified in full, and will be again"
-        return "read", f"{why_not}, and it was not verified yet: that begins when it is opened"
+        return "read", f"{why_not}, and it is not verified yet: that begins when it is opened"

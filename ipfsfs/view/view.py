@@ -49,7 +49,7 @@ from ipfsfs.view.listings import Listings
 from ipfsfs.view.locking import KeptContent, Leasing, Locking
 from ipfsfs.view.making import AsAsked, AsTeam
 from ipfsfs.view.names import Entry, Names
-from ipfsfs.view.native import Native, Wanted
+from ipfsfs.view.native import Native
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder import serving as placeholder_serving
@@ -74,8 +74,10 @@ from ipfsfs.view.resident.resident import Resident
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.resident.xattrs import Xattrs
 from ipfsfs.view.team import Team, as_team
+from ipfsfs.view.upkeep.damage import Damage
 from ipfsfs.view.upkeep.healing import PlacingInView
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
@@ -121,8 +123,8 @@ class Dependencies:
     eviction: Possible
     """Whether files can be evicted."""
     checking: Checking
-    check: Wanted = "filesystem"
-    """Who checks what is read."""
+    native_from: int
+    """The size in bytes from which a file is read natively, where it may be."""
     server: Server | None = None
     """Gives what is here to other machines; None where nothing is served."""
     share: Share = "public"
@@ -139,6 +141,9 @@ class Dependencies:
     """What has clients wait for those."""
     team: Team | None = None
     """The group that shares the view, if one does."""
+    scrub_s: float | None = None
+    """How often a file is verified that is read natively while its filesystem does not check it; None: none is read so,
+    and every read of it is checked."""
 
 
 @dataclass(slots=True)
@@ -152,6 +157,7 @@ class View:
     native: Native
     seals: Seals
     upkeep: Upkeep
+    scrubbing: Scrubbing
     resident: Resident
     names: Names
     renames: Renames
@@ -183,14 +189,16 @@ class View:
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
         background = Background(nursery)
         promises = Promises.build(nodes, files, seals, on.sealer, on.quarantine, background)
-        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot)
+        damage = Damage(seals, background, on.mountpoint)
+        scrubbing = Scrubbing(nodes, files, seals, on.sealer, damage, on.boot, on.scrub_s)
+        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot, scrubbing)
         uses = Uses(seals)
-        upkeep = Upkeep(nodes, seals, promises, sealing, background, uses, on.mountpoint)
+        upkeep = Upkeep(nodes, seals, promises, sealing, scrubbing, damage, background, uses)
         trees = Trees(on.plain, on.place, SealedLeaves(seals))
         records = Records(nodes, files, seals, upkeep)
         keeping = Keeping(Kept.open(on.extents.fd), on.ledger.pins, on.plain.dev, records.linked_elsewhere)
         breaker = Breaker(seals, upkeep, keeping)
-        native = Native(on.checking, on.check, None, on.ownership)
+        native = Native(on.checking, scrubbing, on.ownership, on.native_from)
         reader, writer = Reader(seals, upkeep, on.boot), Writer(on.ownership, breaker, upkeep)
         serving = Serving(nodes, files, reader, writer, breaker, upkeep, native)
         resident = Resident(nodes, seals, serving, Xattrs(nodes, files, seals, trees, upkeep, on.team), keeping)
@@ -238,6 +246,7 @@ class View:
             native=native,
             seals=seals,
             upkeep=upkeep,
+            scrubbing=scrubbing,
             resident=resident,
             names=names,
             renames=Renames(nodes, records, upkeep, on.team),

@@ -160,6 +160,7 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             patience_s=1.0,
             cache_size=None,
             checking=Checking.of(plain.fd),
+            native_from=0,
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="there is no index here",
         )

@@ -60,13 +60,17 @@ class Disk:
 
     def rot(self, name: str, offset: int, length: int = 1, opened: int = -1) -> None:
         """Turn bits of a file over on the disk, and forget what is cached of it; `opened` as for `forget`."""
+        self.rot_beneath(name, offset, length)
+        self.forget(name, opened)
+
+    def rot_beneath(self, name: str, offset: int, length: int = 1) -> None:
+        """Turn bits of a file over on the disk, and leave alone what is cached of it."""
         fd = self.beneath(name)
         try:
             at = physical(fd, offset, length)
         finally:
             os.close(fd)
         _turn_over(self.image, at, length)
-        self.forget(name, opened)
 
 
 @contextmanager

@@ -89,6 +89,7 @@ async def _sealed(tmp_path: Path) -> AsyncIterator[_Sealed]:
             patience_s=1.0,
             cache_size=None,
             checking=Checking.of(plain.fd),
+            native_from=0,
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="",
         )

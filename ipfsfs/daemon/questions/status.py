@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from ipfsfs import __version__
-from ipfsfs.daemon.config import OriginConfig, Share
+from ipfsfs.daemon.config import Check, OriginConfig, Share
 from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.store import quarantine
 from ipfsfs.store.quarantine import Kept
 from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 if TYPE_CHECKING:
     from ipfsfs.daemon.lifecycle import Running
@@ -40,7 +41,8 @@ class Served:
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why."""
+    """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why.
+    `scrubbing`: None where every read is checked."""
 
     mountpoint: str
     mounted: bool
@@ -59,6 +61,9 @@ class Answer:
     cache_size: int | None
     no_eviction: str
     too_large: str
+    check: Check
+    scrub_s: int
+    scrubbing: Scrubbed | None
     metrics: str | None
     served: Served | None
     upstream: str | None
@@ -118,6 +123,9 @@ class Question(Asked[Answer, NoProgress]):
             cache_size=running.config.cache_size,
             no_eviction=await in_thread(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
+            check=running.config.check,
+            scrub_s=running.config.scrub_s,
+            scrubbing=view.scrubbing.progress if running.config.check == "native" else None,
             metrics=running.config.metrics,
             served=_served(running),
             upstream=running.config.upstream,

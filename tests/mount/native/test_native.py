@@ -251,9 +251,9 @@ def test_a_daemon_that_is_killed_takes_no_native_file_from_its_readers(native: M
     native.mount()
 
 
-def test_without_root_or_with_check_read_the_daemon_reads(btrfs: Path, native: Mounted) -> None:
+def test_files_that_are_too_small_for_it_are_read_by_the_daemon(native: Mounted) -> None:
     path = sealed(native)
     native.umount()
-    native.arguments = ("--check", "read")
+    native.arguments = ("--native-from", "1TB")
     native.mount()
     assert not read_by_the_kernel(native, path)
