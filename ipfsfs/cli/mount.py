@@ -111,6 +111,7 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
         cache_size=settings.cache_size,
         check=check_named(settings.check),
         scrub_s=settings.scrub,
+        native_from=settings.native_from,
         metrics=settings.metrics,
         site=SiteConfig(
             serve=settings.serve,

@@ -16,6 +16,9 @@ from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60
 """How long a read waits, where the user says nothing, while nothing of its file comes."""
+NATIVE_FROM: Final = 256 * 1024
+"""The size in bytes from which a file is read natively, where the user says nothing. An open of one costs some eight
+system calls more, and of a small file the kernel keeps the pages anyway."""
 SCRUB_S: Final = 7 * 86_400
 """How often a file that is read natively is verified, where the user says nothing."""
 _AUTHORIZATION_MOST: Final = 8_192
@@ -127,6 +130,8 @@ class Config:
     check: Check = "read"
     scrub_s: int = SCRUB_S
     """How often a file is verified that is read natively, where `check` is "native" and its filesystem does not."""
+    native_from: int = NATIVE_FROM
+    """The size in bytes from which a file is read natively, where it may be."""
     metrics: str | None = None
     """Where metrics are served, see `ipfsfs.daemon.metrics.listening`; None: nowhere."""
     site: SiteConfig = SiteConfig()

@@ -17,6 +17,7 @@ import trio
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.exchange.eviction import Possible
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.identities import identity_of
 from ipfsfs.plain.ownership import Ownership
@@ -83,6 +84,7 @@ async def bare_view(
                 plain, directory / "cache", place, index, ledger, Quarantine(store.quarantine_fd), sealer, "auto",
                 boot_id(), Ownership(root=False, uid=os.getuid()), 1000, "", fetcher, Extents(store.extents_fd),
                 patience_s, None, Possible(has_origins, has_hub, store.extents_fd, plain.fd),
+                Checking.of(plain.fd), 0,
                 scrub_s=scrub_s,
             ),
             nursery,

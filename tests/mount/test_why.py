@@ -22,6 +22,7 @@ from ipfsfs.daemon.questions import why
 from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.why import Why
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store import recovery
@@ -158,6 +159,8 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             extents=Extents(store.extents_fd),
             patience_s=1.0,
             cache_size=None,
+            checking=Checking.of(plain.fd),
+            native_from=0,
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="there is no index here",
         )

@@ -56,20 +56,7 @@ class Disk:
 
     def rot_in_store(self, path: Path, offset: int, length: int = 1) -> None:
         """Turn bits over of a file of the store, and forget what is cached of it."""
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-            self._turn_over(physical(fd, offset, length), length)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)
-
-    def _turn_over(self, at: int, length: int) -> None:
-        image = os.open(self.image, os.O_RDWR)
-        try:
-            os.pwrite(image, bytes(byte ^ 0x40 for byte in os.pread(image, length, at)), at)
-        finally:
-            os.close(image)
+        turn_over(self.image, path, offset, length)
 
     def rot(self, name: str, offset: int, length: int = 1, opened: int = -1) -> None:
         """Turn bits of a file over on the disk, and forget what is cached of it; `opened` as for `forget`."""
@@ -83,7 +70,7 @@ class Disk:
             at = physical(fd, offset, length)
         finally:
             os.close(fd)
-        self._turn_over(at, length)
+        _turn_over(self.image, at, length)
 
 
 @contextmanager
@@ -97,6 +84,25 @@ def spoilable_disk(directory: Path, size_mib: int = 128) -> Iterator[Disk]:
         finally:
             os.close(plain)
             wait_until_unused(at)
+
+
+def turn_over(image: Path, path: Path, offset: int, length: int) -> None:
+    """Turn bits over of a file of a filesystem in an image, and forget what is cached of the file."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        _turn_over(image, physical(fd, offset, length), length)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+
+
+def _turn_over(image: Path, at: int, length: int) -> None:
+    fd = os.open(image, os.O_RDWR)
+    try:
+        os.pwrite(fd, bytes(byte ^ 0x40 for byte in os.pread(fd, length, at)), at)
+    finally:
+        os.close(fd)
 
 
 def physical(fd: int, offset: int, length: int) -> int:

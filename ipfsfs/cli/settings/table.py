@@ -29,7 +29,7 @@ from ipfsfs.cli.settings.kinds import (
     Whole,
     team_name,
 )
-from ipfsfs.daemon.config import CHECKS, PATIENCE_S, SCRUB_S, SHARES
+from ipfsfs.daemon.config import CHECKS, NATIVE_FROM, PATIENCE_S, SCRUB_S, SHARES
 from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
 
@@ -173,6 +173,12 @@ class Settings:
         Duration(1, 365 * 86_400),
         "With --check native: how often a file that is read so is verified again",
         unit=_SECONDS,
+    )
+    native_from: int = _setting(
+        NATIVE_FROM,
+        Size(),
+        "The size from which the kernel reads files itself, where it may: each open then takes longer. 1TB: none",
+        unit=_BYTES,
     )
     serve: str | None = _setting(
         None,

@@ -8,6 +8,8 @@ import trio
 
 from ipfsfs.plain import content
 from ipfsfs.view.backing import Caller
+from ipfsfs.view.kernel_cache import stamp
+from ipfsfs.view.native import Native
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile, OpenFiles
 from ipfsfs.view.resident.breaking import Breaker
@@ -26,6 +28,7 @@ class Serving:
     writer: Writer
     breaker: Breaker
     upkeep: Upkeep
+    native: Native
     fsync_limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(8))
 
 
@@ -64,6 +67,8 @@ class ResidentContent:
         """As `Content`; the last writer's going makes the file due for sealing."""
         file, serving = self.file, self.serving
         if self.writes:
+            if file.writers == 1:
+                self._note_unseen_writes()
             file.remove_writer(self.fd)
             if not file.writers:
                 if file.breaking is None:  # else it is being truncated by its name, which is not decided yet
@@ -75,8 +80,17 @@ class ResidentContent:
             file.remove_reader()
         serving.files.release(file)
         if not file.readers and not file.writers:
+            serving.native.closed(file)
+            file.node.cache.written_unseen = False
             serving.upkeep.closed(file.node)
             serving.nodes.closed(file.node)
+
+    def _note_unseen_writes(self) -> None:
+        """The last writer of a file goes, whose writes may have passed the daemon: was anything written?"""
+        before, self.file.before = self.file.before, None
+        self.file.node.cache.written_unseen = False
+        if before is not None and stamp(before) != stamp(content.stat(self.fd)):
+            self.serving.breaker.changed(self.file, self.opener.pid)
 
 
 def _sync(fd: int, data_only: bool) -> None:

@@ -107,6 +107,12 @@ class Upkeep:
         if node.dev == self.nodes.plain.dev:
             self.promises.written(node, offset, length)
 
+    def written_unseen(self, node: Node) -> None:
+        """A file is open for writes that pass the daemon: what was known of its bytes counts no longer."""
+        if node.dev == self.nodes.plain.dev:
+            self.promises.written(node, 0, 0)
+            self.promises.truncated(node.ino, 0)
+
     def truncated(self, node: Node, size: int) -> None:
         """A file was cut or extended."""
         if node.dev == self.nodes.plain.dev:
