@@ -100,6 +100,8 @@ class Native:
         try:
             with self.ownership.acting(st.st_uid, st.st_gid):
                 file.backing = self._kernel.register(fd)
+            if checker == "scrub":
+                self.scrubbing.used(seal)
         except OSError as error:  # the daemon serves it, then
             if error.errno in _NEVER:
                 self._refused = f"the kernel refuses to: {error.strerror}"

@@ -72,7 +72,6 @@ class _Here:
         with trio.fail_after(SOON_S):
             while self.scrubbing.progress.due:  # noqa: ASYNC110  what is waited for is a field
                 await trio.sleep(0.01)
-            await trio.sleep(0.1)  # the last one may be under way
 
 
 @asynccontextmanager
@@ -113,6 +112,7 @@ def test_a_file_is_vouched_for_once_it_was_verified_and_again_within_the_interva
         assert not here.vouches(others)
         for _ in range(20):  # in steps that are shorter than what is left when it is due
             here.clock.jump(DAY_S)
+            await trio.sleep(0.1)
             await here.until_nothing_is_due()
             assert here.vouches(seal), "nobody opened it again"
         assert (here.progress().vouched_for, other.ino) == (1, others.ino)
@@ -149,8 +149,28 @@ def test_a_file_that_is_sealed_anew_is_another_one(tmp_path: Path) -> None:
         _, again = here.sealed("file")
         assert not here.vouches(again)
         here.scrubbing.sealed(again)
+        here.scrubbing.used(again)
         assert here.vouches(again), "all of it was read for that"
         assert not here.vouches(seal)
+
+    _run(tmp_path, check)
+
+
+def test_what_is_sealed_and_never_read_natively_is_not_verified(tmp_path: Path) -> None:
+    """So not on a filesystem that checks itself."""
+
+    async def check(here: _Here) -> None:
+        seals = [here.sealed(name)[1] for name in ("used", "unused")]
+        for seal in seals:
+            here.scrubbing.sealed(seal)
+        here.scrubbing.used(seals[0])
+        assert all(map(here.vouches, seals))
+        assert here.progress().vouched_for == 1
+        here.clock.jump(6 * DAY_S)
+        await here.until_nothing_is_due()
+        here.clock.jump(2 * DAY_S)
+        assert list(map(here.vouches, seals)) == [True, False]
+        assert here.bytes_read() == len(DATA)
 
     _run(tmp_path, check)
 
@@ -226,7 +246,9 @@ def test_no_more_is_known_than_there_is_memory_for(tmp_path: Path) -> None:
     async def check(here: _Here) -> None:
         _, seal = here.sealed("file")
         for ino in range(1, 100_002):
-            here.scrubbing.sealed(replace(seal, identity=replace(seal.identity, ino=ino)))
+            one = replace(seal, identity=replace(seal.identity, ino=ino))
+            here.scrubbing.sealed(one)
+            here.scrubbing.used(one)
         assert here.progress().vouched_for == 100_000
         assert not here.vouches(replace(seal, identity=replace(seal.identity, ino=1)))
         assert here.vouches(replace(seal, identity=replace(seal.identity, ino=2)))

@@ -16,7 +16,7 @@ from ipfsfs.store.seal import UNIT
 from ipfsfs.workers.sealer.client import Sealer
 from ipfsfs.workers.sealer.outcome import Gone, Sealed, Verified
 from tests.support.filesystems import mounted_image, mounted_tmpfs, new_ext4_image
-from tests.support.sealers import slow, with_sealer, write
+from tests.support.sealers import rest, slow, with_sealer, write
 from tests.support.seals import packed
 
 _DATA = random.Random(3).randbytes(3_300_001)
@@ -93,6 +93,25 @@ def spoil(image: Path, content: bytes) -> None:
     with image.open("r+b") as file:
         file.seek(data.index(content) + len(content) // 2)
         file.write(bytes([content[len(content) // 2] ^ 1]))
+
+
+@pytest.mark.parametrize("size", [0, UNIT, len(_DATA), 5 << 20])
+def test_checksums_alone_are_compared_where_no_leaves_are_given(tmp_path: Path, size: int) -> None:
+    """Of holes as well: the last of these sizes has some."""
+    file = tmp_path / "file"
+    file.write_bytes(_DATA[:size])
+    os.truncate(file, size)
+    rest()
+
+    async def use(sealer: Sealer) -> list[object]:
+        sealed = await _sealed(sealer)
+        others = sealed.sums[:-1] + bytes([sealed.sums[-1] ^ 1]) if sealed.sums else b""
+        verify, identity = sealer.verify, sealed.identity
+        return [await verify(b"file", identity, sums=sums, leaves=None) for sums in (sealed.sums, others)]
+
+    sound, other = with_sealer(tmp_path, use)
+    assert sound == _SOUND
+    assert other == replace(_SOUND, bad_units=((size - 1) // UNIT * UNIT,) if size else ())
 
 
 @pytest.mark.root
