@@ -74,9 +74,9 @@ class Disk:
 
 
 @contextmanager
-def spoilable_disk(directory: Path, size_mib: int = 128) -> Iterator[Disk]:
-    """A disk while the block runs; whatever is mounted over its `cache` must be gone by then."""
-    with mounted_image(new_ext4_image(directory / "disk.img", size_mib), directory / "disk") as at:
+def spoilable_disk(directory: Path, size_mib: int = 128, options: tuple[str, ...] = ()) -> Iterator[Disk]:
+    """A disk, mounted with `options`, while the block runs; what is mounted over its `cache` must be gone by then."""
+    with mounted_image(new_ext4_image(directory / "disk.img", size_mib), directory / "disk", *options) as at:
         (at / "cache").mkdir()
         plain = os.open(at / "cache", os.O_RDONLY | os.O_DIRECTORY)
         try:
