@@ -62,6 +62,7 @@ _PR_SET_SECUREBITS: Final = 28
 _SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 
 CAP_FSETID: Final = 4
+CAP_SYS_ADMIN: Final = 21
 CAP_SYS_RESOURCE: Final = 24
 
 

@@ -12,10 +12,10 @@ import errno
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from ipfsfs.identity import Stat
-from ipfsfs.plain.checked import Checking
+from ipfsfs.plain.checked import Checker, Checking
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.backing import Node
@@ -24,7 +24,6 @@ from ipfsfs.view.upkeep.scrubbing import Scrubbing
 
 log = logging.getLogger(__name__)
 
-Checker = Literal["read", "filesystem", "scrub", "nothing"]
 _NEVER: Final = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY)
 """What the kernel answers about any file of a filesystem, and only files of one are sealed: this process may not (a
 container's root), that filesystem is stacked on another already, or cannot do it."""
@@ -129,12 +128,26 @@ class Native:
             return Reads("read", False, "it is open, and was opened when it could not be; once it is closed, it can")
         return Reads(checker, checker != "read", why)
 
+    def usually(self) -> Reads:
+        """How large sealed files are read that nothing of their own keeps from it."""
+        if impossible := self._impossible():
+            return Reads("read", False, impossible)
+        if not self.checking.never:
+            return Reads("filesystem", True, "the filesystem checks what it reads")
+        if self.scrubbing.interval_s is None:
+            return Reads("read", False, self.checking.never)
+        return Reads("scrub", True, "each is verified in full before, and again from time to time")
+
+    def _impossible(self) -> str:
+        """Why the kernel reads none; empty where it may."""
+        if self._kernel is None:
+            return "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
+        return self._refused
+
     def _checker(self, fd: int, st: Stat, seal: Seal) -> tuple[Checker, str]:
         """Who checks a sealed file from its next open on, and why that is so."""
-        if self._kernel is None:
-            return "read", "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
-        if self._refused:
-            return "read", self._refused
+        if impossible := self._impossible():
+            return "read", impossible
         why_not = self.checking.why_not(fd, st)
         if not why_not:
             return "filesystem", "its filesystem checks what it reads"

@@ -138,7 +138,7 @@ def test_while_the_sealer_does_nothing_no_file_stays_vouched_for(mounted: Callab
     eventually(lambda: scrubbing(mount)["vouched_for"] == 1, "it is vouched for again")
 
 
-def test_what_was_sealed_before_the_mount_is_verified_when_it_is_opened_first(mounted: Callable[..., Mounted]) -> None:
+def test_what_was_sealed_before_the_mount_is_not_vouched_for(mounted: Callable[..., Mounted]) -> None:
     mount = mounted(None, "--check", "native")
     path = used(mount)
     mount.remount()
