@@ -15,7 +15,8 @@ def counted(mount: Mounted, metric: str) -> float:
 
 
 def read_by_the_kernel(mount: Mounted, path: Path) -> bool:
-    """Open a file, have its pages dropped, read it all, and say whether the daemon was asked for none of it."""
-    before = counted(mount, "ipfsfs_reads_total")
+    """Read a file, and say whether the kernel did so itself, and asked the daemon for none of it."""
+    opens, reads = (counted(mount, f"ipfsfs_{what}_total") for what in ("native_opens", "reads"))
     path.read_bytes()
-    return counted(mount, "ipfsfs_reads_total") == before
+    asked = counted(mount, "ipfsfs_reads_total") - reads
+    return counted(mount, "ipfsfs_native_opens_total") == opens + 1 and not asked
