@@ -40,9 +40,9 @@ PATIENCE_S: Final = 120.0
 _LOCK_S: Final = 10.0
 _POLL_S: Final = 0.05
 
-Phase = Literal["mounting", "mounted", "over", "failed"]
+Phase = Literal["mounting", "mounted", "over", "failed", "released"]
 """What the daemon said last: nothing yet; that its view is mounted; that it gave the path back on purpose; that it met
-an error it cannot go on with."""
+an error it cannot go on with; that nothing is left to guard."""
 
 
 @dataclass(slots=True)
@@ -99,6 +99,8 @@ class Ward:
                     self.phase = "over"
                 case [b"failed"]:
                     self.phase = "failed"
+                case [b"released"]:
+                    self.phase = "released"
         return bool(data)
 
 
@@ -110,11 +112,12 @@ def guard(ward: Ward, told: int) -> None:
         _watch(ward, told, daemon)
     while ward.listen(told) and select.select([told], [], [], 0)[0]:
         pass
-    _after(ward, daemon)
+    if ward.phase != "released":
+        _after(ward, daemon)
 
 
 def _watch(ward: Ward, told: int, daemon: int) -> None:
-    """Until the daemon has ended, or was ended for it does not answer."""
+    """Until the daemon has ended or needs no guardian, or was ended for it does not answer."""
     waiting = select.poll()
     waiting.register(daemon, select.POLLIN)
     waiting.register(told, select.POLLIN)
@@ -125,6 +128,8 @@ def _watch(ward: Ward, told: int, daemon: int) -> None:
         if told in ready:
             if not ward.listen(told):
                 waiting.unregister(told)
+            if ward.phase == "released":
+                return
         elif ward.phase == "mounted" and not _answers(ward, told, daemon):
             _abort(ward, daemon)
             return

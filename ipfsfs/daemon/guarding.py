@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.log_lines import goes_to_journal
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.store.layout import Store
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 _AGAIN_S: Final = 1.0
 _AGAIN_MOST_S: Final = 60.0
 """How long at least, and at most, nothing is done when a guardian that was started again has ended as well."""
+_RELEASED_S: Final = 2.0
+"""How long a guardian may take to end that has nothing to guard any more."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Guarding:
     _process: subprocess.Popen[bytes]
     _said: bytes = field(default=b"", init=False)
     """All that it was told, which its successor is told as well."""
+    has_failed: bool = field(default=False, init=False)
+    """Whether the end that is near is an accident, of which the guardian leaves a note."""
 
     @classmethod
     def start(cls, config: Config, store: Store) -> Guarding:
@@ -53,7 +58,15 @@ class Guarding:
 
     def failed(self) -> None:
         """This daemon is about to end for an error that nobody expected."""
+        self.has_failed = True
         self._say(b"failed\n")
+
+    def release(self) -> None:
+        """End it before this process does, where nothing is left to guard: a service manager would kill it otherwise,
+        and log that as a stop that went wrong. Waits for its end."""
+        self._say(b"released\n")
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_RELEASED_S)
 
     async def keep(self) -> None:
         """Start another when it ends: while there is a daemon, none does by itself."""
@@ -96,9 +109,10 @@ async def _until_ended(process: subprocess.Popen[bytes]) -> None:
 def _start(config: Config, store: Store) -> subprocess.Popen[bytes]:
     """Have a process that outlives this one, and ends by itself when nothing is left to guard.
 
-    What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
+    What it has to say goes to the log, which may be the journal. Any other stderr of ours is not for it: whoever called
+    `mount` must not wait for its end.
     """
-    said = store.open_log()
+    said = os.dup(2) if goes_to_journal() else store.open_log()
     try:
         return subprocess.Popen(  # the arguments are ours
             [

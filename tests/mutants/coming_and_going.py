@@ -94,7 +94,7 @@ MUTANTS: Final = (
         "S21",
         "files that are open go with the path",
         "ipfsfs/daemon/lifecycle.py",
-        "    with trio.move_on_after(running.linger_s):\n",
+        "    with trio.move_on_after(linger_s):\n",
         "    with trio.move_on_after(0):\n",
         (f"{SEMANTICS}test_unmounting_what_is_in_use_names_who_uses_it_and_lazily_takes_nothing_from_them",),
     ),
