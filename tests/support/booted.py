@@ -112,6 +112,7 @@ class Booted:
             "systemd-nspawn", "--boot", "--quiet", "--directory", self.root, "--machine", self._name,
             "--keep-unit", "--register=no", "--capability=all", "--private-network", "--console=pipe",
             "--bind", f"{self.data}:{DATA}", "--bind-ro", f"{self.place / 'checkout'}:{CHECKOUT}",
+            *(["--bind=/dev/autofs"] if os.path.exists("/dev/autofs") else []),
         ]  # fmt: skip
         with (self.place / "console").open("wb") as console:
             self._nspawn = subprocess.Popen(
@@ -201,7 +202,7 @@ class Booted:
     def mounted(self, path: Path) -> bool:
         """Whether a view is at the path, as its mount table says."""
         return any(
-            line.split()[4] == str(path) and " fuse.ipfsfs " in line
+            line.split()[4] == str(path).replace(" ", "\\040") and " fuse.ipfsfs " in line
             for line in Path(f"/proc/{self._pid}/mountinfo").read_text().splitlines()
         )
 

@@ -28,7 +28,7 @@ class ViewUnit:
         path = DATA / directory
         (machine.data / directory).mkdir()
         (machine.data / directory / "file").write_text(CONTENT)
-        escaped = machine.shell(f"systemd-escape --path {path}").strip()
+        escaped = machine.shell(f"systemd-escape --path '{path}'").strip()
         return cls(machine, path, f"ipfsfs@{escaped}.service")
 
     @property
