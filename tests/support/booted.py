@@ -108,7 +108,7 @@ class Booted:
         for group in self._groups():
             group.mkdir(exist_ok=True)
         enter = "".join(f"echo $$ >'{group}/cgroup.procs' && " for group in self._groups())
-        command = [
+        command: list[str | Path] = [
             "systemd-nspawn", "--boot", "--quiet", "--directory", self.root, "--machine", self._name,
             "--keep-unit", "--register=no", "--capability=all", "--private-network", "--console=pipe",
             "--bind", f"{self.data}:{DATA}", "--bind-ro", f"{self.place / 'checkout'}:{CHECKOUT}",
@@ -193,7 +193,11 @@ class Booted:
         uv += [os.path.dirname(found)] if (found := shutil.which("uv")) else []
         path = ":".join([*uv, _CLEAN["PATH"]])
         command = checkout / "mount_scripts" / "install-units"
-        passed = {name: os.environ[name] for name in os.environ if name.startswith(("UV_", "PIP_", "SSL_")) or "proxy" in name.lower()}
+        passed = {
+            name: os.environ[name]
+            for name in os.environ
+            if name.startswith(("UV_", "PIP_", "SSL_")) or "proxy" in name.lower()
+        }
         return self.run(
             command, "--system", *arguments, check=False, network=True, PATH=path, HOME=os.path.expanduser("~"),
             UV_LINK_MODE="copy", **passed,

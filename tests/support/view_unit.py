@@ -53,7 +53,7 @@ class ViewUnit:
 
     @property
     def state(self) -> tuple[str, str]:
-        """What it does, and what came of the last time: `active` or `inactive` or `failed`, and `success` or why not."""
+        """What it does: `active`, `inactive` or `failed`; and what came of the last time: `success`, or why not."""
         return self.show("ActiveState"), self.show("Result")
 
     @property
@@ -82,10 +82,10 @@ class ViewUnit:
     def start_user(self, name: str, *, after: str, saves_s: float) -> Path:
         """Start a service that has a file in the view open, and writes to it once it is told to stop: after a while, as
         one that saves. Returns the file, as seen beneath the view."""
-        script = (
-            f'exec 3>"$$0"; trap "sleep {saves_s}; echo saved >&3; exit" TERM; while :; do sleep 0.05; done'
+        script = f'exec 3>"$$0"; trap "sleep {saves_s}; echo saved >&3; exit" TERM; while :; do sleep 0.05; done'
+        service = (
+            f"[Unit]\nAfter={after}\n[Service]\nKillMode=mixed\nExecStart=/bin/bash -c '{script}' {self.path}/{name}\n"
         )
-        service = f"[Unit]\nAfter={after}\n[Service]\nKillMode=mixed\nExecStart=/bin/bash -c '{script}' {self.path}/{name}\n"
         (self.machine.root / "etc/systemd/system" / f"{name}.service").write_text(service)
         self.machine.shell(f"systemctl daemon-reload; systemctl start {name}")
         eventually((self.plain / name).exists, f"{name} has its file open")
@@ -96,4 +96,3 @@ class ViewUnit:
         self.do("stop", check=False)
         self.do("reset-failed", check=False)
         self.machine.shell(f"rm -rf '/run/systemd/system/{self.name}.d'; systemctl daemon-reload", check=False)
-
