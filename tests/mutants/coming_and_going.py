@@ -100,6 +100,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "S21",
+        "the time that a unit gives is not asked for",
+        "ipfsfs/daemon/stopping.py",
+        '    if "NOTIFY_SOCKET" not in os.environ:\n',
+        "    if True:\n",
+        ("tests/systemd/test_life.py::test_who_keeps_a_file_open_for_ever_does_not_make_a_stop_fail",),
+    ),
+    Mutant(
+        "S21",
         "umount says nothing of files that are open",
         "ipfsfs/daemon/lifecycle.py",
         "        if self.ended.is_set():\n            return StillUsed(",
