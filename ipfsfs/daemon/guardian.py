@@ -89,6 +89,11 @@ class Ward:
             data = os.read(fd, 4096)
         except BlockingIOError:
             return True
+        self.hear(data)
+        return bool(data)
+
+    def hear(self, data: bytes) -> None:
+        """Take in what it has said, or a part of it."""
         self._heard += data
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
@@ -101,7 +106,6 @@ class Ward:
                     self.phase = "failed"
                 case [b"released"]:
                     self.phase = "released"
-        return bool(data)
 
 
 def guard(ward: Ward, told: int) -> None:
@@ -285,7 +289,7 @@ def _bring_back(ward: Ward, ended: endings.Ended) -> None:
 
 
 def main() -> None:
-    """`python -m ipfsfs.daemon.guardian PID CONFIG STORE_FD`; the daemon speaks on stdin."""
+    """`python -m ipfsfs.daemon.guardian PID CONFIG STORE_FD [SAID]`; the daemon goes on to speak on stdin."""
     syscalls.name_process(b"ipfsfs-guardian")
     os.chdir("/")
     os.setsid()
@@ -293,7 +297,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     pid, config, store_fd = sys.argv[1:4]
     os.set_blocking(0, False)
-    guard(Ward(int(pid), config, int(store_fd)), 0)
+    ward = Ward(int(pid), config, int(store_fd))
+    ward.hear("".join(sys.argv[4:]).encode())
+    guard(ward, 0)
 
 
 if __name__ == "__main__":

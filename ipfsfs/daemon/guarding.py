@@ -41,7 +41,7 @@ class Guarding:
     @classmethod
     def start(cls, config: Config, store: Store) -> Guarding:
         """Start it, before there is anything to guard. Raises OSError."""
-        return cls(config, store, _start(config, store))
+        return cls(config, store, _start(config, store, b""))
 
     @property
     def pid(self) -> int:
@@ -76,8 +76,7 @@ class Guarding:
             try:
                 await _until_ended(self._process)
                 log.warning("the guardian was ended (exit code %d): another is started", self._process.wait())
-                self._process = _start(self._config, self._store)
-                self._write(self._said)
+                self._process = _start(self._config, self._store, self._said)
             except OSError as error:
                 log.warning("no guardian can be started, or watched: %s", error)
             lasted = trio.current_time() - began > _AGAIN_MOST_S
@@ -86,13 +85,10 @@ class Guarding:
 
     def _say(self, line: bytes) -> None:
         self._said += line
-        self._write(line)
-
-    def _write(self, data: bytes) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(OSError):  # it has ended: another is told all of it
-            stdin.write(data)
+            stdin.write(line)
 
 
 async def _until_ended(process: subprocess.Popen[bytes]) -> None:
@@ -106,26 +102,27 @@ async def _until_ended(process: subprocess.Popen[bytes]) -> None:
         os.close(fd)
 
 
-def _start(config: Config, store: Store) -> subprocess.Popen[bytes]:
-    """Have a process that outlives this one, and ends by itself when nothing is left to guard.
+def _start(config: Config, store: Store, said: bytes) -> subprocess.Popen[bytes]:
+    """Have a process that outlives this one, and ends by itself when nothing is left to guard. It knows from its first
+    moment what another was told: we may be killed in the next one.
 
     What it has to say goes to the log, which may be the journal. Any other stderr of ours is not for it: whoever called
     `mount` must not wait for its end.
     """
-    said = os.dup(2) if goes_to_journal() else store.open_log()
+    log_fd = os.dup(2) if goes_to_journal() else store.open_log()
     try:
         return subprocess.Popen(  # the arguments are ours
             [
                 sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
-                str(os.getpid()), config.to_json(), str(store.fd),
+                str(os.getpid()), config.to_json(), str(store.fd), said.decode(),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=log_fd,
             bufsize=0,
             pass_fds=[store.fd],
             close_fds=True,
             cwd="/",
         )  # fmt: skip
     finally:
-        os.close(said)
+        os.close(log_fd)
