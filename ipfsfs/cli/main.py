@@ -11,6 +11,7 @@ import click
 
 from ipfsfs import __version__
 from ipfsfs.cli.render import message
+from ipfsfs.daemon.log_lines import for_journal, goes_to_journal
 from ipfsfs.errors import IpfsfsError
 
 _MODULES: Final = {
@@ -67,7 +68,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except IpfsfsError as error:
             texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
-            click.echo("\n".join(line for text in texts for line in message(text)), err=True)
+            said = "\n".join(line for text in texts for line in message(text))
+            click.echo(for_journal("ERROR", said) if goes_to_journal() else said, err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             _interrupted(ctx)

@@ -56,7 +56,8 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         )
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
-        _nothing_to_do(foreground)
+        if foreground:  # under systemd an end without a word of readiness would be a failure, and be tried again
+            tell_systemd("READY=1")
         click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
     at = mountpoint(path)
@@ -72,7 +73,8 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         click.echo("ipfsfs: --scrub does nothing without --check native: every read is checked", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
-        _nothing_to_do(foreground)
+        if foreground:
+            _refuse_to_supervise(view)
         _say_mounted(config, chosen, view)
         if team is not None and adopt:
             _adopt_in(team, view)
@@ -211,10 +213,14 @@ def _serving(served: Served | None) -> str:
     return f"It serves {whom} at {served.address}, with --share {served.share}."
 
 
-def _nothing_to_do(foreground: bool) -> None:
-    """Under systemd an end without a word of readiness would be a failure, and be tried again."""
-    if foreground:
-        tell_systemd("READY=1")
+def _refuse_to_supervise(view: mounts.Mount) -> None:
+    """Raises UsageError: what starts a daemon in the foreground relies on its end, and a try again ends as this one."""
+    whose = view.owner_in_words if view.is_of_another else "another process"
+    raise UsageError(
+        f"{view.mountpoint} is mounted already by {whose}, with the store {view.source}: nothing is mounted here, and "
+        "nothing would start that again",
+        hint=f"To have it mounted by this command or unit, first: ipfsfs umount {shell(view.mountpoint)}",
+    )
 
 
 @contextmanager

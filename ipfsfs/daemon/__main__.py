@@ -23,7 +23,7 @@ from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.control import listen
 from ipfsfs.daemon.failure import Failure
 from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
-from ipfsfs.daemon.log_lines import STAMP
+from ipfsfs.daemon.log_lines import STAMP, for_journal, goes_to_journal
 from ipfsfs.daemon.start import Started
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.plain import syscalls
@@ -123,10 +123,20 @@ class _OneLineFormatter(logging.Formatter):
         return printable(message)
 
 
+class _JournalFormatter(_OneLineFormatter):
+    """Gives each line its priority, those of a traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_journal(record.levelname, super().format(record))
+
+
 def _log_to(store: Store | None) -> None:
     """Log to a store, or to stderr. Raises OSError where the store's log cannot be opened."""
     handler = logging.StreamHandler() if store is None else _StoreLog(store)
-    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", STAMP))
+    if store is None and goes_to_journal():
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", STAMP))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)

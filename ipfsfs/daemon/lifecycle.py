@@ -26,6 +26,7 @@ from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
 from ipfsfs.daemon.serving import Address, others_of
+from ipfsfs.daemon.stopping import may_linger_s
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.daemon.upstream.following import Following
@@ -57,8 +58,6 @@ _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
 """How long the mount table is left alone after it has changed: what changes it once often does so again."""
-_LINGER_S: Final = 5.0
-"""After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
 
 
 @dataclass(slots=True)
@@ -78,8 +77,8 @@ class Running:
     """Set by the kernel, when nothing of the view is in use any more."""
     over: trio.Event = field(default_factory=trio.Event)
     """Set when the view is at its path no more."""
-    linger_s: float = math.inf
-    """How long files that are open are served after that."""
+    asked_to_stop: bool = False
+    """Whether it was by a signal: then files that are open are served for a limited time after that."""
     since: float = field(default_factory=time.time)
 
     @property
@@ -267,6 +266,8 @@ async def serve(
         if index is not None:
             index.close()
         ledger.close()
+        if not guarding.has_failed and _is_gone(mount, config):
+            guarding.release()
 
 
 async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
@@ -311,8 +312,10 @@ async def _linger(running: Running) -> None:
         except OSError as error:
             log.warning("no command can see that this daemon goes on: %s", error.strerror)
         running.store.unlock()
-        log.info("files are still open; they are served until they are closed")
-        with trio.move_on_after(running.linger_s):
+        linger_s = await may_linger_s() if running.asked_to_stop else math.inf
+        at_most = f", for {linger_s:.0f} s at most" if linger_s < math.inf else ""
+        log.info("files are still open; they are served until they are closed%s", at_most)
+        with trio.move_on_after(linger_s):
             await running.ended.wait()
     if not running.ended.is_set():
         log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
@@ -324,7 +327,7 @@ async def _obey_signals(running: Running, task_status: trio.TaskStatus[None]) ->
         task_status.started()
         async for number in received:
             log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
-            running.linger_s = _LINGER_S
+            running.asked_to_stop = True
             with suppress(MountError):
                 await running.unmount(lazy=True)
             running.over.set()
@@ -382,6 +385,13 @@ def clear_stale(path: Path) -> None:
         if mounts.answers(mount):
             raise MountError(f"{path} is mounted already, with the store {mount.store}")
         mountpoint.unmount(path, lazy=True)
+
+
+def _is_gone(mount: mounts.Mount | None, config: Config) -> bool:
+    """Whether the view is mounted no more; one that was never seen to be is told by its store."""
+    if mount is None:
+        return all(view.source != str(config.store) for view in mounts.views())
+    return all((view.mount_id, view.device) != (mount.mount_id, mount.device) for view in mounts.views())
 
 
 def _take_away(mount: mounts.Mount) -> None:

@@ -52,11 +52,12 @@ def start(config: Config) -> Started:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with a PYTHONPATH that means the same in another directory."""
-    path = os.environ.get("PYTHONPATH")
+    """Ours, with a PYTHONPATH that means the same in another directory, and without the journal: it logs to a file."""
+    ours = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    path = ours.get("PYTHONPATH")
     if not path:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))}
+        return ours
+    return {**ours, "PYTHONPATH": os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))}
 
 
 def _read_answer(fd: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:
