@@ -17,12 +17,12 @@ from typing import Any, Final
 
 import trio
 
-from ipfsfs.daemon import placing
+from ipfsfs.daemon import placing, remains
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.control import listen
 from ipfsfs.daemon.failure import Failure
-from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
+from ipfsfs.daemon.lifecycle import Running, serve
 from ipfsfs.daemon.log_lines import STAMP, for_journal, goes_to_journal
 from ipfsfs.daemon.start import Started
 from ipfsfs.errors import IpfsfsError
@@ -76,7 +76,7 @@ def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> N
     store = Store.open(config.store, wait_s=_PREDECESSOR_S)
     try:
         _log_to(store if to_file else None)
-        clear_stale(config.mountpoint)
+        remains.clear_stale(config.mountpoint)
         plain = PlainDirectory.open(config.mountpoint)
         try:
             trio.run(serve, config, plain, store, ready, listen)

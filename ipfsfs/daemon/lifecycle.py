@@ -12,13 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol
 
 import trio
 
 from ipfsfs.caches.registry import root_place
-from ipfsfs.daemon import endings, lingering, mounts, outsiders, register
+from ipfsfs.daemon import endings, lingering, mounts, outsiders, register, remains
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
@@ -262,11 +261,11 @@ async def serve(
         metrics.close()
         address.close()
         if mount is not None:
-            _take_away(mount)
+            remains.take_away(mount)
         if index is not None:
             index.close()
         ledger.close()
-        if not guarding.has_failed and _is_gone(mount, config):
+        if not guarding.has_failed and remains.is_gone(mount, config.store):
             guarding.release()
 
 
@@ -377,26 +376,3 @@ def _forget_last_end(config: Config, store: Store) -> None:
     with suppress(OSError):
         if not endings.forget(store.fd) and config.restarts:
             raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
-
-
-def clear_stale(path: Path) -> None:
-    """Unmount what a daemon that died left here. The store is ours, so nobody is behind it."""
-    while (mount := mounts.view_at(path)) is not None:
-        if mounts.answers(mount):
-            raise MountError(f"{path} is mounted already, with the store {mount.store}")
-        mountpoint.unmount(path, lazy=True)
-
-
-def _is_gone(mount: mounts.Mount | None, config: Config) -> bool:
-    """Whether the view is mounted no more; one that was never seen to be is told by its store."""
-    if mount is None:
-        return all(view.source != str(config.store) for view in mounts.views())
-    return all((view.mount_id, view.device) != (mount.mount_id, mount.device) for view in mounts.views())
-
-
-def _take_away(mount: mounts.Mount) -> None:
-    """However we got here, leave no mount of ours without a daemon."""
-    with suppress(MountError, OSError):
-        top = mounts.at(mount.mountpoint)
-        if top is not None and top.mount_id == mount.mount_id:
-            mountpoint.unmount(mount.mountpoint, lazy=True)
