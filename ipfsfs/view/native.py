@@ -94,6 +94,8 @@ class Native:
             return
         checker, _ = self._checker(fd, st, seal)
         if checker == "read":
+            if self.scrubbing.interval_s is None and seal.leased and not seal.vouches(self.scrubbing.boot):
+                self.scrubbing.seals.lapse(seal.ino)  # it is sealed as it is now when it is opened next, or by a walk
             self.scrubbing.wanted(file.node)
             return
         try:
@@ -150,7 +152,9 @@ class Native:
             return "read", impossible
         why_not = self.checking.why_not(fd, st)
         if not why_not:
-            return "filesystem", "its filesystem checks what it reads"
+            if seal.vouches(self.scrubbing.boot):
+                return "filesystem", "its filesystem checks what it reads"
+            why_not = "whether all that was sealed had reached the disk when this machine went down is not known"
         if self.scrubbing.interval_s is None:
             return "read", why_not
         if self.scrubbing.vouches(seal):
