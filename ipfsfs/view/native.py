@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat as stat_
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from ipfsfs.view.upkeep.scrubbing import Scrubbing
 
 log = logging.getLogger(__name__)
 
+_NOBODY: Final = 65_534
 _NEVER: Final = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY)
 """What the kernel answers about any file of a filesystem, and only files of one are sealed: this process may not (a
 container's root), that filesystem is stacked on another already, or cannot do it."""
@@ -86,18 +88,25 @@ class Native:
             del self._served[node]
 
     def opened(self, file: OpenFile, fd: int, st: os.stat_result) -> None:
-        """A file was opened as `fd` to be read: it is native from now on where that may be."""
+        """A file was opened as `fd` to be read: it is native from now on where that may be.
+
+        Raises OSError for one that is native, and was found damaged: nobody compares what would be read of it.
+        """
         seal = file.seal
+        if file.backing and seal is not None and self.scrubbing.is_damaged(seal):
+            raise OSError(errno.EIO, "it was found damaged while it was open")
         if self._kernel is None or self._refused or seal is None or st.st_size < self.least_size:
             return
         if file.backing or self._is_in_use(file):
             return
         checker, _ = self._checker(fd, st, seal)
         if checker == "read":
+            if self.scrubbing.interval_s is None and seal.leased and not seal.vouches(self.scrubbing.boot):
+                self.scrubbing.seals.lapse(seal.ino)  # it is sealed as it is now when it is opened next, or by a walk
             self.scrubbing.wanted(file.node)
             return
         try:
-            with self.ownership.acting(st.st_uid, st.st_gid):
+            with self.ownership.acting(_account(st), st.st_gid):
                 file.backing = self._kernel.register(fd)
             if checker == "scrub":
                 self.scrubbing.used(seal)
@@ -150,9 +159,18 @@ class Native:
             return "read", impossible
         why_not = self.checking.why_not(fd, st)
         if not why_not:
-            return "filesystem", "its filesystem checks what it reads"
+            if seal.vouches(self.scrubbing.boot):
+                return "filesystem", "its filesystem checks what it reads"
+            why_not = "whether all that was sealed had reached the disk when this machine went down is not known"
         if self.scrubbing.interval_s is None:
             return "read", why_not
         if self.scrubbing.vouches(seal):
             return "scrub", "it was verified in full, and will be again"
         return "read", f"{why_not}, and it is not verified yet: that begins when it is opened"
+
+
+def _account(st: os.stat_result) -> int:
+    """The user for whom a file is written that is native: its owner. A file of root's that others may write is written
+    for nobody, for what a disk keeps back for root is not for them."""
+    is_for_others = st.st_mode & (stat_.S_IWGRP | stat_.S_IWOTH)
+    return _NOBODY if st.st_uid == 0 and is_for_others else st.st_uid

@@ -98,6 +98,12 @@ class OpenFile:
         self.writing.append(fd)
         self._show()
 
+    def replace_writer(self, fd: int, by: int) -> None:
+        """A content that writes has another descriptor from now on."""
+        self.writing[self.writing.index(fd)] = by
+        os.close(fd)
+        self._show()
+
     def remove_reader(self) -> None:
         """A content that reads has gone."""
         self.readers -= 1

@@ -90,6 +90,24 @@ def test_rot_is_reported_within_the_interval_though_nothing_reads_the_file(
     (mount.path / "rotten").unlink()
 
 
+def test_what_was_found_damaged_while_it_is_open_natively_is_not_opened_again(
+    disk: Disk, mounted: Callable[..., Mounted]
+) -> None:
+    """All handles of a file are of one kind, and of this kind nobody compares what is read."""
+    mount = mounted(disk.cache, *OFTEN)
+    path = used(mount)
+    os.sync()
+    mount.expect_logged += ["model: rot: "]
+    with path.open("rb"):
+        disk.rot_beneath("model", 9 * UNIT + 77)
+        eventually(lambda: mount.status()["rot"], "the rot is reported")
+        with pytest.raises(OSError, match="Input/output error"):
+            path.read_bytes()
+    with path.open("rb") as checked:
+        assert checked.read(UNIT) == CONTENT[:UNIT], "the rest of it is readable, once the daemon serves it"
+    path.unlink()
+
+
 def test_a_sector_that_cannot_be_read_is_reported_within_the_interval(
     tmp_path: Path, mounted: Callable[..., Mounted]
 ) -> None:

@@ -57,4 +57,20 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "            self.written_unseen = False\n",
         (f"{_NATIVE}test_h22_size_and_times_are_those_of_the_moment_while_a_native_file_is_written",),
     ),
+    Mutant(
+        "S85",
+        "a file that is mapped to be written counts as closed",
+        "ipfsfs/view/resident/content.py",
+        "        return writers_of(reading) is Writers.SOME\n",
+        "        return False\n",
+        ("tests/mount/native/test_mapped.py::test_whoever_reads_sees_what_is_written_through_a_mapping",),
+    ),
+    Mutant(
+        "S85",
+        "a filesystem vouches for what it never got",
+        "ipfsfs/view/native.py",
+        "            if seal.vouches(self.scrubbing.boot):\n",
+        "            if True:\n",
+        ("tests/mount/native/test_unsettled.py::test_h16_no_seal_outlives_bytes_that_a_power_cut_took",),
+    ),
 )

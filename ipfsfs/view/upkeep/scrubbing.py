@@ -105,6 +105,11 @@ class Scrubbing:
         if known is not None and known.seal_id == seal.seal_id:
             known.is_used = True
 
+    def is_damaged(self, seal: Seal) -> bool:
+        """Whether bytes of the file of this seal were found to be others than were written there."""
+        known = self._known.get(seal.ino)
+        return known is not None and known.seal_id == seal.seal_id and known.is_damaged
+
     def wanted(self, node: Node) -> None:
         """A file was opened that could be read natively, and is not vouched for: verify it soon, once. Never waits."""
         if self.interval_s is None or node.dev != self.seals.dev:
