@@ -254,6 +254,7 @@ prepare_environment() {
         base="$data/venv-${key:0:8}"
         ! use_environment is_current "$1" || return 0
     fi
+    [[ -z "${_IPFSFS_COMPLETE:-}" ]] || return 1 # a press of TAB installs nothing
     find_python
     install_packages "$needs_to_run" || return 1
     ! install_environment "$1" || return 0

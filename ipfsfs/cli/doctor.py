@@ -30,7 +30,7 @@ from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
 from ipfsfs.plain.syscalls import CAP_SYS_ADMIN, has_effective
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 
 _ENOUGH_DESCRIPTORS = 65_536
 _LITTLE_SPACE = 1_000_000_000
@@ -201,7 +201,7 @@ def _cache() -> Iterator[Diagnosis]:
         yield Diagnosis("cache", False, str(error), error.hint)
         return
     except OSError as error:
-        fix = f"if a daemon died here: ipfsfs umount {shell(view.mountpoint if view else path)}"
+        fix = f"if a daemon died here: {command('umount', view.mountpoint if view else path)}"
         yield Diagnosis("cache", False, f"{path}: {error.strerror}", fix)
         return
     mount = _mount_of(there)

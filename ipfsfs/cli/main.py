@@ -10,9 +10,13 @@ from typing import Any, Final, NoReturn
 import click
 
 from ipfsfs import __version__
+from ipfsfs.cli.help_text import Context, shown_so
 from ipfsfs.cli.render import message
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.printed import program
 
+COMPLETE: Final = "_IPFSFS_COMPLETE"
+"""The variable by which a shell asks what may follow on its command line."""
 _MODULES: Final = {
     "mount": "mount",
     "umount": "umount",
@@ -51,6 +55,8 @@ them takes three times as long."""
 class Commands(click.Group):
     """The commands of `_MODULES`, before those that were added."""
 
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*_MODULES, *self.commands]
 
@@ -59,7 +65,7 @@ class Commands(click.Group):
         if module is None:
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(import_module(f"ipfsfs.cli.{module}"), _function(cmd_name))
-        return command
+        return shown_so(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an expected failure ends as one sentence, what to do next, and its exit code."""
@@ -107,4 +113,4 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(cli())
+    sys.exit(cli(prog_name=program(), complete_var=COMPLETE))

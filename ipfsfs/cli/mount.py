@@ -27,7 +27,7 @@ from ipfsfs.daemon.questions.status import Question, Served
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 from ipfsfs.unixfs.chunk import chunker_named
 
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
@@ -132,7 +132,7 @@ def _adopt_in(team: Teaming, view: mounts.Mount) -> None:
     if view.is_of_another or ask(view.store, Question(), patience_s=_PATIENCE_S).team != team.group:
         raise MountError(
             f"{team.at} is not mounted for the group {team.group}: nothing was given to it",
-            hint=f"Unmount it first, and mount it again: ipfsfs umount {shell(team.at)}",
+            hint=f"Unmount it first, and mount it again: {command('umount', team.at)}",
         )
     click.echo("\n".join(team.words(team.adopt())))
 
@@ -148,7 +148,7 @@ def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
     for line in differing:
         click.echo(f"  {printable(line)}")
     if differing:
-        click.echo(f"To have that changed, unmount it first: ipfsfs umount {shell(config.mountpoint)}")
+        click.echo(f"To have that changed, unmount it first: {command('umount', config.mountpoint)}")
 
 
 def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[str]:
@@ -225,7 +225,7 @@ def _made(at: Path) -> Iterator[bool]:
     if around is not None:
         raise MountError(
             f"{at} lies in the view of {around.mountpoint}, which covers it already",
-            hint=f"To mount here instead, first: ipfsfs umount {shell(around.mountpoint)}",
+            hint=f"To mount here instead, first: {command('umount', around.mountpoint)}",
         )
     try:
         at.mkdir()
@@ -263,7 +263,7 @@ def _refuse_while_in_use(at: Path, force: bool) -> None:
         more = f"\n  and {len(others) - _NAMED_MOST} more" if len(others) > _NAMED_MOST else ""
         raise InUse(
             f"files in {at} are in use by programs that would not go through the view:\n{lines}{more}",
-            hint=f"End them and mount again. Or: ipfsfs mount --force {shell(at)}\n  What they write is then found and "
+            hint=f"End them and mount again. Or: {command('mount --force', at)}\n  What they write is then found and "
             "sealed later; their locks do not exclude locks taken through the view.",
         )
 
@@ -284,7 +284,6 @@ _ELSEWHERE: Final = (
 
 def _welcome(config: Config, started: Started, *, stale: bool) -> str:
     at = printable(str(config.mountpoint))
-    word = shell(config.mountpoint)
     lines = [f"{at} is mounted."]
     if stale:
         lines.append("(The mount of a daemon that had died was removed first.)")
@@ -301,13 +300,22 @@ def _welcome(config: Config, started: Started, *, stale: bool) -> str:
         "  after `umount`, or if the daemon dies, everything is there.",
         *_ELSEWHERE * bool(config.origins),
         "",
-        f"  ipfsfs status {word}   how much is sealed, and whether anything is wrong",
-        f"  ipfsfs umount {word}   unmount it",
-        "  ipfsfs ls" + " " * (len(word) + 8) + "which models and datasets are in it, and how much of each is here",
+        *_next_commands(config.mountpoint),
         "",
         f"Store: {printable(str(config.store))}   Daemon: process {started.pid}",
     ]
     return "\n".join(lines)
+
+
+def _next_commands(at: Path) -> Iterator[str]:
+    told = {
+        command("status", at): "how much is sealed, and whether anything is wrong",
+        command("umount", at): "unmount it",
+        command("ls"): "which models and datasets are in it, and how much of each is here",
+    }
+    width = max(map(len, told))
+    for typed, does in told.items():
+        yield f"  {typed:<{width}}   {does}"
 
 
 def _found(at: Path) -> str:

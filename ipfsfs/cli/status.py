@@ -20,7 +20,7 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 _PATIENCE_S: Final = 5.0
@@ -45,7 +45,7 @@ def status(path: Path | None, as_json: bool) -> None:
     else:
         found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
         if not found and not as_json:
-            click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
+            click.echo(f"Nothing is mounted. Mount a cache with: {command('mount')}")
         else:
             render.facts([_facts(one) if as_json else _shown(one) for one in found], as_json)
     if any(_ended_unasked(one) for one in found):
@@ -143,7 +143,7 @@ def _of(at: Path) -> Found:
     except IpfsfsError as error:
         if not view.is_of_another and _is_dead(view):
             return Dead(at, view.source, left)
-        advice = error.hint or f"ipfsfs umount --lazy {shell(at)}, then mount it again"
+        advice = error.hint or f"{command('umount --lazy', at)}, then mount it again"
         return Unasked(at, view.source, str(error), advice, left)
 
 
@@ -195,7 +195,7 @@ _DIED: Final = "its daemon has ended, and so has its guardian"
 
 
 def _revive(at: Path) -> str:
-    return f"ipfsfs mount {shell(at)}   (or, to have the plain directory back: ipfsfs umount {shell(at)})"
+    return f"{command('mount', at)}   (or, to have the plain directory back: {command('umount', at)})"
 
 
 def _shown(found: Found) -> dict[str, Any]:

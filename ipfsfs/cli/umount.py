@@ -21,7 +21,7 @@ from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
 from ipfsfs.errors import NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 
 _GONE_S: Final = 10.0
 _LAZY_S: Final = 5.0
@@ -86,7 +86,7 @@ def umount(path: Path, lazy: bool, as_json: bool) -> None:
         if around is not None:
             raise UsageError(
                 f"{at} lies in the view of {around.mountpoint}",
-                hint=f"To unmount that view: ipfsfs umount {shell(around.mountpoint)}",
+                hint=f"To unmount that view: {command('umount', around.mountpoint)}",
             )
         must_be_there(at)
         outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
