@@ -25,6 +25,7 @@ import click
 from ipfsfs.cli import native_reads, render
 from ipfsfs.cli.diagnosis import Diagnosis
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
@@ -309,12 +310,6 @@ def _packages() -> Iterator[Diagnosis]:
         yield Diagnosis("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
         return
     yield Diagnosis("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
-
-
-def hub_home() -> Path:
-    """Where Hugging Face clients started with this environment keep their cache."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
 
 
 CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (

@@ -11,7 +11,7 @@ import click
 
 from ipfsfs import __version__
 from ipfsfs.cli.help_text import Context, shown_so
-from ipfsfs.cli.render import message
+from ipfsfs.cli.render import report
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.printed import program
 
@@ -21,6 +21,7 @@ _MODULES: Final = {
     "mount": "mount",
     "umount": "umount",
     "status": "status",
+    "log": "log",
     "ls": "ls",
     "seal": "seal",
     "cid": "cid",
@@ -47,6 +48,7 @@ _MODULES: Final = {
     "peers": "peers",
     "config": "config",
     "doctor": "doctor",
+    "install": "install",
 }
 """The module of each command, in the order a user meets them. It is loaded when the command is run, for to load all of
 them takes three times as long."""
@@ -72,8 +74,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except IpfsfsError as error:
-            texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
-            click.echo("\n".join(line for text in texts for line in message(text)), err=True)
+            report(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             _interrupted(ctx)

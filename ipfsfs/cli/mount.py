@@ -19,6 +19,7 @@ from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
 from ipfsfs.cli.settings.table import SETTINGS, Settings
 from ipfsfs.cli.teaming import Teaming
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config, SiteConfig, check_named, share_named
@@ -36,13 +37,14 @@ _PATIENCE_S: Final = 5.0
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
 @options()
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
 @click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
-def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
+def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
     """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
+    Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
@@ -54,6 +56,7 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         raise UsageError(
             "--restart needs a daemon in the background: with --foreground, what started it can start it again"
         )
+    path = path if path is not None else _usual()
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
         _nothing_to_do(foreground)
@@ -95,6 +98,14 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
             click.echo("\n" + "\n".join(team.words(found)))
+
+
+def _usual() -> Path:
+    """The cache that is meant where none is named; says which that is, and why."""
+    at = hub_home()
+    why = "HF_HOME says so" if os.environ.get("HF_HOME") else "the usual place of a Hugging Face cache"
+    click.echo(f"ipfsfs: no PATH is named: {printable(str(at))}, {why}", err=True)
+    return at
 
 
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:

@@ -12,9 +12,9 @@ from typing import Any, Final
 import click
 
 from ipfsfs.cli import aftermath, render
-from ipfsfs.cli.doctor import hub_home
 from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import Target, mountpoint, must_be_ours, must_be_there
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode

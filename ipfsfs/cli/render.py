@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ipfsfs.errors import IpfsfsError
 from ipfsfs.printed import printable
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ _CHECKED: Final[dict[Checker, str]] = {
 def reads(checked_by: Checker, native: bool | None, why: str | None) -> list[str]:
     """Who checks what is read, and whether the kernel reads it past the daemon."""
     return [_CHECKED[checked_by], ("native" if native else "not native") + (f": {why}" if why else "")]
+
+
+def report(error: IpfsfsError) -> None:
+    """Prints an expected failure to stderr: what happened, and what to do next."""
+    texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
+    click.echo("\n".join(line for text in texts for line in message(text)), err=True)
 
 
 def files(count: int) -> str:

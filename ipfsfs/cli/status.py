@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from ipfsfs.printed import command, printable
 from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 _PATIENCE_S: Final = 5.0
+_WATCH_S: Final = 2.0
 _ANOTHERS_S: Final = 5.0
 """How long another user's daemon may take in all, whatever it says meanwhile."""
 
@@ -32,13 +35,31 @@ _ANOTHERS_S: Final = 5.0
     short_help="Show what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json"
 )
 @click.argument("path", type=PATH, required=False)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def status(path: Path | None, as_json: bool) -> None:
+def status(path: Path | None, watch: bool, as_json: bool) -> None:
     """Show what is mounted, how much of it is sealed, and whether anything is wrong.
 
     Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
     daemon ended without a command to unmount, or still serves open files. Exit code 1 if a daemon ended in that way.
     """
+    while True:
+        if watch and sys.stdout.isatty() and not as_json:
+            click.clear()
+        is_well = _show(path, as_json)
+        if not watch:
+            break
+        try:
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+        except KeyboardInterrupt:
+            break
+    if not is_well:
+        raise SystemExit(IpfsfsError.exit_code)
+
+
+def _show(path: Path | None, as_json: bool) -> bool:
+    """Look once, and print what is found. Returns whether all is well."""
     if path is not None:
         found = [_of(_named(path, as_json))]
         render.facts(_facts(found[0]) if as_json else _shown(found[0]), as_json)
@@ -48,8 +69,7 @@ def status(path: Path | None, as_json: bool) -> None:
             click.echo(f"Nothing is mounted. Mount a cache with: {command('mount')}")
         else:
             render.facts([_facts(one) if as_json else _shown(one) for one in found], as_json)
-    if any(_ended_unasked(one) for one in found):
-        raise SystemExit(IpfsfsError.exit_code)
+    return not any(_ended_unasked(one) for one in found)
 
 
 @dataclass(slots=True, frozen=True)
