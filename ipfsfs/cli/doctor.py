@@ -11,8 +11,6 @@ import platform
 import re
 import resource
 import select
-import shutil
-import stat
 import struct
 import subprocess
 import sys
@@ -29,8 +27,7 @@ from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
-from ipfsfs.fuse import mountpoint
-from ipfsfs.plain.syscalls import CAP_SYS_ADMIN, has_effective
+from ipfsfs.fuse import mountpoint, permitted
 from ipfsfs.printed import command, printable
 
 _ENOUGH_DESCRIPTORS = 65_536
@@ -88,44 +85,13 @@ def _show(findings: list[Diagnosis]) -> None:
 
 
 def _device() -> Iterator[Diagnosis]:
-    path = "/dev/fuse"
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        yield Diagnosis(
-            path, False, "not there", "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
-        )
-        return
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        fix = "as root: chmod 0666 /dev/fuse, as distributions have it (a udev rule keeps it so)"
-        if os.geteuid() == 0 or mode & 0o006 == 0o006:
-            fix = "start the container with --device /dev/fuse"
-        yield Diagnosis(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
-    else:
-        yield Diagnosis(path, True, f"mode {mode:04o}, opens for this user")
+    found = permitted.device()
+    yield Diagnosis(permitted.DEVICE, found.ok, found.detail, found.fix)
 
 
 def _right_to_mount() -> Iterator[Diagnosis]:
-    helper = shutil.which("fusermount3")
-    if os.geteuid() == 0:
-        if has_effective(CAP_SYS_ADMIN):
-            yield Diagnosis("right to mount", True, "root, with CAP_SYS_ADMIN")
-        else:
-            yield Diagnosis(
-                "right to mount",
-                False,
-                "root, but without CAP_SYS_ADMIN",
-                "start the container with --cap-add SYS_ADMIN",
-            )
-        return
-    if helper is None:
-        yield Diagnosis("right to mount", False, "fusermount3 is not there", "install the package fuse3")
-    elif not os.stat(helper).st_mode & stat.S_ISUID:
-        yield Diagnosis("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
-    else:
-        yield Diagnosis("right to mount", True, f"through {helper}")
+    found = permitted.right_to_mount()
+    yield Diagnosis("right to mount", found.ok, found.detail, found.fix)
 
 
 def _libfuse() -> Iterator[Diagnosis]:
