@@ -39,7 +39,7 @@ def install(context: click.Context, remove: bool, prefix: Path | None) -> None:
     """
     places = _Places.below(prefix)
     launcher = os.environ.get(LAUNCHER)
-    link = None if launcher is None else _Link(places.bin / manual.NAME, Path(launcher))
+    link = None if launcher is None else _Link(places.bin / manual.NAME, Path(launcher), places.option)
     root = context.find_root().command
     files = _files(root, places)
     if remove:
@@ -90,6 +90,8 @@ class _Link:
 
     at: Path
     launcher: Path
+    option: str
+    """As in `_Places`."""
 
     @property
     def is_there(self) -> bool:
@@ -108,7 +110,7 @@ class _Link:
         raise IpfsfsError(
             f"{self.at} is not this checkout's: it is "
             + ("a file of its own" if target is None else f"a link to {target}"),
-            hint=f"To have that removed: {shell(target)} install --remove"
+            hint=f"To have that removed: {shell(target)} install --remove{self.option}"
             if target is not None and _is_launcher(target)
             else f"Move it away, or choose another directory: {command('install --prefix DIR')}",
         )
@@ -203,7 +205,7 @@ def _others(files: dict[Path, str], places: _Places) -> list[Path]:
 def _must_be_ours(path: Path) -> None:
     if os.path.lexists(path) and not _is_ours(path):
         raise IpfsfsError(
-            f"{path} is not a file of `ipfsfs install`",
+            f"{path} is not a file of ours",
             hint=f"Move it away, or choose another directory: {command('install --prefix DIR')}",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,19 +44,23 @@ def status(path: Path | None, watch: bool, as_json: bool) -> None:
     Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
     daemon ended without a command to unmount, or still serves open files. Exit code 1 if a daemon ended in that way.
     """
-    while True:
-        if watch and sys.stdout.isatty() and not as_json:
-            click.clear()
-        is_well = _show(path, as_json)
-        if not watch:
-            break
-        try:
-            sys.stdout.flush()
-            time.sleep(_WATCH_S)
-        except KeyboardInterrupt:
-            break
+    is_well = _watch(path, as_json) if watch else _show(path, as_json)
     if not is_well:
         raise SystemExit(IpfsfsError.exit_code)
+
+
+def _watch(path: Path | None, as_json: bool) -> bool:
+    """Show it again and again until Ctrl-C. Returns whether all was well at last."""
+    is_well = True
+    with suppress(KeyboardInterrupt):
+        while True:
+            if sys.stdout.isatty() and not as_json:
+                click.clear()
+            is_well = _show(path, as_json)
+            click.echo()
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+    return is_well
 
 
 def _show(path: Path | None, as_json: bool) -> bool:

@@ -160,7 +160,7 @@ class _Made:
 def _own_names(dir_fd: int) -> list[str]:
     """What a store has in it, of all that is in a directory."""
     of_databases = ("index", "ledger")
-    others = {"lock", "format", "format.new", "quarantine", "extents", blocks.NAME, "log", "control.sock"}
+    others = {"lock", "format", "format.new", "quarantine", "extents", blocks.NAME, "log", "control.sock", "lingering"}
     return [name for name in names_in(dir_fd) if name in others or name.startswith(of_databases)]
 
 
