@@ -266,6 +266,7 @@ find_environment() {
 # why.
 prepare_environment() {
     ! find_environment "$1" || return 0
+    [[ -z "${_IPFSFS_COMPLETE:-}" ]] || return 1 # a press of TAB installs nothing
     find_python
     install_packages "$needs_to_run" || return 1
     ! install_environment "$1" || return 0

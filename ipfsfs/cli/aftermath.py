@@ -14,7 +14,7 @@ from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.endings import Ended
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.errors import StoreError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.store.directory import open_directory
 
 
@@ -57,7 +57,7 @@ class Aftermath:
         shown: dict[str, Any] = {}
         if self.ended is not None:
             shown["what to do"] = (
-                f"ipfsfs mount {shell(at)}   (with the options it had; or, to forget this: ipfsfs umount {shell(at)})"
+                f"{command('mount', at)}   (with the options it had; or, to forget this: {command('umount', at)})"
             )
             if self.ended.gave_up:
                 shown["not started again"] = self.ended.gave_up

@@ -19,7 +19,7 @@ from ipfsfs.exchange import naming
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid
 
 
@@ -43,7 +43,7 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     if view is None:
         raise MountError(
             f"{at} is in no mounted view",
-            hint="Mount the cache that it is to be in first: ipfsfs mount --kubo URL CACHE",
+            hint=f"Mount the cache that it is to be in first: {command('mount --kubo URL CACHE')}",
         )
     must_be_ours(view)
     if at == view.mountpoint:
@@ -80,5 +80,5 @@ async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: bars.Bar
                 raise
             raise UsageError(
                 f"the view of {view.mountpoint} knows no origin to have content from",
-                hint="Mount it with --kubo URL or --gateway URL; see: ipfsfs mount --help",
+                hint=f"Mount it with --kubo URL or --gateway URL; see: {command('mount --help')}",
             ) from error

@@ -16,7 +16,7 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import status
 from ipfsfs.daemon.questions.cid import Question
 from ipfsfs.errors import IpfsfsError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 
@@ -69,7 +69,7 @@ def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
         lacking = view.mountpoint / answer.unsealed[0]
         raise IpfsfsError(
             f"{path} has no CID yet: {lacking} is being written, or cannot be sealed",
-            hint=f"See why with: ipfsfs why {shell(lacking)}",
+            hint=f"See why with: {command('why', lacking)}",
         )
     return answer.cid, answer.left_out
 

@@ -12,7 +12,7 @@ from ipfsfs.cli.paths import PATH, mountpoint
 from ipfsfs.cli.settings.effective import Effective, Found, effective, options
 from ipfsfs.cli.settings.table import SETTINGS
 from ipfsfs.daemon import mounts
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 
 
 @click.command(
@@ -40,7 +40,7 @@ def config(path: Path | None, as_json: bool, **given: object) -> None:
         click.echo(printable(line))
     if at is not None and (view := mounts.view_at(at)) is not None and not view.is_of_another:
         click.echo(f"\n{printable(str(at))} is mounted, and keeps what it was mounted with. To have these settings:")
-        click.echo(f"  ipfsfs umount {shell(at)} && ipfsfs mount {shell(at)}")
+        click.echo(f"  {command('umount', at)} && {command('mount', at)}")
 
 
 def _facts(name: str, found: Found) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.dedup import Answer, Question
 from ipfsfs.errors import MountError
 from ipfsfs.exchange.dedup import Progress
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 
 
 @click.command(
@@ -34,7 +34,7 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     asked = [target(path)] if path is not None else [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
     if not asked:
-        raise MountError("nothing of yours is mounted", hint="Mount it first: ipfsfs mount ~/.cache/huggingface")
+        raise MountError("nothing of yours is mounted", hint=f"Mount it first: {command('mount')}")
     found = []
     with bars.bar("Comparing") as bar:
 
@@ -43,7 +43,7 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
 
         for at in asked:
             if at.mount is None:
-                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
             must_be_ours(at.mount)
             found.append((at, ask(at.store, Question(at.path, dry_run), show)))
     if as_json:

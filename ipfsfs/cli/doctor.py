@@ -11,8 +11,6 @@ import platform
 import re
 import resource
 import select
-import shutil
-import stat
 import struct
 import subprocess
 import sys
@@ -25,12 +23,12 @@ import click
 from ipfsfs.cli import native_reads, render
 from ipfsfs.cli.diagnosis import Diagnosis
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
-from ipfsfs.fuse import mountpoint
-from ipfsfs.plain.syscalls import CAP_SYS_ADMIN, has_effective
-from ipfsfs.printed import printable, shell
+from ipfsfs.fuse import mountpoint, permitted
+from ipfsfs.printed import command, printable
 
 _ENOUGH_DESCRIPTORS = 65_536
 _LITTLE_SPACE = 1_000_000_000
@@ -87,44 +85,13 @@ def _show(findings: list[Diagnosis]) -> None:
 
 
 def _device() -> Iterator[Diagnosis]:
-    path = "/dev/fuse"
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        yield Diagnosis(
-            path, False, "not there", "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
-        )
-        return
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        fix = "as root: chmod 0666 /dev/fuse, as distributions have it (a udev rule keeps it so)"
-        if os.geteuid() == 0 or mode & 0o006 == 0o006:
-            fix = "start the container with --device /dev/fuse"
-        yield Diagnosis(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
-    else:
-        yield Diagnosis(path, True, f"mode {mode:04o}, opens for this user")
+    found = permitted.device()
+    yield Diagnosis(permitted.DEVICE, found.ok, found.detail, found.fix)
 
 
 def _right_to_mount() -> Iterator[Diagnosis]:
-    helper = shutil.which("fusermount3")
-    if os.geteuid() == 0:
-        if has_effective(CAP_SYS_ADMIN):
-            yield Diagnosis("right to mount", True, "root, with CAP_SYS_ADMIN")
-        else:
-            yield Diagnosis(
-                "right to mount",
-                False,
-                "root, but without CAP_SYS_ADMIN",
-                "start the container with --cap-add SYS_ADMIN",
-            )
-        return
-    if helper is None:
-        yield Diagnosis("right to mount", False, "fusermount3 is not there", "install the package fuse3")
-    elif not os.stat(helper).st_mode & stat.S_ISUID:
-        yield Diagnosis("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
-    else:
-        yield Diagnosis("right to mount", True, f"through {helper}")
+    found = permitted.right_to_mount()
+    yield Diagnosis("right to mount", found.ok, found.detail, found.fix)
 
 
 def _libfuse() -> Iterator[Diagnosis]:
@@ -201,7 +168,7 @@ def _cache() -> Iterator[Diagnosis]:
         yield Diagnosis("cache", False, str(error), error.hint)
         return
     except OSError as error:
-        fix = f"if a daemon died here: ipfsfs umount {shell(view.mountpoint if view else path)}"
+        fix = f"if a daemon died here: {command('umount', view.mountpoint if view else path)}"
         yield Diagnosis("cache", False, f"{path}: {error.strerror}", fix)
         return
     mount = _mount_of(there)
@@ -309,12 +276,6 @@ def _packages() -> Iterator[Diagnosis]:
         yield Diagnosis("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
         return
     yield Diagnosis("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
-
-
-def hub_home() -> Path:
-    """Where Hugging Face clients started with this environment keep their cache."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
 
 
 CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (

@@ -17,7 +17,7 @@ from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.daemon.questions.evict import Answer, Progress, Question
 from ipfsfs.errors import IpfsfsError, UsageError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 
 @click.command(
@@ -41,7 +41,9 @@ def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | N
     Exit code 1, with the reasons, if part of what was named stays, or --to is not reached.
     """
     if to is None and not paths:
-        raise UsageError("nothing is named", hint="Name what is to go: ipfsfs evict PATH. Or how much: --to 50GB")
+        raise UsageError(
+            "nothing is named", hint=f"Name what is to go: {command('evict PATH')}. Or how much: --to 50GB"
+        )
     if path is not None and paths:
         raise UsageError("--view and PATHS both say which view is meant", hint="Leave out one of them.")
     answers: list[tuple[Mount, Answer]] = []
@@ -71,7 +73,7 @@ def _questions(
     if len(views) > 1:
         raise UsageError(
             "--to is for one view, and PATHS lie in several",
-            hint=f"Name one: ipfsfs evict --to SIZE --view {shell(views[0].mountpoint)}",
+            hint=f"Name one: {command('evict --to SIZE --view', views[0].mountpoint)}",
         )
     return [(views[0], Question((), to, dry_run))]
 

@@ -19,7 +19,7 @@ from ipfsfs.errors import MountError, UsageError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.plain import tree
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.store import check
 from ipfsfs.store.check import Problem, Remedy
 from ipfsfs.store.layout import Store
@@ -78,19 +78,19 @@ def _target(path: Path | None, store: Path | None) -> Target:
     """The directory and the store to check; one is found from the other where only one is named."""
     if path is None:
         if store is None:
-            raise UsageError("name a PATH, or a --store", hint="For example: ipfsfs fsck ~/.cache/huggingface")
+            raise UsageError("name a PATH, or a --store", hint=f"For example: {command('fsck ~/.cache/huggingface')}")
         path = store.with_name(store.name.removesuffix(".ipfsfs"))
         if path == store or not path.is_dir():
             raise UsageError(
-                f"cannot tell which directory {store} is the store of", hint="Name it: ipfsfs fsck PATH ..."
+                f"cannot tell which directory {store} is the store of", hint=f"Name it: {command('fsck PATH ...')}"
             )
     root = mountpoint(path)
     view = mounts.view_at(root)
     if view is not None:
-        word = shell(root)
         raise MountError(
             f"{root} is mounted, and its store is in use",
-            hint=f"Unmount it first: ipfsfs umount {word}. To check the files of a mounted view: ipfsfs verify {word}",
+            hint=f"Unmount it first: {command('umount', root)}. "
+            f"To check the files of a mounted view: {command('verify', root)}",
         )
     must_be_there(root)
     named = mountpoint(store) if store is not None else placing.default_store(root)

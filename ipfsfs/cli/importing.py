@@ -19,7 +19,7 @@ from ipfsfs.errors import FormatError, MountError, UsageError
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.importing import Import, Imported
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 
@@ -43,7 +43,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
     at = None if to is None else located(to)
     view = mounts.view_over(at) if at is not None and path is None else chosen_view(path)
     if view is None:
-        raise MountError(f"{at} is in no mounted view", hint="Mount the cache first: ipfsfs mount PATH")
+        raise MountError(f"{at} is in no mounted view", hint=f"Mount the cache first: {command('mount PATH')}")
     if at is not None and (mounts.view_over(at) != view or at == view.mountpoint):
         raise UsageError(f"{at} is no path in the view of {view.mountpoint}")
     if str(file) == "-":

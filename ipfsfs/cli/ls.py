@@ -20,7 +20,7 @@ from ipfsfs.exchange import naming
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.paths import unreachable
 from ipfsfs.origins import dag
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.tree_walk import TreeEntry
 
@@ -103,7 +103,7 @@ async def _list_content(view: mounts.Mount, name: ContentName) -> list[_Named]:
         found = [entry async for batch in dag.tree(at.origin, root, 1) for entry in batch]
         if found and not found[0].path:
             if found[0].kind != "directory":
-                raise UsageError(f"{name.shown} is a file", hint="To see its bytes: ipfsfs cat CID")
+                raise UsageError(f"{name.shown} is a file", hint=f"To see its bytes: {command('cat CID')}")
             found = found[1:]
         return [_of(entry) for entry in found]
 

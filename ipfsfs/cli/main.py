@@ -10,14 +10,18 @@ from typing import Any, Final, NoReturn
 import click
 
 from ipfsfs import __version__
-from ipfsfs.cli.render import message
-from ipfsfs.daemon.log_lines import for_journal, goes_to_journal
+from ipfsfs.cli.help_text import Context, shown_so
+from ipfsfs.cli.render import report
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.printed import program
 
+COMPLETE: Final = "_IPFSFS_COMPLETE"
+"""The variable by which a shell asks what may follow on its command line."""
 _MODULES: Final = {
     "mount": "mount",
     "umount": "umount",
     "status": "status",
+    "log": "log",
     "ls": "ls",
     "seal": "seal",
     "cid": "cid",
@@ -44,6 +48,7 @@ _MODULES: Final = {
     "peers": "peers",
     "config": "config",
     "doctor": "doctor",
+    "install": "install",
 }
 """The module of each command, in the order a user meets them. It is loaded when the command is run, for to load all of
 them takes three times as long."""
@@ -51,6 +56,8 @@ them takes three times as long."""
 
 class Commands(click.Group):
     """The commands of `_MODULES`, before those that were added."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*_MODULES, *self.commands]
@@ -60,16 +67,14 @@ class Commands(click.Group):
         if module is None:
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(import_module(f"ipfsfs.cli.{module}"), _function(cmd_name))
-        return command
+        return shown_so(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an expected failure ends as one sentence, what to do next, and its exit code."""
         try:
             return super().invoke(ctx)
         except IpfsfsError as error:
-            texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
-            said = "\n".join(line for text in texts for line in message(text))
-            click.echo(for_journal("ERROR", said) if goes_to_journal() else said, err=True)
+            report(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             _interrupted(ctx)
@@ -109,4 +114,4 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(cli())
+    sys.exit(cli(prog_name=program(), complete_var=COMPLETE))

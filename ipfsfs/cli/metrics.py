@@ -14,7 +14,7 @@ from ipfsfs.daemon.metrics.table import Sample
 from ipfsfs.daemon.metrics.text import text
 from ipfsfs.daemon.questions.metrics import Question
 from ipfsfs.errors import MountError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 
 @click.command(
@@ -39,6 +39,6 @@ def samples_of(path: Path) -> tuple[Sample, ...]:
     """The values of the view that a path lies in. Raises MountError where it is in none, and as `ask` does."""
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     return ask(at.store, Question()).samples

@@ -19,6 +19,7 @@ from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
 from ipfsfs.cli.settings.table import SETTINGS, Settings
 from ipfsfs.cli.teaming import Teaming
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config, SiteConfig, check_named, share_named
@@ -27,7 +28,7 @@ from ipfsfs.daemon.questions.status import Question, Served
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 from ipfsfs.unixfs.chunk import chunker_named
 
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
@@ -36,13 +37,14 @@ _PATIENCE_S: Final = 5.0
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
 @options()
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
 @click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
-def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
+def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
     """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
+    Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
@@ -54,6 +56,7 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         raise UsageError(
             "--restart needs a daemon in the background: with --foreground, what started it can start it again"
         )
+    path = path if path is not None else _usual()
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
         if foreground:  # under systemd an end without a word of readiness would be a failure, and be tried again
@@ -99,6 +102,14 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
             click.echo("\n" + "\n".join(team.words(found)))
 
 
+def _usual() -> Path:
+    """The cache that is meant where none is named; says which that is, and why."""
+    at = hub_home()
+    why = "HF_HOME says so" if os.environ.get("HF_HOME") else "the usual place of a Hugging Face cache"
+    click.echo(f"ipfsfs: no PATH is named: {printable(str(at))}, {why}", err=True)
+    return at
+
+
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     return Config(
         mountpoint=at,
@@ -134,7 +145,7 @@ def _adopt_in(team: Teaming, view: mounts.Mount) -> None:
     if view.is_of_another or ask(view.store, Question(), patience_s=_PATIENCE_S).team != team.group:
         raise MountError(
             f"{team.at} is not mounted for the group {team.group}: nothing was given to it",
-            hint=f"Unmount it first, and mount it again: ipfsfs umount {shell(team.at)}",
+            hint=f"Unmount it first, and mount it again: {command('umount', team.at)}",
         )
     click.echo("\n".join(team.words(team.adopt())))
 
@@ -150,7 +161,7 @@ def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
     for line in differing:
         click.echo(f"  {printable(line)}")
     if differing:
-        click.echo(f"To have that changed, unmount it first: ipfsfs umount {shell(config.mountpoint)}")
+        click.echo(f"To have that changed, unmount it first: {command('umount', config.mountpoint)}")
 
 
 def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[str]:
@@ -231,7 +242,7 @@ def _made(at: Path) -> Iterator[bool]:
     if around is not None:
         raise MountError(
             f"{at} lies in the view of {around.mountpoint}, which covers it already",
-            hint=f"To mount here instead, first: ipfsfs umount {shell(around.mountpoint)}",
+            hint=f"To mount here instead, first: {command('umount', around.mountpoint)}",
         )
     try:
         at.mkdir()
@@ -269,7 +280,7 @@ def _refuse_while_in_use(at: Path, force: bool) -> None:
         more = f"\n  and {len(others) - _NAMED_MOST} more" if len(others) > _NAMED_MOST else ""
         raise InUse(
             f"files in {at} are in use by programs that would not go through the view:\n{lines}{more}",
-            hint=f"End them and mount again. Or: ipfsfs mount --force {shell(at)}\n  What they write is then found and "
+            hint=f"End them and mount again. Or: {command('mount --force', at)}\n  What they write is then found and "
             "sealed later; their locks do not exclude locks taken through the view.",
         )
 
@@ -290,7 +301,6 @@ _ELSEWHERE: Final = (
 
 def _welcome(config: Config, started: Started, *, stale: bool) -> str:
     at = printable(str(config.mountpoint))
-    word = shell(config.mountpoint)
     lines = [f"{at} is mounted."]
     if stale:
         lines.append("(The mount of a daemon that had died was removed first.)")
@@ -307,13 +317,22 @@ def _welcome(config: Config, started: Started, *, stale: bool) -> str:
         "  after `umount`, or if the daemon dies, everything is there.",
         *_ELSEWHERE * bool(config.origins),
         "",
-        f"  ipfsfs status {word}   how much is sealed, and whether anything is wrong",
-        f"  ipfsfs umount {word}   unmount it",
-        "  ipfsfs ls" + " " * (len(word) + 8) + "which models and datasets are in it, and how much of each is here",
+        *_next_commands(config.mountpoint),
         "",
         f"Store: {printable(str(config.store))}   Daemon: process {started.pid}",
     ]
     return "\n".join(lines)
+
+
+def _next_commands(at: Path) -> Iterator[str]:
+    told = {
+        command("status", at): "how much is sealed, and whether anything is wrong",
+        command("umount", at): "unmount it",
+        command("ls"): "which models and datasets are in it, and how much of each is here",
+    }
+    width = max(map(len, told))
+    for typed, does in told.items():
+        yield f"  {typed:<{width}}   {does}"
 
 
 def _found(at: Path) -> str:

@@ -11,6 +11,7 @@ from ipfsfs.cli.diagnosis import Diagnosis
 from ipfsfs.daemon import mounts
 from ipfsfs.plain.checked import why_never
 from ipfsfs.plain.syscalls import CAP_SYS_ADMIN, has_effective
+from ipfsfs.printed import command
 
 # linux/fuse.h: fuse_in_header, then of fuse_init_in major, minor, max_readahead, flags and flags2
 _INIT: Final = struct.Struct("=40xIIIII")
@@ -60,8 +61,8 @@ def who_checks(directories: Iterable[Path]) -> Diagnosis:
         lines.append(
             f"{directory}: the daemon checks each read, for {never}"
             if never
-            else f"{directory}: {beneath.filesystem} checks what it reads (but for files without checksums, see ipfsfs "
-            "why), and is left to do so where native reads are possible"
+            else f"{directory}: {beneath.filesystem} checks what it reads (but for files without checksums, see "
+            f"`{command('why PATH')}`), and is left to do so where native reads are possible"
         )
     return Diagnosis("reads", True, "\n".join(lines), _BY_CHOICE if by_daemon else "")
 

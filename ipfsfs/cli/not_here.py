@@ -14,7 +14,7 @@ from ipfsfs.errors import MountError
 from ipfsfs.exchange.overview import Entry, Known, has_placeholders, overview
 from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 
 _NAMED_MOST: Final = 8
 _FILE_OPTIONS: Final = {"kubo": "--kubo-authorization-file", "hub": "--hub-token-file"}
@@ -66,7 +66,7 @@ class NotHere:
         if len(self.entries) > _NAMED_MOST:
             yield f"  and {len(self.entries) - _NAMED_MOST:,} more"
         yield f"They come when they are read, after: {self.command}"
-        yield f"To have all of them on plain disk, then: ipfsfs prefetch {shell(self.at)}"
+        yield f"To have all of them on plain disk, then: {command('prefetch', self.at)}"
         repositories = [entry for entry in self.entries if entry.kind not in ("other", "unfinished")]
         if repositories:
             yield "Until then `hf cache` does not see the repositories among them. To remove the first instead:"
@@ -74,7 +74,7 @@ class NotHere:
 
 
 def _command(at: Path, origins: tuple[OriginConfig, ...], site: SiteConfig | None) -> str:
-    words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
+    words = [command("mount"), *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
     files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
     words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
     peers = None if site is None else site.peers

@@ -12,9 +12,9 @@ from typing import Any, Final
 import click
 
 from ipfsfs.cli import aftermath, render
-from ipfsfs.cli.doctor import hub_home
 from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import Target, mountpoint, must_be_ours, must_be_there
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
@@ -24,7 +24,7 @@ from ipfsfs.exchange import overview as counting
 from ipfsfs.exchange.overview import Entry, Known, Overview
 from ipfsfs.exchange.paths import unreachable
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.extents import Extents
 
 _NAME_MOST: Final = 60
@@ -84,7 +84,7 @@ def _every() -> Iterator[Cache | Unknown]:
         if not usual.is_dir():
             raise UsageError(
                 f"nothing is mounted, and there is no cache at {usual}",
-                hint="To name another directory: ipfsfs ls --view PATH",
+                hint=f"To name another directory: {command('ls --view PATH')}",
             )
         yield _of(usual)
 

@@ -14,7 +14,7 @@ from ipfsfs.caches.registry import cache_over
 from ipfsfs.daemon import mounts, placing
 from ipfsfs.errors import MountError
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.unixfs.reference import parse
 
 _LINKS_MOST: Final = 40
@@ -127,9 +127,9 @@ def target(path: Path, links: Links = Links.FOLLOWED) -> Target:
     cache = _cache_over(absolute)
     raise MountError(
         f"{absolute} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount the cache first: ipfsfs mount {shell(cache)}"
+        hint=f"Mount the cache first: {command('mount', cache)}"
         if cache is not None
-        else "To list the mounted views: ipfsfs status",
+        else f"To list the mounted views: {command('status')}",
     )
 
 
@@ -154,7 +154,7 @@ def must_be_ours(view: mounts.Mount) -> None:
     if view.is_of_another:
         raise MountError(
             _anothers(view),
-            hint=f"Ask as that user: setpriv --reuid={view.owner} --clear-groups ipfsfs ...",
+            hint=f"Ask as that user: setpriv --reuid={view.owner} --clear-groups {command('...')}",
         )
 
 

@@ -19,7 +19,7 @@ from ipfsfs.daemon.questions import cid, pin_add, pin_ls, pin_rm
 from ipfsfs.errors import FormatError, IpfsfsError, MountError, UsageError
 from ipfsfs.exchange.pins import Progress
 from ipfsfs.origins.settings import OriginSettings
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 
 _PREFIXES: Final = ("ipfs://", "/ipfs/")
@@ -110,11 +110,11 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
         render.facts([encode(one) for one in pins], True)
         return
     if not pins:
-        click.echo("Nothing is pinned. To pin something: ipfsfs pin add PATH")
+        click.echo(f"Nothing is pinned. To pin something: {command('pin add PATH')}")
     for one in pins:
         state = "" if one.complete else f", incomplete: {render.size(one.bytes_here)} of that are here"
         if one.damaged:
-            state = f", part of it is damaged; to mend it: ipfsfs pin add {one.cid}"
+            state = f", part of it is damaged; to mend it: {command('pin add')} {one.cid}"
         when = datetime.fromtimestamp(one.when_ns / 1e9, UTC).strftime("%Y-%m-%d")
         click.echo(f"{one.cid}  {render.files(one.files)}, {render.size(one.bytes)}{state}, since {when}")
         if one.path is not None:
@@ -140,7 +140,7 @@ def remove(what: Path, path: Path | None, cluster: bool, service: str | None, as
         at = os.fsdecode(named.path)
         found = [one for one in ask(named.store, pin_ls.Question()).pins if one.path == at]
         if not found:
-            raise UsageError(f"nothing was pinned at {what}", hint="To list the pins: ipfsfs pin ls")
+            raise UsageError(f"nothing was pinned at {what}", hint=f"To list the pins: {command('pin ls')}")
         root = cids.from_text(found[-1].cid)
     freed = ask(named.store, pin_rm.Question(cids.to_text(root))).freed
     if as_json:
@@ -165,7 +165,7 @@ def _root(what: Path) -> tuple[bytes, str]:
         return root, ""
     at = target(what)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     answer = ask(at.store, cid.Question(at.path))
     if answer.cid is None:
@@ -188,7 +188,7 @@ def _named(what: Path, path: Path | None) -> _Named:
         return _Named(chosen_view(path).store, root)
     at = target(what)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     return _Named(at.store, None, at.path)
 
@@ -199,7 +199,7 @@ def _cid(text: str) -> bytes | None:
     if text.startswith(("/ipns/", "ipns:/")):
         raise UsageError(
             f"{printable(text)} is a name, which can come to stand for other content; a pin is of a CID",
-            hint="To see for which CID it stands now: ipfsfs stat " + shell("/ipns/" + text.rpartition("/")[2]),
+            hint="To see for which CID it stands now: " + command("stat", "/ipns/" + text.rpartition("/")[2]),
         )
     bare = next((text[len(one) :] for one in (*_PREFIXES, "ipfs:/") if text.startswith(one)), None)
     try:

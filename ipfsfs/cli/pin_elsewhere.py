@@ -15,7 +15,7 @@ from ipfsfs.errors import OriginError, UsageError
 from ipfsfs.origins.registry import open_pin_keeper
 from ipfsfs.origins.remote_pins import PinKeeper, RemotePin, RemoteState
 from ipfsfs.origins.settings import OriginSettings
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 
 T = TypeVar("T")
@@ -82,7 +82,8 @@ class _Waiting:
             raise OriginError(
                 f"{self.keeper.name} has not got on with {cids.to_text(pin.cid)} for {self.most_s} s: it is {pin.state}"
                 + (f" ({pin.why})" if pin.why else ""),
-                hint="It may go on there by itself: run this again to wait on, or list the pins (`ipfsfs pin ls`).",
+                hint="It may go on there by itself: run this again to wait on, or list the pins "
+                f"(`{command('pin ls')}`).",
             )
         if not self.is_quiet and now - self._told_at >= _TOLD_S:
             self._told_at = now

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ipfsfs.daemon.log_lines import for_journal, goes_to_journal
+from ipfsfs.errors import IpfsfsError
 from ipfsfs.printed import printable
 
 if TYPE_CHECKING:
@@ -66,6 +68,13 @@ _CHECKED: Final[dict[Checker, str]] = {
 def reads(checked_by: Checker, native: bool | None, why: str | None) -> list[str]:
     """Who checks what is read, and whether the kernel reads it past the daemon."""
     return [_CHECKED[checked_by], ("native" if native else "not native") + (f": {why}" if why else "")]
+
+
+def report(error: IpfsfsError) -> None:
+    """Prints an expected failure to stderr: what happened, and what to do next."""
+    texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
+    said = "\n".join(line for text in texts for line in message(text))
+    click.echo(for_journal("ERROR", said) if goes_to_journal() else said, err=True)
 
 
 def files(count: int) -> str:

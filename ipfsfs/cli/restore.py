@@ -18,7 +18,7 @@ from ipfsfs.daemon.questions.heal import Answer, Question
 from ipfsfs.errors import IpfsfsError, MountError
 from ipfsfs.exchange.imported_blocks import BlockOutcome
 from ipfsfs.exchange.verify import Progress
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 
 _REMOVE: Final = "Or remove it, and download it again: rm {}"
 
@@ -67,7 +67,7 @@ def heal(at: Target, show: Callable[[Progress], None]) -> Answer:
     if at.mount is None:
         raise MountError(
             f"{at.root} is not mounted: its daemon knows what content is had from",
-            hint=f"Mount it first: ipfsfs mount {shell(at.root)}",
+            hint=f"Mount it first: {command('mount', at.root)}",
         )
     must_be_ours(at.mount)
     mounts.answers(at.mount)

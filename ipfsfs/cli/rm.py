@@ -17,7 +17,7 @@ from ipfsfs.daemon.questions import collect, discard, find
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange import naming, sweeping
 from ipfsfs.exchange.sweeping import Swept
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 
@@ -49,7 +49,9 @@ def rm(contents: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     """
     names = [naming.parse_content(text) for text in contents]
     if any(name.kind != "ipfs" or name.below for name in names):
-        raise UsageError("only what is named by its CID is removed", hint="To see the CIDs in a tree: ipfsfs ls CID")
+        raise UsageError(
+            "only what is named by its CID is removed", hint=f"To see the CIDs in a tree: {command('ls CID')}"
+        )
     view = chosen_view(path)
     done = _remove(view, [cid.from_text(name.text) for name in names])
     if as_json:
@@ -62,7 +64,7 @@ def rm(contents: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     else:
         click.echo(f"Removed {render.size(done.bytes + done.swept.bytes)} from the store.")
     for root in done.pinned:
-        click.echo(f"{root} is pinned, and stays. To unpin it: ipfsfs pin rm {root}", err=True)
+        click.echo(f"{root} is pinned, and stays. To unpin it: {command('pin rm')} {root}", err=True)
     for root in done.in_use:
         click.echo(f"{root} is being read, and stays. Try again later.", err=True)
     for resident in done.residents:

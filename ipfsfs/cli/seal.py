@@ -12,7 +12,7 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.seal import Question
 from ipfsfs.errors import MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 
 
 @click.command(
@@ -28,7 +28,7 @@ def seal(path: Path, as_json: bool) -> None:
     """
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     with bars.bar("Sealing") as bar:
         answer = ask(at.store, Question(at.path), bar.sealing)

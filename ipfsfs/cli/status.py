@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +23,11 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 _PATIENCE_S: Final = 5.0
+_WATCH_S: Final = 2.0
 _ANOTHERS_S: Final = 5.0
 """How long another user's daemon may take in all, whatever it says meanwhile."""
 
@@ -32,24 +36,45 @@ _ANOTHERS_S: Final = 5.0
     short_help="Show what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json"
 )
 @click.argument("path", type=PATH, required=False)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def status(path: Path | None, as_json: bool) -> None:
+def status(path: Path | None, watch: bool, as_json: bool) -> None:
     """Show what is mounted, how much of it is sealed, and whether anything is wrong.
 
     Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
     daemon ended without a command to unmount, or still serves open files. Exit code 1 if a daemon ended in that way.
     """
+    is_well = _watch(path, as_json) if watch else _show(path, as_json)
+    if not is_well:
+        raise SystemExit(IpfsfsError.exit_code)
+
+
+def _watch(path: Path | None, as_json: bool) -> bool:
+    """Show it again and again until Ctrl-C. Returns whether all was well at last."""
+    is_well = True
+    with suppress(KeyboardInterrupt):
+        while True:
+            if sys.stdout.isatty() and not as_json:
+                click.clear()
+            is_well = _show(path, as_json)
+            click.echo()
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+    return is_well
+
+
+def _show(path: Path | None, as_json: bool) -> bool:
+    """Look once, and print what is found. Returns whether all is well."""
     if path is not None:
         found = [_of(_named(path, as_json))]
         render.facts(_facts(found[0]) if as_json else _shown(found[0]), as_json)
     else:
         found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
         if not found and not as_json:
-            click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
+            click.echo(f"Nothing is mounted. Mount a cache with: {command('mount')}")
         else:
             render.facts([_facts(one) if as_json else _shown(one) for one in found], as_json)
-    if any(_ended_unasked(one) for one in found):
-        raise SystemExit(IpfsfsError.exit_code)
+    return not any(_ended_unasked(one) for one in found)
 
 
 @dataclass(slots=True, frozen=True)
@@ -143,7 +168,7 @@ def _of(at: Path) -> Found:
     except IpfsfsError as error:
         if not view.is_of_another and _is_dead(view):
             return Dead(at, view.source, left)
-        advice = error.hint or f"ipfsfs umount --lazy {shell(at)}, then mount it again"
+        advice = error.hint or f"{command('umount --lazy', at)}, then mount it again"
         return Unasked(at, view.source, str(error), advice, left)
 
 
@@ -195,7 +220,7 @@ _DIED: Final = "its daemon has ended, and so has its guardian"
 
 
 def _revive(at: Path) -> str:
-    return f"ipfsfs mount {shell(at)}   (or, to have the plain directory back: ipfsfs umount {shell(at)})"
+    return f"{command('mount', at)}   (or, to have the plain directory back: {command('umount', at)})"
 
 
 def _shown(found: Found) -> dict[str, Any]:

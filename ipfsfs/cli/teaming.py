@@ -15,7 +15,7 @@ from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.plain import adopting
 from ipfsfs.plain.adopting import Misfits
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 
 TOKEN_ELSEWHERE: Final = "export HF_TOKEN_PATH=~/.config/huggingface/token"  # noqa: S105  a path
 _LOOK_S: Final = 10.0
@@ -108,7 +108,7 @@ class Teaming:
                 "stay so:",
                 *self._named(found.named, found.misfits),
                 "To give them to the group, but for secrets and links (this can be repeated at any time):",
-                f"  ipfsfs mount --team {shell(self.group)} --adopt {shell(self.at)}",
+                f"  {command('mount --team', self.group)} --adopt {shell(self.at)}",
             ]
         elif self.adopts:
             lines = ["", f"{found.mended:,} files and directories were given to the group."]

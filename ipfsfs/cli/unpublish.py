@@ -10,7 +10,7 @@ from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import published
 from ipfsfs.errors import FormatError, UsageError
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid
 
 
@@ -34,5 +34,7 @@ def unpublish(root: str | None, path: Path | None) -> None:
     except FormatError as error:
         raise UsageError(f"not a CID: {printable(root[:80])}", hint=error.hint) from error
     if not ask(view.store, published.Question(text, remove=True)).was_there:
-        raise UsageError(f"{text} is not published from {view.mountpoint}", hint="`ipfsfs unpublish` lists what is.")
+        raise UsageError(
+            f"{text} is not published from {view.mountpoint}", hint=f"`{command('unpublish')}` lists what is."
+        )
     click.echo(f"{text} is served no longer. Where the node runs: ipfs pin rm {text}", err=True)

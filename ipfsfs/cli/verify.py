@@ -26,7 +26,7 @@ from ipfsfs.exchange.findings import remedy
 from ipfsfs.exchange.imported_blocks import BlockOutcome
 from ipfsfs.exchange.kept_files import inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.kept import Kept
 from ipfsfs.workers.sealer.client import open_sealer
 
@@ -60,7 +60,7 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
     if not paths and then is Then.REPORT:
         _name_others()
     if not asked:
-        raise MountError("nothing of yours is mounted", hint="Name a path: ipfsfs verify ~/.cache/huggingface")
+        raise MountError("nothing of yours is mounted", hint=f"Name a path: {command('verify ~/.cache/huggingface')}")
     if then is Then.HEAL:
         _heal(asked, as_json)
         return
@@ -159,7 +159,7 @@ def _print(facts: dict[str, Any]) -> None:
     for block in facts["wrong_blocks"]:
         click.echo(f"imported: {block}: it is damaged, and counts as not there")
     if facts["wrong_pinned"] or facts["wrong_blocks"]:
-        click.echo("  Have it again: ipfsfs verify --heal")
+        click.echo(f"  Have it again: {command('verify --heal')}")
     for item in facts["not_verified"]:
         click.echo(printable(f"not verified: {item['path']}: {item['why']}"))
         if item["hint"]:
@@ -172,7 +172,9 @@ def _print(facts: dict[str, Any]) -> None:
     said = "nothing is wrong" if not count else f"{count} {'is' if count == 1 else 'are'} wrong"
     click.echo(f"{render.files(facts['files'])}, {render.size(facts['bytes'])} read: {said}.")
     if facts["unsealed"]:
-        click.echo(f"Without a seal to compare with: {render.files(facts['unsealed'])}. `ipfsfs seal PATH` seals them.")
+        click.echo(
+            f"Without a seal to compare with: {render.files(facts['unsealed'])}. `{command('seal PATH')}` seals them."
+        )
 
 
 def _ask(view: mounts.Mount, at: Target, show: Callable[[verifying.Progress], None]) -> Answer:

@@ -74,18 +74,29 @@ def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> N
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease that is asked back while it is held sends it
     placing.refuse_what_cannot_be_covered(config.mountpoint, config.store)
     store = Store.open(config.store, wait_s=_PREDECESSOR_S)
+    end, was_served = store.close, False
+
+    def served(running: Running) -> None:
+        nonlocal was_served
+        was_served = True
+        ready(running)
+
     try:
         _log_to(store if to_file else None)
         remains.clear_stale(config.mountpoint)
         plain = PlainDirectory.open(config.mountpoint)
         try:
-            trio.run(serve, config, plain, store, ready, listen)
+            trio.run(serve, config, plain, store, served, listen)
         except ExceptionGroup as group:
             raise _expected(group) or group from group
         finally:
             plain.close()
+    except (IpfsfsError, KeyboardInterrupt):
+        if not was_served:
+            end = store.discard  # what failed is told; there is nothing to be kept of a view that never was
+        raise
     finally:
-        store.close()
+        end()
 
 
 def _expected(group: ExceptionGroup[Any]) -> IpfsfsError | None:

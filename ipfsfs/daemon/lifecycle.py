@@ -38,7 +38,7 @@ from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.layout import Store
 from ipfsfs.store.quarantine import Quarantine
@@ -115,7 +115,7 @@ class Running:
                         f"{self.config.mountpoint} is in use:\n{names}" if users else str(error),
                         hint="End these processes (a shell: cd elsewhere) and try again.\n"
                         f"  Or unmount at once, and serve open files until they are closed: "
-                        f"ipfsfs umount --lazy {shell(self.config.mountpoint)}",
+                        f"{command('umount --lazy', self.config.mountpoint)}",
                     ) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
         await self.gone_from_path()

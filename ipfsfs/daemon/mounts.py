@@ -13,7 +13,7 @@ from typing import Final
 from ipfsfs.errors import MountError
 from ipfsfs.fuse.mountpoint import FILESYSTEM
 from ipfsfs.plain.mount_table import Row
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 _PATIENCE_S: Final = 5.0
 
@@ -147,6 +147,5 @@ def answers(mount: Mount) -> bool:
         os.close(asked)
     raise MountError(
         f"the daemon behind {mount.mountpoint} does not answer",
-        hint="It may wait for a disk. To have the plain directory back: "
-        f"ipfsfs umount --lazy {shell(mount.mountpoint)}",
+        hint=f"It may wait for a disk. To have the plain directory back: {command('umount --lazy', mount.mountpoint)}",
     )

@@ -148,6 +148,44 @@ MUTANTS: Final = (
     ),
     Mutant(
         "S22",
+        "a mount that fails leaves its store",
+        "ipfsfs/daemon/__main__.py",
+        "            end = store.discard  # what failed",
+        "            end = store.close  # what failed",
+        (
+            "tests/mount/test_first_mounts.py::TestFailures::test_without_the_right_to_mount_too",
+            "tests/mount/test_first_mounts.py::TestFailures::test_where_an_address_is_taken_no_store_is_left",
+        ),
+    ),
+    Mutant(
+        "S22",
+        "a mount that fails takes a store with it that was there",
+        "ipfsfs/store/layout.py",
+        "            if not _is_store(fds[0]):\n                made =",
+        "            if True:\n                made =",
+        ("tests/mount/test_first_mounts.py::TestFailures::test_a_store_that_was_there_stays",),
+    ),
+    Mutant(
+        "S22",
+        "what is named as the store is closed to others before it is known to be one",
+        "ipfsfs/store/layout.py",
+        "                _check_new(fds[0], directory, create)\n            _claim",
+        "            _claim",
+        (
+            "tests/mount/test_first_mounts.py::TestFailures::"
+            "test_a_directory_of_something_else_that_is_named_as_the_store_stays_as_it_was",
+        ),
+    ),
+    Mutant(
+        "S22",
+        "the environment does not say which cache is meant",
+        "ipfsfs/cli/mount.py",
+        "    at = hub_home()\n",
+        '    at = Path("~/.cache/huggingface").expanduser()\n',
+        ("tests/mount/test_first_mounts.py::TestNoPath::test_it_is_the_cache_of_the_clients_and_said_to_be",),
+    ),
+    Mutant(
+        "S22",
         "a mistyped path is made and mounted",
         "ipfsfs/cli/mount.py",
         "        at.mkdir()\n",

@@ -10,9 +10,8 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
 from ipfsfs.cli.main import cli
+from ipfsfs.cli.manual import commands
 from ipfsfs.daemon.metrics.table import METRICS
 from ipfsfs.errors import BY_NAME
 from ipfsfs.view.upkeep.life import TABLE, Event, State
@@ -93,9 +92,8 @@ def _word(name: State | Event) -> str:
 
 def _cli() -> Iterator[str]:
     yield f"# The command line\n\n{_NOTE}"
-    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    whole = click.Context(cli, info_name="ipfsfs", **settings)
-    for context in _with_below(whole):
+    for context in commands(cli):
+        context.terminal_width = context.max_content_width = WIDTH
         yield f"\n## {context.command_path}\n\n"
         yield from (f"    {line}".rstrip() + "\n" for line in context.command.get_help(context).splitlines())
 
@@ -105,16 +103,6 @@ def _metrics() -> Iterator[str]:
     for metric in METRICS:
         label = f"`{metric.label}`" if metric.label else ""
         yield f"| `{metric.name}` | {metric.kind} | {metric.unit} | {label} | {metric.meaning} |\n"
-
-
-def _with_below(context: click.Context) -> Iterator[click.Context]:
-    """A command, and the commands of its own that it has."""
-    yield context
-    if isinstance(context.command, click.Group):
-        for name in context.command.list_commands(context):
-            command = context.command.get_command(context, name)
-            assert command is not None
-            yield from _with_below(click.Context(command, context, name))
 
 
 def _error_table() -> Iterator[str]:
