@@ -21,6 +21,7 @@ from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.backing import Node
 from ipfsfs.view.open_files import OpenFile
+from ipfsfs.view.reads import Reads
 from ipfsfs.view.upkeep.scrubbing import Scrubbing
 
 log = logging.getLogger(__name__)
@@ -29,17 +30,6 @@ _NOBODY: Final = 65_534
 _NEVER: Final = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY)
 """What the kernel answers about any file of a filesystem, and only files of one are sealed: this process may not (a
 container's root), that filesystem is stacked on another already, or cannot do it."""
-
-
-@dataclass(slots=True, frozen=True)
-class Reads:
-    """How a file is read that is opened now. `checked_by`: who compares its bytes with what was written: the daemon at
-    each READ, the filesystem beneath, the sealer from time to time, or nobody. `native`: whether the kernel reads it
-    past the daemon, and `why` it does or does not."""
-
-    checked_by: Checker
-    native: bool
-    why: str
 
 
 class Kernel(Protocol):

@@ -12,7 +12,7 @@ from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.exchange.paths import see
 from ipfsfs.exchange.why import Known, LeavesTold, Why, why
 from ipfsfs.plain import held
-from ipfsfs.view.native import Reads
+from ipfsfs.view.reads import Reads
 
 if TYPE_CHECKING:
     from ipfsfs.daemon.lifecycle import Running
