@@ -230,7 +230,7 @@ def _refuse_to_supervise(view: mounts.Mount) -> None:
     raise UsageError(
         f"{view.mountpoint} is mounted already by {whose}, with the store {view.source}: nothing is mounted here, and "
         "nothing would start that again",
-        hint=f"To have it mounted by this command or unit, first: ipfsfs umount {shell(view.mountpoint)}",
+        hint=f"To have it mounted by this command or unit, first: {command('umount', view.mountpoint)}",
     )
 
 
