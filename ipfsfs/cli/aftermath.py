@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ipfsfs.daemon import endings, lingering, outsiders, placing, register
-from ipfsfs.daemon.codec import encode
-from ipfsfs.daemon.endings import Ended
+from ipfsfs.daemon.endings import Ended, How
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.errors import StoreError
 from ipfsfs.printed import shell
@@ -24,6 +23,28 @@ class GoingOn:
 
     daemon: Lingering
     users: list[outsiders.Outsider]
+
+
+@dataclass(slots=True, frozen=True)
+class EndedFacts:
+    """How a daemon ended without a command to: when (`at`, seconds since the epoch), how, in `words` too, its exit code
+    or minus a signal (`status`), and why it is not started again (`gave_up`), empty while it may be."""
+
+    pid: int
+    at: int
+    how: How
+    status: int | None
+    gave_up: str
+    words: str
+
+
+@dataclass(slots=True, frozen=True)
+class LingeringFacts:
+    """A daemon that serves open files of a view that is gone from its path, since when, and for whom."""
+
+    pid: int
+    since: int
+    users: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,16 +62,14 @@ class Aftermath:
                 return cls()
             return cls(endings.read(fd), [GoingOn(daemon, _users(daemon)) for daemon in lingering.find(fd)])
 
-    def as_facts(self) -> dict[str, Any]:
-        """For scripts: `ended` and `lingering`."""
-        ended = None if self.ended is None else {**encode(self.ended), "words": self.ended.in_words}
-        return {
-            "ended": ended,
-            "lingering": [
-                {"pid": one.daemon.pid, "since": one.daemon.since, "users": [str(user) for user in one.users]}
-                for one in self.going_on
-            ],
-        }
+    def as_facts(self) -> tuple[EndedFacts | None, tuple[LingeringFacts, ...]]:
+        """For scripts."""
+        ended = None
+        if (last := self.ended) is not None:
+            ended = EndedFacts(last.pid, last.at, last.how, last.status, last.gave_up, last.in_words)
+        return ended, tuple(
+            LingeringFacts(one.daemon.pid, one.daemon.since, tuple(map(str, one.users))) for one in self.going_on
+        )
 
     def in_words(self, at: Path) -> dict[str, Any]:
         """For a person: what to do, and who keeps which daemon; nothing where there is nothing to say."""

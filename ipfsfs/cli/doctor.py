@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import importlib.metadata
 import os
@@ -24,7 +23,9 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
@@ -66,8 +67,16 @@ class Diagnosis:
     fix: str = ""
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """Whether everything that is needed is there, and all that was looked at."""
+
+    ok: bool
+    findings: tuple[Diagnosis, ...]
+
+
 @click.command(short_help="Say what this machine lacks, and how to mend it.", epilog="Example: ipfsfs doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
+@tells(Form(Facts))
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and lacks for ipfsfs, and how to mend it.
@@ -77,7 +86,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     findings = [finding for check in CHECKS for finding in check()]
     ok = all(finding.ok is not False for finding in findings)
     if as_json:
-        render.facts({"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}, as_json=True)
+        tell(Facts(ok, tuple(findings)))
     else:
         _show(findings)
     ctx.exit(0 if ok else 1)
@@ -311,12 +320,6 @@ def _packages() -> Iterator[Diagnosis]:
         yield Diagnosis("packages", False, f"pyfuse3 does not load: {last}", "remove the environment and start again")
         return
     yield Diagnosis("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
-
-
-def hub_home() -> Path:
-    """Where Hugging Face clients started with this environment keep their cache."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
 
 
 CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (

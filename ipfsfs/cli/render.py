@@ -1,8 +1,7 @@
-"""How results reach a person or a script: facts as aligned lines or as JSON, and numbers in words."""
+"""How results reach a person: facts as aligned lines, and numbers in words. For scripts: `ipfsfs.cli.scripts`."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +12,8 @@ from ipfsfs.printed import printable
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
 
-def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]], as_json: bool) -> None:
-    """Prints to stdout: JSON for scripts, else a line for each fact, with an empty line between the items of a list."""
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
+def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]]) -> None:
+    """Prints to stdout a line for each fact, with an empty line between the items of a list."""
     for number, item in enumerate([found] if isinstance(found, Mapping) else found):
         if number:
             click.echo()
@@ -51,9 +47,14 @@ def message(text: str) -> list[str]:
     return [printable(line) for line in re.split(r"\n(?=  )", text)]
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number of things in words: `1 block`, `1,234 blocks`. `several`: where that is not `one` with an s."""
+    return f"1 {one}" if count == 1 else f"{count:,} {several or one + 's'}"
+
+
 def files(count: int) -> str:
     """A number of files in words: `1 file`, `1,234 files`."""
-    return "1 file" if count == 1 else f"{count:,} files"
+    return counted(count, "file")
 
 
 def size(count: int) -> str:

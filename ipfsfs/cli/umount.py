@@ -7,14 +7,15 @@ import select
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from ipfsfs.cli import aftermath, render
+from ipfsfs.cli import aftermath
 from ipfsfs.cli.anothers import ask_another
-from ipfsfs.cli.not_here import NotHere
+from ipfsfs.cli.not_here import Missing, NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts, outsiders
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import OriginConfig, SiteConfig
@@ -58,6 +59,22 @@ class Outcome:
         return self.pid is not None or bool(self.open_files or self.users or self.places)
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What became of a view. `pid`: of the daemon that goes on, if one does; `open_files`: null where that is not
+    known; `users`: who has them open, in words. `not_here`: what is a link in the plain directory, for it is not wholly
+    here."""
+
+    mountpoint: Path
+    was_mounted: bool
+    daemon_goes_on: bool
+    pid: int | None
+    open_files: int | None
+    users: tuple[str, ...]
+    mounted_elsewhere: tuple[str, ...]
+    not_here: tuple[Missing, ...]
+
+
 @click.command(short_help="Unmount a view.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
 @click.argument("path", type=PATH)
 @click.option(
@@ -65,7 +82,7 @@ class Outcome:
     is_flag=True,
     help="Unmount at once, even while files are open; the daemon serves them until they are closed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def umount(path: Path, lazy: bool, as_json: bool) -> None:
     """Unmount the view at PATH: PATH is the plain directory again, with everything in it that is wholly here. What is
     known by its CID and not wholly here is listed.
@@ -94,7 +111,7 @@ def umount(path: Path, lazy: bool, as_json: bool) -> None:
             outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
     outcome.left = NotHere.of(at, outcome.origins, outcome.site)
     if as_json:
-        render.facts(_facts(outcome), as_json)
+        tell(_facts(outcome))
     else:
         _print(outcome)
 
@@ -146,17 +163,11 @@ def _unasked(at: Path, view: mounts.Mount) -> Outcome:
     return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view))
 
 
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "mountpoint": str(outcome.mountpoint),
-        "was_mounted": outcome.was_mounted,
-        "daemon_goes_on": outcome.goes_on,
-        "pid": outcome.pid,
-        "open_files": outcome.open_files,
-        "users": outcome.users,
-        "mounted_elsewhere": outcome.places,
-        "not_here": outcome.left.as_facts(),
-    }
+def _facts(outcome: Outcome) -> Facts:
+    return Facts(
+        outcome.mountpoint, outcome.was_mounted, outcome.goes_on, outcome.pid, outcome.open_files,
+        tuple(outcome.users), tuple(outcome.places), outcome.left.as_facts(),
+    )  # fmt: skip
 
 
 def _print(outcome: Outcome) -> None:

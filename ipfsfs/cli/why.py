@@ -8,17 +8,15 @@ from typing import Any
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import LINKS, PATH, Links, Target, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.why import Question
 from ipfsfs.exchange import why as reasons
 from ipfsfs.exchange.findings import Recorded, remedy
 from ipfsfs.exchange.provenance import Refusal
 from ipfsfs.exchange.why import Known, LeavesTold, Why
 from ipfsfs.printed import printable
-from ipfsfs.store.extents import Extents
 
 
 @click.command(
@@ -30,7 +28,7 @@ from ipfsfs.store.extents import Extents
 @click.option(
     "--leaves", is_flag=True, help="List the leaves: the blocks that the file's CID is made of, and their origins."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Why))
 def why(path: Path, links: Links, leaves: bool, as_json: bool) -> None:
     """Show what PATH is (secret, scratch, promise, content), whether it is sealed and why not, and what is wrong.
 
@@ -43,9 +41,9 @@ def why(path: Path, links: Links, leaves: bool, as_json: bool) -> None:
         must_be_ours(at.mount)
     found = _ask(at, told) if at.mount is not None else _look(at, told)
     if as_json:
-        render.facts(encode(found), as_json)
+        tell(found)
         return
-    render.facts(_shown(at, found, told), as_json)
+    render.facts(_shown(at, found, told))
     if leaves:
         for line in _table(found):
             click.echo(line)
@@ -150,6 +148,9 @@ def _ask(at: Target, leaves: LeavesTold) -> Why:
 
 def _look(at: Target, leaves: LeavesTold) -> Why:
     """Without a daemon: from the plain directory and the store."""
+    from ipfsfs.cli.opened import Opened  # here: where a daemon is asked, none of this is needed
+    from ipfsfs.store.extents import Extents
+
     with Opened.at(at) as opened:
         known = Known(
             opened.plain,

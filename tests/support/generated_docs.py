@@ -1,4 +1,4 @@
-"""What of docs/ follows from the code: the command line, the errors, the metrics, and the states of a file.
+"""What of docs/ follows from the code: the command line, JSON, the errors, the metrics, and the states of a file.
 
 python -m tests.support.generated_docs     # writes them
 """
@@ -16,6 +16,7 @@ from ipfsfs.cli.main import cli
 from ipfsfs.daemon.metrics.table import METRICS
 from ipfsfs.errors import BY_NAME
 from ipfsfs.view.upkeep.life import TABLE, Event, State
+from tests.support import json_forms
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDTH = 100
@@ -61,6 +62,7 @@ def pages() -> dict[str, str]:
     """The text of each page, by its name in docs/."""
     return {
         "cli.md": "".join(_cli()),
+        "json.md": "".join(json_forms.page()),
         "errors.md": "".join(_error_table()),
         "metrics.md": "".join(_metrics()),
         "concurrency.md": _with_life((DOCS / "concurrency.md").read_text()),

@@ -1,0 +1,43 @@
+"""What is wrong with a view by its daemon's word, and the way out of it: for `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipfsfs.cli import render
+from ipfsfs.daemon.questions.status import Answer
+from ipfsfs.printed import printable, shell
+
+
+@dataclass(slots=True, frozen=True)
+class Trouble:
+    """Something that is wrong, and what to do about it, both in words."""
+
+    what: str
+    what_to_do: str
+
+    @property
+    def line(self) -> str:
+        """Both, in one line."""
+        return printable(f"{self.what}: {self.what_to_do}")
+
+
+def troubles(found: Answer) -> Iterator[Trouble]:
+    """Of a view that is ours: files that are not as they should be, and a store that cannot be used."""
+    at = shell(Path(found.mountpoint))
+    count = len({item.path for item in (*found.rot, *found.broken_promises)})
+    if count:
+        yield Trouble(
+            f"{render.counted(count, 'file has', 'files have')} wrong content",
+            f"ipfsfs restore {at}   (from the quarantine, an origin or the Hub; or the files one by one, as above)",
+        )
+    if found.withdrawn:
+        hidden = render.counted(len(found.withdrawn), "file lies under a hidden name", "files lie under hidden names")
+        yield Trouble(f"{hidden}, which promised another content", "keep or remove each, as above")
+    if found.degraded:
+        yield Trouble(
+            "files are neither sealed nor checked",
+            f"the log says more; if it stays so: ipfsfs umount {at} && ipfsfs fsck --repair {at} && ipfsfs mount {at}",
+        )
