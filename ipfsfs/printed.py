@@ -1,4 +1,5 @@
-"""How names of files are printed: on a terminal, in the log, and as words of a command to be copied into a shell."""
+"""How names of files are printed: on a terminal, in the log, and as words of a command to be copied into a shell; and
+how many of something there are."""
 
 from __future__ import annotations
 
@@ -21,3 +22,8 @@ def shell(path: str | os.PathLike[str]) -> str:
         chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\{byte:03o}" for byte in os.fsencode(text)
     )
     return f"$'{quoted}'"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number of things in words: `1 block`, `1,234 blocks`. `several`: where that is not `one` with an s."""
+    return f"1 {one}" if count == 1 else f"{count:,} {several or one + 's'}"

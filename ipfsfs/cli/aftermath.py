@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ipfsfs.daemon import endings, lingering, outsiders, placing, register
+from ipfsfs.cli import stores
+from ipfsfs.daemon import endings, lingering, outsiders
 from ipfsfs.daemon.endings import Ended, How
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.errors import StoreError
@@ -85,15 +86,10 @@ class Aftermath:
         return shown
 
 
-def store_of(at: Path) -> Path:
-    """The store of the last view at a path that is not mounted, or the one that the next would have."""
-    return register.store_of(at) or placing.default_store(at)
-
-
 def forget_end(at: Path) -> Ended | None:
     """The user has seen to a view that ended: its note is taken away, and what it said returned. A guardian that was to
     start the daemon again then does not."""
-    with _opened(store_of(at)) as fd:
+    with _opened(stores.of(at).store) as fd:
         if fd >= 0 and (ended := endings.read(fd)) is not None:
             with suppress(OSError):
                 endings.forget(fd)

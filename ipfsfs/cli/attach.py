@@ -21,7 +21,7 @@ from ipfsfs.exchange import naming
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import counted, printable
 from ipfsfs.unixfs import cid
 
 
@@ -61,14 +61,14 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     if at == view.mountpoint:
         raise UsageError(f"{at} is the view itself", hint="Name a path in it, which need not exist yet.")
     try:
-        with bars.bar("Attaching", "names") as bar:
+        with bars.bar("Attaching", "name") as bar:
             wanted, done = trio.run(_attach, view, name, at, bar)
     except OSError as error:
         raise unreachable(Path(error.filename or at), error) from error
     if as_json:
         tell(Facts(cid.to_text(wanted), at, done.names, done.bytes))
         return
-    names = "1 name" if done.names == 1 else f"{done.names:,} names"
+    names = counted(done.names, "name")
     click.echo(f"Attached {names}, {render.size(done.bytes)}, at {printable(str(at))}.")
 
 

@@ -16,6 +16,7 @@ from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import status
+from ipfsfs.daemon.questions import why as asking_why
 from ipfsfs.daemon.questions.cid import Question
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.printed import printable, shell
@@ -78,10 +79,9 @@ def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
         answer = ask(view.store, Question(b"" if relative == "." else os.fsencode(relative)), bar.sealing)
     if answer.cid is None:
         lacking = view.mountpoint / answer.unsealed[0]
-        raise IpfsfsError(
-            f"{path} has no CID yet: {lacking} is being written, or cannot be sealed",
-            hint=f"See why with: ipfsfs why {shell(lacking)}",
-        )
+        why = ask(view.store, asking_why.Question(os.fsencode(answer.unsealed[0]))).why
+        of = "" if lacking == path else f" for {lacking} has no seal,"
+        raise IpfsfsError(f"{path} has no CID yet:{of} {why}", hint=f"More: ipfsfs why {shell(lacking)}")
     return answer.cid, answer.left_out
 
 

@@ -13,6 +13,7 @@ from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import collect as questions
 from ipfsfs.exchange import sweeping
+from ipfsfs.printed import counted
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 
@@ -52,4 +53,4 @@ def collect(dry_run: bool, path: Path | None, as_json: bool) -> None:
     said = "Would remove" if dry_run else "Removed"
     extents, imported = render.size(found.bytes), render.size(swept.bytes)
     click.echo(f"{said} {extents} of files that were never whole ({render.files(found.files)} of the store),")
-    click.echo(f"and {imported} that were imported ({swept.blocks:,} blocks).")
+    click.echo(f"and {imported} that were imported ({counted(swept.blocks, 'block')}).")

@@ -69,8 +69,9 @@ def _facts(at: Target, answer: Answer) -> Facts:
 def _print(at: Target, answer: Answer, dry_run: bool) -> None:
     for item in answer.left:
         click.echo(printable(f"left as it is: {at.root / item.path}: {item.why}"))
+    holds = "holds" if answer.copies == 1 else "hold"
     of = f"{render.files(answer.files)}, {render.size(answer.bytes)}"
-    click.echo(f"{of}: {render.files(answer.copies)}, {render.size(answer.copied_bytes)}, hold what another holds.")
+    click.echo(f"{of}: {render.files(answer.copies)}, {render.size(answer.copied_bytes)}, {holds} what another holds.")
     saves = "would save" if dry_run else "saved"
     ways = [
         *([f"{render.files(answer.shared)} by sharing blocks"] if answer.shared else []),

@@ -83,7 +83,7 @@ def export(content: str, file: Path, private_too: bool, chunker: str | None, pat
 async def _export_content(view: mounts.Mount, name: ContentName, file: Path) -> tuple[bytes, Exported]:
     async with sources(view) as at:
         root = await at.resolve(name)
-        with bars.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "block") as bar:
             return root, await _write(Export(at.origin, root, at.here.learn, _shown(bar)), file)
 
 
@@ -101,7 +101,7 @@ async def _export_path(at: Path, chunker: str | None, file: Path, private_too: b
     async with hashed(at, how, blocks, view) as what:
         if not private_too:
             await publicity(at, "export").require_of_repositories(what.names(blocks))
-        with bars.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "block") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out
 

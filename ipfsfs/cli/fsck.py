@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from ipfsfs.caches.place import Place, locate
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stores
 from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_there
 from ipfsfs.cli.scripts import FLAT, Form, tell, tells
-from ipfsfs.daemon import mounts, placing
+from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.plain import tree
@@ -66,7 +66,9 @@ class Facts:
     epilog="Example: ipfsfs fsck ~/.cache/huggingface --repair",
 )
 @click.argument("path", type=PATH, required=False)
-@click.option("--store", type=PATH, help="The store to check (default: the one beside PATH).")
+@click.option(
+    "--store", type=PATH, help="The store to check (default: that of the last view of PATH, else the one beside it)."
+)
 @click.option("--repair", is_flag=True, help="Repair what can be repaired in the store. Your files are not touched.")
 @tells(Form(Facts))
 def fsck(path: Path | None, store: Path | None, repair: bool, as_json: bool) -> None:
@@ -128,13 +130,13 @@ def _target(path: Path | None, store: Path | None) -> Target:
             hint=f"Unmount it first: ipfsfs umount {word}. To check the files of a mounted view: ipfsfs verify {word}",
         )
     must_be_there(root)
-    named = mountpoint(store) if store is not None else placing.default_store(root)
+    named = mountpoint(store) if store is not None else stores.of_moved(root).warned()
     if not os.path.lexists(named):
         raise MountError(
             f"{root} has no store at {named}: there is nothing to check",
             hint="Is the path right? A store elsewhere is named with --store." if store is None else "",
         )
-    return Target(root, "", named, None)
+    return Target(root, "", named, None, is_store_named=store is not None)
 
 
 def _compare(at: Target, repair: bool) -> Compared:

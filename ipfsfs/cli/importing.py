@@ -21,7 +21,7 @@ from ipfsfs.errors import FormatError, MountError, UsageError
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.importing import Import, Imported
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import counted, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 
@@ -83,7 +83,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
 async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None) -> Imported:
     async with sources(view) as at:
         with Blocks.of(view.store) as blocks, blocks.changing():
-            with bars.bar("Importing", "blocks") as bar:
+            with bars.bar("Importing", "block") as bar:
 
                 def show(progress: Imported) -> None:
                     bar.update(files=progress.blocks, done_bytes=progress.size)
@@ -94,8 +94,8 @@ async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None
                     raise FormatError(f"{named} is refused: {error}", hint=error.hint) from error
             if to is not None:
                 if len(done.roots) != 1:
-                    raise UsageError(f"{named} has {len(done.roots)} roots, and --to takes one")
-                with bars.bar("Attaching", "names") as bar:
+                    raise UsageError(f"{named} has {counted(len(done.roots), 'root')}, and --to takes one")
+                with bars.bar("Attaching", "name") as bar:
 
                     def attaching(progress: Attached) -> None:
                         bar.update(files=progress.there, done_bytes=0, total_files=progress.names)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ipfsfs.cli.overview import CacheFacts, overview
-from ipfsfs.cli.paths import located, must_be_there
+from ipfsfs.cli.paths import STORE, located, must_be_there
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
@@ -55,8 +55,9 @@ class Facts:
 )
 @click.argument("directories", metavar="[CID|PATH]...", nargs=-1)
 @VIEW
+@STORE
 @tells(Form(CacheFacts, is_list=True, when="without CID and PATH"), Form(Facts, is_list=True, when="with CID or PATH"))
-def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
+def ls(directories: tuple[str, ...], path: Path | None, store: Path | None, as_json: bool) -> None:
     """Without CID or PATH: show which models, datasets and spaces are in the cache, each with all its revisions. What
     is in none of them is one line, and so are downloads that are not finished. Each mounted view of this user is shown,
     and each that root has mounted for all; with --view that one only, or a directory that is not mounted.
@@ -76,7 +77,7 @@ def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     written with ./ before it. What is not here is had from the origins of the view.
     """
     if not directories:
-        overview(path, as_json)
+        overview(path, store, as_json)
         return
     listed = [(text, _list(text, path)) for text in directories]
     if as_json:

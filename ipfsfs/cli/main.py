@@ -37,6 +37,7 @@ _MODULES: Final = {
     "dedup": "dedup",
     "verify": "verify",
     "restore": "restore",
+    "quarantine": "quarantine",
     "fsck": "fsck",
     "why": "why",
     "top": "top",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stores
 from ipfsfs.cli.mounting import Facts
 from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
@@ -107,7 +107,7 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, as_json: bool,
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     return Config(
         mountpoint=at,
-        store=mountpoint(settings.store if settings.store is not None else placing.default_store(at)),
+        store=mountpoint(settings.store) if settings.store is not None else stores.of_moved(at).warned(),
         allow_other=settings.allow_other or settings.team is not None,
         chunker=chunker_named(settings.chunker),
         negotiate=not settings.stock_init,

@@ -11,8 +11,8 @@ from typing import Final
 
 import click
 
-from ipfsfs.cli import aftermath, render
-from ipfsfs.cli.paths import Target, mountpoint, must_be_ours, must_be_there
+from ipfsfs.cli import render, stores
+from ipfsfs.cli.paths import Target, mountpoint, must_be_its_store, must_be_ours, must_be_there
 from ipfsfs.cli.scripts import tell
 from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
@@ -23,7 +23,7 @@ from ipfsfs.exchange import overview as counting
 from ipfsfs.exchange.overview import Entry, EntryKind, Known, Overview, Pinned
 from ipfsfs.exchange.paths import unreachable
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable
+from ipfsfs.printed import counted, printable
 from ipfsfs.store.extents import Extents
 
 _NAME_MOST: Final = 60
@@ -86,11 +86,11 @@ class Unknown:
     error: IpfsfsError
 
 
-def overview(path: Path | None, as_json: bool) -> None:
+def overview(path: Path | None, store: Path | None, as_json: bool) -> None:
     """Print what is in the view that `path` lies in, or in that directory where none is mounted over it; without a path
     in every mounted view that is this user's or that root has mounted for all, else in the cache of Hugging Face's
     clients. Raises IpfsfsError."""
-    found = [_of(mountpoint(path))] if path is not None else list(_every())
+    found = [_of(mountpoint(path), store)] if path is not None else list(_every())
     if as_json:
         tell([_facts(one) for one in found])
     else:
@@ -118,14 +118,15 @@ def _every() -> Iterator[Cache | Unknown]:
                 f"nothing is mounted, and there is no cache at {usual}",
                 hint="To name another directory: ipfsfs ls --view PATH",
             )
-        yield _of(usual)
+        yield _of(usual, None)
 
 
-def _of(at: Path) -> Cache:
+def _of(at: Path, store: Path | None) -> Cache:
     view = mounts.view_over(at)
     if view is None:
         must_be_there(at)
-        return _of_plain(at)
+        return _of_plain(at, store)
+    must_be_its_store(view, store)
     if not view.lets_us_in:
         must_be_ours(view)
     return _of_view(view)
@@ -142,15 +143,15 @@ def _of_view(view: mounts.Mount) -> Cache:
     return Cache(view.mountpoint, True, state, _walked(view.mountpoint, Known()), missing, _ITS_USERS)
 
 
-def _of_plain(at: Path) -> Cache:
-    store = aftermath.store_of(at)
+def _of_plain(at: Path, named: Path | None) -> Cache:
+    store = mountpoint(named) if named is not None else stores.of_moved(at).warned()
     missing = ""
     known = Known()
     if os.path.isfile(store / "format"):
         from ipfsfs.cli.opened import Opened  # here: a daemon that is there has the databases open
 
         try:
-            with Opened.at(Target(at, "", store, None)) as opened:
+            with Opened.at(Target(at, "", store, None, is_store_named=named is not None)) as opened:
                 known = Known.of(Extents(opened.store.extents_fd), opened.index, opened.ledger)
         except (StoreError, OSError) as error:
             missing = f"pins, and parts of files in the store: {error}"
@@ -195,7 +196,7 @@ def _lines(one: Cache | Unknown) -> Iterator[str]:
     if one.missing:
         yield f"Not known: {printable(one.missing)}."
     if found.unread:
-        yield f"{'1 directory' if found.unread == 1 else f'{found.unread:,} directories'} may not be read."
+        yield f"{counted(found.unread, 'directory', 'directories')} may not be read."
     if not found.entries:
         yield "Nothing is in it."
         return

@@ -159,7 +159,7 @@ async def _publish(
 async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None, served_at: str | None) -> _Done:
     root, to = what.found.root, open_publisher(node.settings())
     try:
-        with bars.bar("Sending", "blocks") as bar:
+        with bars.bar("Sending", "block") as bar:
 
             def sending(progress: Published) -> None:
                 bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from ipfsfs.printed import printable
+from ipfsfs.printed import counted, printable
 
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
@@ -45,11 +45,6 @@ def message(text: str) -> list[str]:
     """The lines of an error's words, printable. A list in them has its lines indented: any other end of a line is part
     of somebody's name, and escaped like the rest."""
     return [printable(line) for line in re.split(r"\n(?=  )", text)]
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """A number of things in words: `1 block`, `1,234 blocks`. `several`: where that is not `one` with an s."""
-    return f"1 {one}" if count == 1 else f"{count:,} {several or one + 's'}"
 
 
 def files(count: int) -> str:

@@ -24,6 +24,7 @@ from ipfsfs.exchange.verify import Progress
 from ipfsfs.printed import printable, shell
 
 _REMOVE: Final = "Or remove it, and download it again: rm {}"
+_AGAIN: Final = "Download it again. To see what is in quarantine: ipfsfs quarantine ls"
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,10 +52,10 @@ def restore(paths: tuple[Path, ...], as_json: bool) -> None:
     """Read every file at and below each PATH, and have what is damaged or missing again.
 
     Damaged is what has other bytes than were sealed, or than its promised name says, or cannot be read from the disk;
-    missing is a blob that a snapshot links to. A whole view includes what pins hold, and blocks that were imported.
-    The content comes from the quarantine, from an origin by its CID, or from the Hub (see `ipfsfs mount`), is
-    compared, and takes the place of the damaged file, which goes to the quarantine. Exit code 1 if anything could not
-    be put back; each is named, with the reason. Run again, it goes on where it was.
+    missing is a blob that a snapshot links to, or one that is named itself. A whole view includes what pins hold, and
+    blocks that were imported. The content comes from the quarantine, from an origin by its CID, or from the Hub (see
+    `ipfsfs mount`), is compared, and takes the place of the damaged file, which goes to the quarantine. Exit code 1 if
+    anything could not be put back; each is named, with the reason. Run again, it goes on where it was.
     """
     answers: list[tuple[Target, Answer]] = []
     with bars.bar("Restoring") as bar:
@@ -128,7 +129,8 @@ def say(facts: Facts) -> None:
             click.echo(printable(f"  and its other name {also}"))
     for other in facts.not_healed:
         click.echo(printable(f"not put back ({_words(other.damage)}): {other.path}: {other.why}"))
-        click.echo(printable(f"  {other.hint or _REMOVE.format(shell(other.path))}"))
+        hint = other.hint or (_AGAIN if other.damage == "missing" else _REMOVE.format(shell(other.path)))
+        click.echo(printable(f"  {hint}"))
     for pin in facts.pinned:
         named = f"{pin.wrong.cid}, of {', '.join(pin.wrong.pins)}"
         if pin.why:

@@ -48,7 +48,7 @@ def stat(content: str, path: Path | None, as_json: bool) -> None:
     the origins of the view; the bytes of files are not.
     """
     name = naming.parse_content(content)
-    with bars.bar("Looking", "names") as bar:
+    with bars.bar("Looking", "name") as bar:
         root, found = trio.run(_stat, chosen_view(path), name, bar)
     if as_json:
         lacking = None if found.lacking is None else cid.to_text(found.lacking)

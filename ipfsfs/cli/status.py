@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from ipfsfs.cli import aftermath, render
+from ipfsfs.cli import render, stores
 from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another, in_their_words
-from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_its_store, must_be_there
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.standing import DIED, Anothers, Dead, Facts, Found, Living, NotMounted, Unasked, facts_of, revive, wrong
 from ipfsfs.daemon import mounts, register
@@ -19,7 +19,7 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import counted, printable, shell
 
 _PATIENCE_S: Final = 5.0
 _ANOTHERS_S: Final = 5.0
@@ -30,8 +30,9 @@ _ANOTHERS_S: Final = 5.0
     short_help="Show what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json"
 )
 @click.argument("path", type=PATH, required=False)
+@STORE
 @tells(Form(Facts, is_list=True))
-def status(path: Path | None, as_json: bool) -> None:
+def status(path: Path | None, store: Path | None, as_json: bool) -> None:
     """Show what is mounted, how much of it is sealed, and whether anything is wrong.
 
     Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
@@ -40,7 +41,7 @@ def status(path: Path | None, as_json: bool) -> None:
     it is said.
     """
     if path is not None:
-        found = [_of(_named(path, as_json))]
+        found = [_of(_named(path, as_json), store)]
     else:
         found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
     if as_json:
@@ -72,10 +73,11 @@ def _gone() -> list[Found]:
     return [one for one in found if one.left.ended is not None or one.left.going_on]
 
 
-def _of(at: Path) -> Found:
+def _of(at: Path, named: Path | None = None) -> Found:
     view = mounts.view_at(at)
     if view is None:
-        return _of_plain(at)
+        return _of_plain(at, named)
+    must_be_its_store(view, named)
     left = Aftermath() if view.is_of_another else Aftermath.of(view.store)
     try:
         must_answer_us(view)
@@ -89,8 +91,8 @@ def _of(at: Path) -> Found:
         return Unasked(at, view.source, str(error), advice, left, not view.is_of_another)
 
 
-def _of_plain(at: Path) -> NotMounted:
-    store = aftermath.store_of(at)
+def _of_plain(at: Path, named: Path | None = None) -> NotMounted:
+    store = mountpoint(named) if named is not None else stores.of_moved(at).warned()
     return NotMounted(at, store if os.path.isdir(store) else None, Aftermath.of(store))
 
 
@@ -182,7 +184,7 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
 def _shown_served(served: Served) -> list[str]:
     whom = "anyone" if served.to_anyone else "machines with the site's token"
     what = {"public": "what the Hub gives to anyone", "all": "every blob", "published": "what was published"}
-    machines = render.counted(served.machines, "machine")
+    machines = counted(served.machines, "machine")
     return [
         f"at {served.address}, to {whom}: {what[served.share]}",
         f"{render.files(served.offered)}, {render.size(served.offered_bytes)}",

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipfsfs.cli import render
 from ipfsfs.daemon.questions.status import Answer
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import counted, printable, shell
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,14 +26,13 @@ class Trouble:
 def troubles(found: Answer) -> Iterator[Trouble]:
     """Of a view that is ours: files that are not as they should be, and a store that cannot be used."""
     at = shell(Path(found.mountpoint))
-    count = len({item.path for item in (*found.rot, *found.broken_promises)})
-    if count:
-        yield Trouble(
-            f"{render.counted(count, 'file has', 'files have')} wrong content",
-            f"ipfsfs restore {at}   (from the quarantine, an origin or the Hub; or the files one by one, as above)",
-        )
+    damaged = {item.path for item in (*found.rot, *found.broken_promises)}
+    if damaged:
+        wrong = f"{counted(len(damaged), 'file has', 'files have')} wrong content"
+        first = Path(found.mountpoint) / min(damaged)
+        yield Trouble(wrong, f"ipfsfs restore {shell(first) if len(damaged) == 1 else at}")
     if found.withdrawn:
-        hidden = render.counted(len(found.withdrawn), "file lies under a hidden name", "files lie under hidden names")
+        hidden = counted(len(found.withdrawn), "file lies under a hidden name", "files lie under hidden names")
         yield Trouble(f"{hidden}, which promised another content", "keep or remove each, as above")
     if found.degraded:
         yield Trouble(

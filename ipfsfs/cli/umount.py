@@ -22,7 +22,7 @@ from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
 from ipfsfs.errors import NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import counted, printable, shell
 
 _GONE_S: Final = 10.0
 _LAZY_S: Final = 5.0
@@ -178,7 +178,7 @@ def _print(outcome: Outcome) -> None:
             click.echo(f"  {printable(place)}")
     if outcome.goes_on and outcome.pid is not None:
         count = outcome.open_files or 0
-        files = "1 file is" if count == 1 else f"{count:,} files are"
+        files = counted(count, "file is", "files are")
         until = "they are closed" if count != 1 else "it is closed"
         what = f"{files} still open" if count else "The view is still in use"
         click.echo(f"{what}: the daemon (process {outcome.pid}) goes on until {until if count else 'that ends'}.")

@@ -16,7 +16,7 @@ from ipfsfs.cli import bars, render, stored_blocks
 from ipfsfs.cli import restore as restoring
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import PATH, Target, target
+from ipfsfs.cli.paths import PATH, STORE, Target, target
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -103,15 +103,18 @@ class Facts:
 )
 @click.argument("paths", type=PATH, nargs=-1)
 @click.option("--heal", "then", flag_value=Then.HEAL, type=click.UNPROCESSED, default=Then.REPORT, help=_HEAL_HELP)
+@STORE
 @tells(Form(Facts))
-def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
+def verify(paths: tuple[Path, ...], then: Then, store: Path | None, as_json: bool) -> None:
     """Read every file below each PATH again, from the disk, and compare checksums, CIDs, and promised names.
 
     A whole view includes what pins hold, and blocks that were imported. Without PATH: every view of this user. Root can
     name another user's view, whose daemon is then asked. Exit code 4
     if anything is wrong, else 1 if a view cannot be asked; each is named, with what to do.
     """
-    asked = [target(path) for path in paths] or [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
+    asked = [target(path, store=store) for path in paths] or [
+        Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()
+    ]
     if not paths and then is Then.REPORT:
         _name_others()
     if not asked:

@@ -8,6 +8,7 @@ import json
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -39,6 +40,7 @@ _WORDS: Final[dict[object, str]] = {
 }
 
 
+@cache
 def commands() -> dict[str, JsonOption]:
     """The option --json of each command that has it, by the command's words."""
     found = {}
@@ -57,13 +59,13 @@ def check(arguments: Sequence[str], stdout: str) -> None:
     words = [word for word in arguments if not word.startswith("-")]
     known = commands()
     option = known.get(" ".join(words[:2])) or known.get(words[0])
-    assert option is not None, f"{arguments}: no form is known"
+    forms = option.forms if option is not None else ()
     for text in stdout.splitlines() if words[0] == "top" else [stdout]:
         said = json.loads(text)
         if isinstance(said, dict) and "error" in said and _why_not(Failure, said["error"]) == "":
             assert said[VERSION_FIELD] == VERSION
             continue
-        refused = [_refused(form, said) for form in option.forms]
+        refused = [_refused(form, said) for form in forms]
         assert "" in refused, f"{arguments}: {'; '.join(refused)}: {text[:2000]}"
 
 
