@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,9 +161,9 @@ def overwrite(path: Path) -> None:
         file.write(b"!")
 
 
-def quarantined(mount: Mounted) -> list[dict[str, str]]:
+def quarantined(mount: Mounted) -> list[dict[str, Any]]:
     """What `quarantine ls` says."""
-    found: list[dict[str, str]] = json.loads(ipfsfs("quarantine", "ls", "--view", mount.path, "--json").stdout)["items"]
+    found: list[dict[str, Any]] = json.loads(ipfsfs("quarantine", "ls", "--view", mount.path, "--json").stdout)["items"]
     return found
 
 
