@@ -153,11 +153,6 @@ class Healing:
         found: list[Missing] = await trio.to_thread.run_sync(whereabouts.missing, self.plain.fd, path)
         return [Damaged(one.path, "missing", one.digest, None, None) for one in found]
 
-    def promised(self, path: bytes) -> Damaged | None:
-        """A file that is not there, at a path whose name says what it must hold; None where the name says nothing."""
-        promise = locate(path, self.root_place)[1].promise
-        return Damaged(path, "missing", promise.hex(), None, None) if promise is not None else None
-
     async def heal(self, damaged: Damaged, report: Callable[[bytes, int], None]) -> Healed | NotHealed:
         """Heal a file. Never raises for what only concerns this file."""
         shown = os.fsdecode(damaged.path)

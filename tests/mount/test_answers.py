@@ -113,7 +113,7 @@ def test_a_broken_promise_has_status_exit_with_1_and_says_the_way_out_until_it_i
     assert "sealed  yes\n" in ipfsfs("why", path).stdout
 
 
-def test_good_bytes_in_quarantine_come_back_to_a_name_that_is_gone_and_what_is_in_the_way_can_be_removed(
+def test_good_bytes_in_quarantine_come_back_to_a_name_that_is_gone_and_can_be_removed(
     mounted: Callable[..., Mounted],
 ) -> None:
     mount = mounted(None, "--hub", "none")
@@ -139,7 +139,7 @@ def test_good_bytes_in_quarantine_come_back_to_a_name_that_is_gone_and_what_is_i
     assert os.listdir(mount.store / "quarantine") == []
 
 
-def test_what_a_path_in_quarantine_does_not_promise_can_be_copied_and_its_removal_is_asked_of_the_daemon(
+def test_what_a_path_in_quarantine_does_not_promise_can_be_copied_and_removed(
     mounted: Callable[..., Mounted],
 ) -> None:
     mount = mounted(None, "--hub", "none")

@@ -59,14 +59,9 @@ class Question(Asked[Answer, Progress]):
         for asked in self.paths:
             path = _led_to(running, asked)
             missing = await view.healing.missing(path)
-            if not missing and (why_not := _reason(running, path)):
-                promised = view.healing.promised(path)
-                if promised is None:
-                    shown = running.config.mountpoint / os.fsdecode(asked)
-                    raise UsageError(f"{shown}: {why_not}, and nothing says what it was")
-                damaged.append(promised)
-                verifications.append(Verification())
-                continue
+            if not missing and _reason(running, path):
+                shown = running.config.mountpoint / os.fsdecode(asked)
+                raise UsageError(f"{shown}: {_reason(running, path)}, and nothing says what it was")
             verified = await verify_in(running, [path], report)
             for wrong in verified.wrong:
                 found = await view.healing.look(os.fsencode(wrong.path), wrong.kind)
