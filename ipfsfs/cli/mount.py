@@ -19,11 +19,11 @@ from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
-from ipfsfs.cli.settings.table import Settings
+from ipfsfs.cli.settings.table import SETTINGS, Settings
 from ipfsfs.cli.teaming import Teaming
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.config import Config, SiteConfig, share_named
+from ipfsfs.daemon.config import Config, SiteConfig, check_named, share_named
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.questions.status import Question, Served
 from ipfsfs.daemon.start import Started, start
@@ -77,6 +77,8 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, as_json: bool,
     config = _config(at, chosen.settings, foreground)
     for line in open_to_others(chosen.settings):
         click.echo(f"ipfsfs: {printable(line)}", err=True)
+    if "scrub" in chosen.given("flag") and config.check != "native":
+        click.echo("ipfsfs: --scrub does nothing without --check native: every read is checked", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
         _nothing_to_do(foreground)
@@ -116,6 +118,9 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
         hub=hub_of(settings),
         patience_s=settings.patience,
         cache_size=settings.cache_size,
+        check=check_named(settings.check),
+        scrub_s=settings.scrub,
+        native_from=settings.native_from,
         metrics=settings.metrics,
         site=SiteConfig(
             serve=settings.serve,
@@ -200,6 +205,10 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             lines.append(f"Its Hub is {status.hub.url if status.hub is not None else 'none'}.")
         if "patience" in given and config.patience_s != status.patience_s:
             lines.append(f"A read waits {status.patience_s} s for what is not here.")
+        if "check" in given and config.check != status.check:
+            lines.append(f"Its files are checked as by --check {status.check}, not {config.check}.")
+        if "scrub" in given and config.scrub_s != status.scrub_s:
+            lines.append(f"What is read natively is verified every {SETTINGS['scrub'].kind.shown(status.scrub_s)}.")
         if "upstream" in given and config.upstream != status.upstream:
             lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
         if "metrics" in given and config.metrics != status.metrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_its_store, must_be_there
 from ipfsfs.cli.scripts import Form, tell, tells
+from ipfsfs.cli.settings.table import SETTINGS
 from ipfsfs.cli.standing import DIED, Anothers, Dead, Facts, Found, Living, NotMounted, Unasked, facts_of, revive, wrong
 from ipfsfs.daemon import mounts, register
 from ipfsfs.daemon.client import ask
@@ -20,6 +22,7 @@ from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
 from ipfsfs.printed import counted, printable, shell
+from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 _PATIENCE_S: Final = 5.0
 _ANOTHERS_S: Final = 5.0
@@ -144,6 +147,7 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         "path": found.mountpoint,
         "state": f"mounted by process {found.pid}" + (", for all users" if found.allow_other else ""),
         "sealed": f"{render.files(found.sealed)}, {render.size(found.sealed_bytes)}{sealing}",
+        "reads": render.reads(found.checked_by, found.native, found.native_why),
         "rot": [item.line(root) for item in found.rot],
         "broken promises": [item.line(root) for item in found.broken_promises],
         "withdrawn": [item.line(root) for item in found.withdrawn],
@@ -169,6 +173,8 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         elif found.cache_size is not None:
             shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
             shown["cache size"] += [found.too_large] * bool(found.too_large)
+    if found.scrubbing is not None:
+        shown["scrubbing"] = _shown_scrubbing(found.scrubbing, found.scrub_s)
     if found.served is not None:
         shown["serves"] = _shown_served(found.served)
         if found.served.share == "public" and found.hub is None:
@@ -179,6 +185,18 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         shown["upstream"] = [found.upstream, found.upstream_says]
     processes = {"sealer": found.sealer, "fetcher": found.fetcher}
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}
+
+
+def _shown_scrubbing(scrubbed: Scrubbed, interval_s: int) -> str:
+    """Of files that are read natively while their filesystem does not check them."""
+    every = SETTINGS["scrub"].kind.shown(interval_s)
+    verified = f"{render.files(scrubbed.vouched_for)} verified within the last {every}"
+    if scrubbed.due:
+        return f"{verified}, {scrubbed.due:,} to go"
+    if scrubbed.up_to_date_at is None:
+        return verified
+    when = datetime.fromtimestamp(scrubbed.up_to_date_at).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{verified}, the last of them at {when}"
 
 
 def _shown_served(served: Served) -> list[str]:

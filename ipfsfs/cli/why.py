@@ -58,6 +58,8 @@ def _shown(at: Target, found: Why, told: LeavesTold) -> dict[str, Any]:
         shown["sealed"] = _sealed(found)
     if found.wrong:
         shown["wrong"] = [line for item in found.wrong for line in _wrong(item, path)]
+    if found.checked_by is not None:
+        shown["reads"] = render.reads(found.checked_by, found.native, found.native_why)
     if found.identity is not None:
         shown["size"] = render.size(found.identity.size)
     if found.size is not None:
@@ -155,6 +157,7 @@ def _ask(at: Target, leaves: LeavesTold) -> Why:
 def _look(at: Target, leaves: LeavesTold) -> Why:
     """Without a daemon: from the plain directory and the store."""
     from ipfsfs.cli.opened import Opened  # here: where a daemon is asked, none of this is needed
+    from ipfsfs.plain.checked import Checking
     from ipfsfs.store.extents import Extents
 
     with Opened.at(at) as opened:
@@ -164,5 +167,6 @@ def _look(at: Target, leaves: LeavesTold) -> Why:
             opened.index,
             opened.ledger,
             extents=Extents(opened.store.extents_fd),
+            checking=Checking.of(opened.plain.fd),
         )
         return reasons.why(known, at.path, leaves)

@@ -36,6 +36,7 @@ from ipfsfs.exchange.on_hub import Token
 from ipfsfs.fuse import mountpoint
 from ipfsfs.fuse.session import Where, raise_readahead, session
 from ipfsfs.identity import PlainRoot
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.printed import shell
@@ -215,6 +216,8 @@ async def serve(
                 extents=extents,
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
+                checking=Checking.of(plain.fd),
+                native_from=config.native_from,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 server=address.server(store, plain.fd),
                 share=config.site.share,
@@ -223,6 +226,7 @@ async def serve(
                 others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
+                scrub_s=config.scrub_s if config.check == "native" else None,
             )
             view = View.build(dependencies, behind)
             for root in ledger.announced.all():
@@ -235,6 +239,7 @@ async def serve(
                 read_only=read_only(plain),
                 acl=config.allow_other and has_acl(plain),
                 negotiate=config.negotiate,
+                native=ownership.root,
             )
             async with session(view, where) as (features, ended):
                 mount = mounts.view_at(config.mountpoint)

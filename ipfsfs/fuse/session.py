@@ -16,8 +16,9 @@ import trio
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
-from ipfsfs.fuse.negotiate import Exchange
+from ipfsfs.fuse.negotiate import PASSTHROUGH, Exchange
 from ipfsfs.fuse.operations import Operations
+from ipfsfs.fuse.passthrough import Passthrough
 from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
 
@@ -35,7 +36,8 @@ class Where:
     """What to mount, and how. `source` is what the mount table is to show as the device, `directory` a descriptor of
     what is at the mount point.
 
-    `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done.
+    `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done. `native`: among it, that it may read
+    files beneath itself.
     """
 
     mountpoint: Path
@@ -45,6 +47,7 @@ class Where:
     read_only: bool
     acl: bool
     negotiate: bool
+    native: bool
 
 
 @asynccontextmanager
@@ -61,10 +64,13 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
+        if PASSTHROUGH in features:
+            view.native.begin(Passthrough(replies.device))
         try:
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:
+            view.native.end()
             pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
             replies.close()
 
@@ -85,7 +91,7 @@ async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, en
         pyfuse3.init(operations, f"/dev/fd/{exchange.stand_in}", set())
         nursery.start_soon(_serve, serving, ended)
         with trio.fail_after(_PATIENCE_S):
-            return await exchange.run(where.mountpoint, operations.replies)
+            return await exchange.run(where.mountpoint, operations.replies, native=where.native)
     except (MountError, OSError, RuntimeError, trio.TooSlowError) as error:
         log.warning("no negotiation of our own: %s; the view is served as pyfuse3 does it", error)
         serving.cancel()

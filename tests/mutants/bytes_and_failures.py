@@ -9,6 +9,7 @@ from tests.mutants.mutant import Mutant
 
 DURABILITY: Final = "tests/mount/test_durability.py::"
 ANSWERS: Final = "tests/mount/test_answers.py::"
+CHECKED: Final = "tests/unit/test_checked.py::"
 ROT: Final = "tests/faults/test_rot.py::"
 INDEX: Final = "tests/faults/test_index.py::"
 CONTENT: Final = "tests/mount/test_hazards_content.py::"
@@ -104,6 +105,22 @@ MUTANTS: Final = (
         "            file.attach(seal)\n",
         "            file.attach(None)\n",
         (f"{ROT}test_rot_is_found_by_who_opened_a_file_before_it_was_sealed",),
+    ),
+    Mutant(
+        "S85",
+        "what Btrfs shows to anybody is all that is asked of a file there",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(flags, 0)\n",
+        (f"{CHECKED}test_what_is_called_checked_on_btrfs_is_and_nothing_else",),
+    ),
+    Mutant(
+        "S85",
+        "only what is on the disk of a file's flags counts on Btrfs",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(0, _btrfs_inode_flags(fd, st.st_ino))\n",
+        (f"{CHECKED}test_flags_that_are_not_on_the_disk_yet_count",),
     ),
     Mutant(
         "S14",

@@ -96,9 +96,8 @@ class Evicting:
         place = locate(directory + b"/" if directory else b"", self.nodes.root_place)[0]
         if not place.may_be_elsewhere(name):
             return "clients have to find it at once"
-        if is_loaded_dataset(os.fsencode(self.upkeep.mountpoint) + b"/" + item.path) or self._is_with_dataset(
-            directory
-        ):
+        cache = os.fsencode(self.upkeep.damage.mountpoint)
+        if is_loaded_dataset(cache + b"/" + item.path) or self._is_with_dataset(directory):
             return "it belongs to a dataset that load_dataset made, which takes its files for granted"
         return ""
 

@@ -27,6 +27,7 @@ from ipfsfs.view.upkeep.entering import Entering
 from ipfsfs.view.upkeep.lanes import WIDTHS, lane_of
 from ipfsfs.view.upkeep.life import Event, State
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.settling import Settling
 from ipfsfs.view.upkeep.sharing import Sharing
 from ipfsfs.view.upkeep.walking import TreeProgress, Walking
@@ -83,6 +84,7 @@ class Sealing:
     sealer: Sealer
     chunker: Chunker
     boot: str
+    scrubbing: Scrubbing
     entering: Entering = field(init=False)
     settling: Settling = field(init=False)
     sharing: Sharing = field(init=False)
@@ -100,8 +102,8 @@ class Sealing:
         self.settling = Settling(self.nodes, self.seals, self.sealer)
         self.sharing = Sharing(self.nodes, self.seals, self.sealer)
         self.entering = Entering(
-            self.nodes, self.files, self.seals, self.promises, self.sealer, self.settling, self.sharing, self.chunker,
-            self.boot,
+            self.nodes, self.files, self.seals, self.promises, self.sealer, self.settling, self.sharing, self.scrubbing,
+            self.chunker, self.boot,
         )  # fmt: skip
         self.walking = Walking(self.nodes, self.seals, self.promises, self.sealer, self.entering)
         self._lanes = [_Lane(*trio.open_memory_channel[_Task](math.inf)) for _ in WIDTHS]
