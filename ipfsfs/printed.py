@@ -1,4 +1,5 @@
-"""How names of files and commands are printed: on a terminal, in the log, and as words to be copied into a shell."""
+"""How names of files and commands are printed: on a terminal, in the log, and as words to be copied into a shell; and
+how many of something there are."""
 
 from __future__ import annotations
 
@@ -62,3 +63,8 @@ def _program(started: str) -> str:
         return f"{shell(sys.executable)} -m {_NAME}"
     found = shutil.which(_NAME)
     return _NAME if found is not None and os.path.realpath(found) == os.path.realpath(started) else shell(started)
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number of things in words: `1 block`, `1,234 blocks`. `several`: where that is not `one` with an s."""
+    return f"1 {one}" if count == 1 else f"{count:,} {several or one + 's'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import importlib.metadata
 import os
@@ -16,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ipfsfs.cli import native_reads, render
 from ipfsfs.cli.diagnosis import Diagnosis
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
 from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
@@ -53,8 +54,16 @@ _PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich
 _ELSEWHERE = ("torch", "openvino", "openvino_models", "optimum", "ipfs_accelerate")
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """Whether everything that is needed is there, and all that was looked at."""
+
+    ok: bool
+    findings: tuple[Diagnosis, ...]
+
+
 @click.command(short_help="Say what this machine lacks, and how to mend it.", epilog="Example: ipfsfs doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
+@tells(Form(Facts))
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and lacks for ipfsfs, and how to mend it.
@@ -64,7 +73,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     findings = [finding for check in CHECKS for finding in check()]
     ok = all(finding.ok is not False for finding in findings)
     if as_json:
-        render.facts({"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}, as_json=True)
+        tell(Facts(ok, tuple(findings)))
     else:
         _show(findings)
     ctx.exit(0 if ok else 1)

@@ -13,8 +13,8 @@ from typing import Final, TextIO
 
 import click
 
-from ipfsfs.cli import aftermath
-from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours, must_be_there
+from ipfsfs.cli import stores
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_its_store, must_be_ours, must_be_there
 from ipfsfs.cli.sources import chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError
@@ -38,14 +38,14 @@ _LINES: Final = 100
     metavar="NUMBER",
     help="How many of the last lines are shown.",
 )
-def log(path: Path | None, follow: bool, lines: int) -> None:
+@STORE
+def log(path: Path | None, follow: bool, lines: int, store: Path | None) -> None:
     """Show what the daemon of the view that PATH lies in has logged, or, where none is mounted, the last one at PATH.
 
     Without PATH it is the view of the current directory, else the only one. A daemon in the foreground, as systemd
     starts it, logs to stderr instead: see `journalctl`.
     """
-    store = _store(path)
-    at = store / "log" / LOG_NAME
+    at = _store(path, store) / "log" / LOG_NAME
     try:
         fd = _opened(at)
     except OSError as error:
@@ -61,16 +61,17 @@ def log(path: Path | None, follow: bool, lines: int) -> None:
                 sys.stdout.flush()
 
 
-def _store(path: Path | None) -> Path:
+def _store(path: Path | None, store: Path | None) -> Path:
     if path is None:
-        return chosen_view(None).store
+        return mountpoint(store) if store is not None else chosen_view(None).store
     at = mountpoint(path)
     view = mounts.view_over(at)
     if view is not None:
         must_be_ours(view)
+        must_be_its_store(view, store)
         return view.store
     must_be_there(at)
-    return aftermath.store_of(at)
+    return mountpoint(store) if store is not None else stores.of_moved(at).warned()
 
 
 def _opened(at: Path) -> int:

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stores
+from ipfsfs.cli.mounting import Facts
 from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
 from ipfsfs.cli.settings.table import SETTINGS, Settings
@@ -31,6 +33,9 @@ from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
 from ipfsfs.printed import command, printable, shell
 from ipfsfs.unixfs.chunk import chunker_named
 
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
+
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
 _PATIENCE_S: Final = 5.0
@@ -42,14 +47,15 @@ _PATIENCE_S: Final = 5.0
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
 @click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
-def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
+@tells(Form(Facts))
+def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json: bool, **given: object) -> None:
     """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
     Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
 
-    Each option but --foreground, --force and --adopt is a setting: it can stand in the environment and in the
+    Each option but --foreground, --force, --adopt and --json is a setting: it can stand in the environment and in the
     configuration file as well (see `ipfsfs config`).
     """
     if given["restart"] and foreground:
@@ -61,7 +67,10 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given
     if reason is not None:
         if foreground:  # under systemd an end without a word of readiness would be a failure, and be tried again
             tell_systemd("READY=1")
-        click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
+        if as_json:
+            tell(Facts(mountpoint(path), mounted=False, new=False, skipped=reason))
+        else:
+            click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
     at = mountpoint(path)
     chosen = effective(given, at)
@@ -78,9 +87,9 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given
     if view is not None and answers:
         if foreground:
             _refuse_to_supervise(view)
-        _say_mounted(config, chosen, view)
+        _say_mounted(config, chosen, view, as_json)
         if team is not None and adopt:
-            _adopt_in(team, view)
+            _adopt_in(team, view, as_json)
         return
     with _made(at) if view is None else nullcontext(False) as made:
         placing.refuse_what_cannot_be_covered(at, config.store)
@@ -91,15 +100,15 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, **given
         if foreground:
             if team is not None:
                 click.echo("\n".join(team.words(team.before_serving())), err=True)
-            _serve_here(config)
+            _serve_here(config, as_json)
         elif team is None:
-            click.echo(_welcome(config, start(config), stale=view is not None))
+            _say_new(config, start(config), stale=view is not None, as_json=as_json)
         else:
             with team.beneath() as plain:
-                click.echo(_welcome(config, start(config), stale=view is not None))
+                _say_new(config, start(config), stale=view is not None, as_json=as_json)
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
-            click.echo("\n" + "\n".join(team.words(found)))
+            click.echo("\n" + "\n".join(team.words(found)), err=as_json)
 
 
 def _usual() -> Path:
@@ -113,7 +122,7 @@ def _usual() -> Path:
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     return Config(
         mountpoint=at,
-        store=mountpoint(settings.store if settings.store is not None else placing.default_store(at)),
+        store=mountpoint(settings.store) if settings.store is not None else stores.of_moved(at).warned(),
         allow_other=settings.allow_other or settings.team is not None,
         chunker=chunker_named(settings.chunker),
         negotiate=not settings.stock_init,
@@ -140,18 +149,33 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     )
 
 
-def _adopt_in(team: Teaming, view: mounts.Mount) -> None:
+def _say_new(config: Config, started: Started, *, stale: bool, as_json: bool) -> None:
+    if not as_json:
+        click.echo(_welcome(config, started, stale=stale))
+        return
+    at, store = config.mountpoint, config.store
+    tell(Facts(at, True, True, "", store, started.pid, os.geteuid(), started.degraded))
+
+
+def _adopt_in(team: Teaming, view: mounts.Mount, as_json: bool) -> None:
     """Mend the files of a view that is mounted. Raises MountError where it is not for this group."""
     if view.is_of_another or ask(view.store, Question(), patience_s=_PATIENCE_S).team != team.group:
         raise MountError(
             f"{team.at} is not mounted for the group {team.group}: nothing was given to it",
             hint=f"Unmount it first, and mount it again: {command('umount', team.at)}",
         )
-    click.echo("\n".join(team.words(team.adopt())))
+    click.echo("\n".join(team.words(team.adopt())), err=as_json)
 
 
-def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
+def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount, as_json: bool) -> None:
     """Nothing is changed; what was asked for and is not so is named."""
+    if as_json:
+        pid, degraded, differing = None, "", list[str]()
+        if not view.is_of_another:
+            status = ask(view.store, Question(), patience_s=_PATIENCE_S)
+            pid, degraded, differing = status.pid, status.degraded, _differing(config, chosen, view)
+        tell(Facts(config.mountpoint, True, False, "", view.store, pid, view.owner, degraded, tuple(differing)))
+        return
     whose = f" by another user ({view.owner_in_words})" if view.is_of_another else ""
     at = printable(str(config.mountpoint))
     click.echo(f"{at} is mounted already{whose}, with the store {printable(view.source)}.")
@@ -285,11 +309,17 @@ def _refuse_while_in_use(at: Path, force: bool) -> None:
         )
 
 
-def _serve_here(config: Config) -> None:
+def _serve_here(config: Config, as_json: bool) -> None:
     # Imported here: a mount in the background needs none of it in this process.
     from ipfsfs.daemon.__main__ import run
 
-    run(config, lambda running: click.echo(f"serving {config.mountpoint}", err=True), to_file=False)
+    def say(running: Running) -> None:
+        click.echo(f"serving {config.mountpoint}", err=True)
+        if as_json:
+            degraded = running.view.seals.degraded
+            _say_new(config, Started(os.getpid(), tuple(running.features), degraded), stale=False, as_json=True)
+
+    run(config, say, to_file=False)
     sys.exit(0)
 
 

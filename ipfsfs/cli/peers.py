@@ -10,9 +10,9 @@ import click
 
 from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.peers import Answer, Question
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.printed import command, printable
@@ -26,7 +26,7 @@ _ADDRESS_LEAST: Final = 20
     epilog="Example: ipfsfs peers ~/.cache/huggingface",
 )
 @click.argument("path", type=PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Answer))
 def peers(path: Path | None, as_json: bool) -> None:
     """Show which machines share with the view that PATH lies in, which of them answer (and why others do not), what
     came from which of them, and how much the origin was spared, since the view was mounted.
@@ -41,7 +41,7 @@ def peers(path: Path | None, as_json: bool) -> None:
     """
     found = ask(_view(path).store, Question())
     if as_json:
-        render.facts(encode(found), True)
+        tell(found)
         return
     for line in _lines(found):
         click.echo(printable(line))

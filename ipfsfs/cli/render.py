@@ -1,8 +1,7 @@
-"""How results reach a person or a script: facts as aligned lines or as JSON, and numbers in words."""
+"""How results reach a person: facts as aligned lines, and numbers in words. For scripts: `ipfsfs.cli.scripts`."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ import click
 
 from ipfsfs.daemon.log_lines import for_journal, goes_to_journal
 from ipfsfs.errors import IpfsfsError
-from ipfsfs.printed import printable
+from ipfsfs.printed import counted, printable
 
 if TYPE_CHECKING:
     from ipfsfs.plain.checked import Checker
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
 
-def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]], as_json: bool) -> None:
-    """Prints to stdout: JSON for scripts, else a line for each fact, with an empty line between the items of a list."""
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
+def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]]) -> None:
+    """Prints to stdout a line for each fact, with an empty line between the items of a list."""
     for number, item in enumerate([found] if isinstance(found, Mapping) else found):
         if number:
             click.echo()
@@ -79,7 +75,7 @@ def report(error: IpfsfsError) -> None:
 
 def files(count: int) -> str:
     """A number of files in words: `1 file`, `1,234 files`."""
-    return "1 file" if count == 1 else f"{count:,} files"
+    return counted(count, "file")
 
 
 def size(count: int) -> str:

@@ -17,7 +17,7 @@ from ipfsfs.daemon.questions import published, seal, status
 from ipfsfs.errors import NoRoom, StoreError, UsageError
 from ipfsfs.exchange.publish import TreeBlocks
 from ipfsfs.origins.announcing import Announced
-from ipfsfs.printed import command, printable
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import Chunker
@@ -55,7 +55,7 @@ def _seal(view: mounts.Mount, at: Path) -> None:
         raise StoreError(f"nothing is served from {view.mountpoint}: {answer.degraded}")
     if answer.failed:
         raise UsageError(
-            f"{answer.failed} files below {at} are in use or cannot be read, so that they are not served",
+            f"{counted(answer.failed, 'file')} below {at} in use or not readable, and so not served",
             hint="Try again once they rest.",
         )
 

@@ -11,7 +11,6 @@ from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins.peer_list import host_port
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
-from ipfsfs.origins.signing import Token
 from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60
@@ -104,6 +103,8 @@ class SiteConfig:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise UsageError(f"the site's token in {self.token_file} cannot be read: {why}") from error
+        from ipfsfs.origins.signing import Token  # here: commands load this module, and few have a token to check
+
         Token.of(text)
         return text
 

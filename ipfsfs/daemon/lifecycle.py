@@ -35,6 +35,7 @@ from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.on_hub import Token
 from ipfsfs.fuse import mountpoint
 from ipfsfs.fuse.session import Where, raise_readahead, session
+from ipfsfs.identity import PlainRoot
 from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
@@ -185,7 +186,7 @@ async def serve(
     ownership = Ownership.prepare()
     os.chdir("/")
     mount: mounts.Mount | None = None
-    _enter_into_register(config)
+    _enter_into_register(config, plain.root)
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
@@ -363,9 +364,9 @@ def _is_expected(error: BaseException) -> bool:
     return isinstance(error, expected)
 
 
-def _enter_into_register(config: Config) -> None:
+def _enter_into_register(config: Config, root: PlainRoot) -> None:
     try:
-        register.enter(register.Entry(config.mountpoint, config.store))
+        register.enter(register.Entry(config.mountpoint, config.store, root.ino, root.born_ns))
     except (OSError, StoreError) as error:
         log.info("`status` without a path will not know of this view once it is gone: %s", error)
 

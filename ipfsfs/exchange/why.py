@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as stat_
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -119,7 +120,7 @@ class Why:
 
 @dataclass(slots=True, frozen=True)
 class Known:
-    """Where to look up what is known of a path. `unsealed` and `changed` say what becomes of a file without a seal."""
+    """Where to look up what is known of a path."""
 
     plain: PlainDirectory
     root: Path
@@ -132,8 +133,8 @@ class Known:
     provenance: Provenances | None = None
     """None without a daemon that has origins."""
     unsealable: Unsealable = field(default_factory=Unsealable)
-    unsealed: str = "not yet: it is being written, was changed just now, or its turn has not come"
-    changed: str = "it was changed since it was sealed; it will be sealed again"
+    not_yet: Callable[[os.stat_result], str] = lambda _: "nothing is mounted that would seal it"
+    """Why a file without a seal that holds has none."""
     checking: Checking | None = None
     """Which files the filesystem checks; None where there is a daemon, which knows more."""
 
@@ -265,9 +266,9 @@ def _seal_of(known: Known, kind: Kind, st: os.stat_result) -> tuple[Seal | None,
     except StoreError as error:
         return None, str(error)
     if seal is None:
-        return None, known.unsealed
+        return None, f"not yet: {known.not_yet(st)}"
     if not seal.identity.agrees(st):
-        return None, known.changed
+        return None, f"it was changed since it was sealed: {known.not_yet(st)}"
     return seal, "sealed" if seal.leased else "sealed, though nobody could tell whether it was being written meanwhile"
 
 

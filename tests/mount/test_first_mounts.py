@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -47,6 +48,18 @@ class TestNoPath:
         done = ipfsfs("mount", env=environment(HF_HOME=str(tmp_path / "cache"), CI="true"))
         assert f"not mounting {tmp_path}/cache: " in done.stdout
         assert not (tmp_path / "cache").exists()
+
+    def test_a_script_is_told_which_it_is(self, tmp_path: Path) -> None:
+        at = tmp_path / "cache"
+        told = environment(HF_HOME=str(at))
+        skipped = json.loads(ipfsfs("mount", "--json", env={**told, "CI": "true"}).stdout)
+        assert (skipped["mountpoint"], skipped["mounted"], "CI=true" in skipped["skipped"]) == (str(at), False, True)
+        try:
+            done = json.loads(ipfsfs("mount", "--json", env=told).stdout)
+            assert (done["mountpoint"], done["mounted"], done["new"]) == (str(at), True, True)
+            ipfsfs("umount", at)
+        finally:
+            clear(at)
 
     def test_a_home_without_caches_is_told_what_to_make(self, tmp_path: Path) -> None:
         told = environment(HOME=str(tmp_path), HF_HOME="", XDG_CACHE_HOME="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.daemon import mounts
+from tests.support import json_forms
 from tests.support.mounted import Mounted, environment, ipfsfs
 
 IPFSFS = (sys.executable, "-m", "ipfsfs")
@@ -74,6 +76,13 @@ class TestLog:
             followed.send_signal(signal.SIGINT)
             assert followed.wait(30) == 0
 
+    def test_the_log_of_a_store_elsewhere_is_found(self, mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+        mount = mounted(None, "--store", tmp_path / "elsewhere")
+        mount.umount()
+        shown = ipfsfs("log", mount.path).stdout
+        assert f"INFO mounted {mount.path}, store {tmp_path}/elsewhere" in shown
+        assert ipfsfs("log", "--store", tmp_path / "elsewhere").stdout == shown
+
     def test_where_there_is_none_it_says_where_else_to_look(self, tmp_path: Path) -> None:
         done = ipfsfs("log", tmp_path, check=False)
         assert done.returncode == 5
@@ -89,6 +98,19 @@ def test_status_is_shown_again_until_it_is_interrupted(mounted: Callable[..., Mo
         read_until(watched, "not mounted: the plain directory")
         watched.send_signal(signal.SIGINT)
         assert watched.wait(30) == 0
+
+
+def test_as_json_each_look_is_a_line(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    words = ("status", "--watch", "--json", str(mount.path))
+    with running(*words) as watched:
+        line = read_until(watched, '"mounted"')
+        mount.umount()
+        gone = read_until(watched, '"not mounted"')
+        watched.send_signal(signal.SIGINT)
+        assert watched.wait(30) == 0
+    json_forms.check(words, line + gone)
+    assert [json.loads(line)[0]["pid"], json.loads(gone)[0]["pid"]] == [mount.pid, None]
 
 
 @pytest.mark.root
@@ -121,6 +143,21 @@ class TestUmountAll:
         assert done.returncode == 3, done.stderr
         assert f"{tmp_path}/two is in use" in done.stderr
         assert done.stdout == f"{tmp_path}/one is the plain directory again.\n{tmp_path}/two\n"
+
+    def test_a_script_is_told_of_each(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, before="(cd two && exec sleep 60) & sleep 0.5", words="--json")
+        assert done.returncode == 3, done.stderr
+        assert f"{tmp_path}/two is in use" in done.stderr
+        told, is_mounted_still = done.stdout.rsplit("]\n", 1)
+        assert is_mounted_still == f"{tmp_path}/two\n"
+        json_forms.check(["umount", "--all", "--json"], told + "]")
+        two, one = json.loads(told + "]")
+        assert (two["mountpoint"], two["daemon_goes_on"], two["error"]["kind"]) == (f"{tmp_path}/two", True, "InUse")
+        assert (one["mountpoint"], one["daemon_goes_on"], one["error"]) == (f"{tmp_path}/one", False, None)
+
+    def test_a_script_is_told_of_none(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, before='"$@" umount --all >/dev/null', words="--json")
+        assert (done.returncode, done.stdout) == (0, "[]\n")
 
     def test_what_has_ended_is_forgotten(self, tmp_path: Path) -> None:
         kill = 'kill -9 $("$@" status two --json | grep -m1 -o \'"pid": [0-9]*\' | grep -o "[0-9]*"); sleep 2'

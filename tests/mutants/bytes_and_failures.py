@@ -8,6 +8,7 @@ from tests.mutants.calls import KERNEL, SEMANTICS
 from tests.mutants.mutant import Mutant
 
 DURABILITY: Final = "tests/mount/test_durability.py::"
+ANSWERS: Final = "tests/mount/test_answers.py::"
 CHECKED: Final = "tests/unit/test_checked.py::"
 ROT: Final = "tests/faults/test_rot.py::"
 INDEX: Final = "tests/faults/test_index.py::"
@@ -195,6 +196,30 @@ MUTANTS: Final = (
         '    return f"{_command(pid)} (process {pid})"\n',
         '    return "a program"\n',
         (f"{SEMANTICS}test_what_a_blob_was_before_it_was_written_in_place_is_kept_and_who_did_it_is_named",),
+    ),
+    Mutant(
+        "S17",
+        "status exits with 0 whatever is wrong with files",
+        "ipfsfs/cli/standing.py",
+        "            return tuple(troubles(found.answer))\n",
+        "            return ()\n",
+        (f"{ANSWERS}test_a_broken_promise_has_status_exit_with_1_and_says_the_way_out_until_it_is_taken",),
+    ),
+    Mutant(
+        "S17",
+        "names that are not in the quarantine are removed",
+        "ipfsfs/exchange/kept_aside.py",
+        "    if unknown:\n",
+        "    if unknown and not remove:\n",
+        (f"{ANSWERS}test_good_bytes_in_quarantine_come_back_to_a_name_that_is_gone_and_can_be_removed",),
+    ),
+    Mutant(
+        "S17",
+        "what a name does not promise is said to be put back by restore",
+        "ipfsfs/exchange/kept_aside.py",
+        '    way: Way = "copy"\n',
+        '    way: Way = "restore"\n',
+        (f"{ANSWERS}test_what_a_path_in_quarantine_does_not_promise_can_be_copied_and_removed",),
     ),
     Mutant(
         "S18",

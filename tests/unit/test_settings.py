@@ -24,7 +24,7 @@ from ipfsfs.cli.settings.table import SETTINGS, Entry
 from ipfsfs.errors import UsageError
 from tests.support.checkouts import SCRIPTS, run
 
-_OF_THE_MOMENT = {"path", "foreground", "force", "adopt"}
+_OF_THE_MOMENT = {"as_json", "path", "foreground", "force", "adopt"}
 """What concerns one run of `mount`, and is no setting."""
 _OTHER: dict[str, tuple[str, object]] = {
     "store": ("/srv/store", "/srv/store"),

@@ -83,7 +83,8 @@ class Settings:
         None,
         File(),
         "The directory for seals and quarantine",
-        unless_set="PATH.ipfsfs, beside PATH",
+        unless_set="that of the last view, else PATH.ipfsfs, beside PATH; where PATH is a filesystem of its own, as a "
+        "tmpfs is, or its parent is not yours: below ~/.local/state/ipfsfs",
         scope="one view",
     )
     allow_other: bool = _setting(

@@ -52,6 +52,7 @@ class Question(Asked[Why, NoProgress]):
             origins=origins,
             provenance=loads.provenance if origins or running.config.site.peers is not None else None,
             unsealable=seals.unsealable,
+            not_yet=view.upkeep.sealing.why_not_yet,
         )
         found = await in_thread(why, known, self.path, self.leaves)
         if not found.has_content:

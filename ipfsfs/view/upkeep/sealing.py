@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from ipfsfs.exchange.site import Site
+from ipfsfs.printed import command
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.backing import Node
@@ -117,6 +118,26 @@ class Sealing:
     def walked(self) -> bool:
         """Whether everything that was there at mounting has been looked at once."""
         return self.walking.walked
+
+    def why_not_yet(self, st: os.stat_result) -> str:
+        """Why a file that is to have a seal has none that holds, in words. From memory, and from any thread."""
+        node = self.nodes.find(st.st_dev, st.st_ino)
+        file = self.files.of(node) if node is not None else None
+        if file is not None and file.writers:
+            return "a program has it open for writing"
+        task = None if node is None else self._due.get(node.number) or self._in_hand.get(node.number)
+        if task is None:
+            if not self.walked:
+                return "its turn has not come: what was here before the view is being looked through"
+            return f"nothing is planned: `{command('seal')}` seals it"
+        match task.state:
+            case State.DUE if task.again_s > _AGAIN_S:
+                return "it was in use when it was to be sealed, and is tried again"
+            case State.DUE:
+                return "it was changed just now, and is sealed once it rests"
+            case State.QUEUED:
+                return "its turn has not come: others are being sealed"
+        return "it is being read for its seal now"
 
     def changed(self, node: Node) -> None:
         """A file was made, written, renamed or found changed: seal it when it has been left alone for a moment."""
