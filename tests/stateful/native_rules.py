@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from ipfsfs.daemon.questions import seal
-from tests.stateful.example import few_open
+from tests.stateful.example import OPEN_MOST
 from tests.stateful.file_rules import FileRules
 from tests.stateful.mapping_rules import MappingRules
 from tests.stateful.material import PROMISED, free_names, lengths, seeds, sizes
@@ -43,6 +43,8 @@ class Native:
     path: bytes
     by_other: bool
     uses: list[str]
+    alone: bool = False
+    """First close all that is open, for what the daemon reads stays so for as long as it is open."""
     seed: int = 15
     size: int = 100_000
     length: int = 70_000
@@ -55,6 +57,7 @@ def _natives(uses: list[str]) -> st.SearchStrategy[Native]:
         path=st.sampled_from([*LARGE, *LARGE, b"b", b"d/b", b"d/e/a", PROMISED[2]]),
         by_other=st.booleans(),
         uses=st.lists(st.sampled_from(uses), min_size=1, max_size=4),
+        alone=st.sampled_from([True, True, True, False]),
         seed=seeds,
         size=sizes,
         length=lengths,
@@ -74,27 +77,22 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
             use = USES[(self.pair.examples * len(LARGE) + at) % len(USES)]
             self.read_natively(Native(path, bool(at % 2), [use]))
 
-    @few_open
     @rule(native=_natives(OPENING))
     def open_natively(self, native: Native) -> None:
         self.read_natively(native)
 
-    @few_open
     @rule(native=_natives(WRITING))
     def write_natively(self, native: Native) -> None:
         self.read_natively(native)
 
-    @few_open
     @rule(native=_natives(MAPPING))
     def map_natively(self, native: Native) -> None:
         self.read_natively(native)
 
-    @few_open
     @rule(native=_natives(NAMING))
     def rename_natively(self, native: Native) -> None:
         self.read_natively(native)
 
-    @few_open
     @rule(native=_natives(USES))
     def use_natively(self, native: Native) -> None:
         self.read_natively(native)
@@ -103,6 +101,10 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
         """Seal what can be sealed, open a file to read it, and go on to use it, natively if that is what it is now."""
         if self.is_fifo(native.path):
             return
+        if native.alone or len(self.open) >= OPEN_MOST:
+            self.begin()
+        if not (self.pair.plain / self.name / os.fsdecode(native.path)).exists():
+            self.make(native.path, native.seed, native.size)
         self.pair.ask(seal.Question(self.root))
         before, number = self.pair.native_opens(), self.next
         self.opened(self.pair.actors[native.by_other], native.path, os.O_RDONLY | os.O_NONBLOCK, 0, 0)
@@ -139,11 +141,7 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
             case "read and truncate":
                 self.opened(self.first, path, os.O_RDONLY | os.O_TRUNC | os.O_NONBLOCK, 0, 0)
             case "replace":
-                if path in PROMISED:
-                    self.download(PROMISED.index(path), True)
-                else:
-                    self.first.same("copy_at", b"d/other", seed, length)
-                    self.first.same("rename", b"d/other", path, 0)
+                self.make(path, seed, length)
             case "rename":
                 self.rename(path, drawn.new_path)
             case "unlink":
@@ -166,6 +164,14 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
         for number in (of, new):
             if number in self.open:
                 self.open[number].same("pread", number, size, [length])
+
+    def make(self, path: bytes, seed: int, length: int) -> None:
+        """Make a file beside, and rename it to a name."""
+        if path in PROMISED:
+            self.download(PROMISED.index(path), True)
+        else:
+            self.first.same("copy_at", b"blobs/new.incomplete", seed, length)
+            self.first.same("rename", b"blobs/new.incomplete", path, 0)
 
     def mapped(self, of: int, writable: bool, seed: int, length: int) -> None:
         """Map a file from its beginning, and touch it there."""
