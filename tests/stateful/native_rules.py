@@ -45,6 +45,8 @@ class Native:
     uses: list[str]
     alone: bool = False
     """First close all that is open, for what the daemon reads stays so for as long as it is open."""
+    early: int | None = None
+    """How the file, made anew, is opened before it is sealed. That handle is not native, so that none is beside it."""
     seed: int = 15
     size: int = 100_000
     length: int = 70_000
@@ -58,6 +60,7 @@ def _natives(uses: list[str]) -> st.SearchStrategy[Native]:
         by_other=st.booleans(),
         uses=st.lists(st.sampled_from(uses), min_size=1, max_size=4),
         alone=st.sampled_from([True, True, True, False]),
+        early=st.sampled_from([*[None] * 6, os.O_RDONLY, os.O_RDWR]),
         seed=seeds,
         size=sizes,
         length=lengths,
@@ -103,17 +106,30 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
             return
         if native.alone or len(self.open) >= OPEN_MOST:
             self.begin()
-        if not (self.pair.plain / self.name / os.fsdecode(native.path)).exists():
-            self.make(native.path, native.seed, native.size)
-        self.pair.ask(seal.Question(self.root))
-        before, number = self.pair.native_opens(), self.next
-        self.opened(self.pair.actors[native.by_other], native.path, os.O_RDONLY | os.O_NONBLOCK, 0, 0)
-        is_native = self.pair.native_opens() > before
+        if native.early is not None:
+            self.make(native)
+            self.opened(self.first, native.path, native.early | os.O_NONBLOCK, 0, 0)
+        number, is_native = self.opened_when_sealed(native)
+        if native.alone and native.early is None and not is_native:  # it is gone, or was sealed before a remount
+            self.begin()
+            self.make(native)
+            number, is_native = self.opened_when_sealed(native)
         for use in native.uses:
             if number in self.open:
+                new = self.next
                 self.use(use, number, native)
                 if is_native:
                     self.used[use] += 1
+                if is_native and new in self.writing:
+                    (answer, cid), _ = self.open[new].both("fget_xattr", new, "ipfs.cid")
+                    assert answer == "failed", f"it is called {cid} while it is written past the daemon"
+
+    def opened_when_sealed(self, native: Native) -> tuple[int, bool]:
+        """The handle that a file gets when all is sealed that can be, and whether it is native."""
+        self.pair.ask(seal.Question(self.root))
+        before, number = self.pair.native_opens(), self.next
+        self.opened(self.pair.actors[native.by_other], native.path, os.O_RDONLY | os.O_NONBLOCK, 0, 0)
+        return number, self.pair.native_opens() > before
 
     def use(self, use: str, of: int, drawn: Native) -> None:
         """Do something with the file that was opened as `of`."""
@@ -141,7 +157,7 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
             case "read and truncate":
                 self.opened(self.first, path, os.O_RDONLY | os.O_TRUNC | os.O_NONBLOCK, 0, 0)
             case "replace":
-                self.make(path, seed, length)
+                self.make(drawn)
             case "rename":
                 self.rename(path, drawn.new_path)
             case "unlink":
@@ -165,13 +181,13 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
             if number in self.open:
                 self.open[number].same("pread", number, size, [length])
 
-    def make(self, path: bytes, seed: int, length: int) -> None:
-        """Make a file beside, and rename it to a name."""
-        if path in PROMISED:
-            self.download(PROMISED.index(path), True)
+    def make(self, drawn: Native) -> None:
+        """Make a file beside, and rename it to its name."""
+        if drawn.path in PROMISED:
+            self.download(PROMISED.index(drawn.path), True)
         else:
-            self.first.same("copy_at", b"blobs/new.incomplete", seed, length)
-            self.first.same("rename", b"blobs/new.incomplete", path, 0)
+            self.first.same("copy_at", b"blobs/new.incomplete", drawn.seed, drawn.length)
+            self.first.same("rename", b"blobs/new.incomplete", drawn.path, 0)
 
     def mapped(self, of: int, writable: bool, seed: int, length: int) -> None:
         """Map a file from its beginning, and touch it there."""

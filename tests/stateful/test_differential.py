@@ -45,7 +45,8 @@ def new_pair(root: Path, *arguments: str) -> Iterator[Pair]:
 
 
 def drive(machine: type[Example], pair: Pair, *, examples: int, steps: int, batch: int) -> None:
-    """Run that many examples; the same batch number brings the same examples.
+    """Run that many examples; the same batch number brings the same examples. Before them comes the simplest one, with
+    which hypothesis begins: nothing is drawn, and its steps are all the same.
 
     A failure is shown as it was found: making it smaller would take many mounts.
     """
@@ -53,7 +54,7 @@ def drive(machine: type[Example], pair: Pair, *, examples: int, steps: int, batc
     run_state_machine_as_test(
         seed(batch)(machine),
         settings=settings(
-            max_examples=examples,
+            max_examples=examples + 1,
             stateful_step_count=steps,
             deadline=None,
             database=None,
@@ -81,7 +82,7 @@ def run(root: Path, way: str, *, examples: int, steps: int, batch: int) -> None:
 
 @pytest.mark.parametrize("way", ["checked", pytest.param("native", marks=pytest.mark.root)])
 def test_the_view_behaves_as_the_filesystem_below(tmp_path: Path, way: str) -> None:
-    run(tmp_path, way, examples=5, steps=200, batch=0)
+    run(tmp_path, way, examples=4, steps=200, batch=0)
 
 
 @pytest.mark.campaign
