@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tests.bench import downloads, elsewhere, loading, memory, mounting, names, native, reads, sealing, writes
+from tests.bench import cold, downloads, elsewhere, loading, memory, mounting, names, native, reads, sealing, writes
 from tests.bench.row import Row
 
 ROWS: Final[tuple[Row, ...]] = (
     *loading.ROWS,
     *reads.ROWS,
+    *cold.ROWS,
     *names.ROWS,
     *downloads.ROWS,
     *writes.ROWS,

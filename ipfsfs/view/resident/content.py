@@ -16,6 +16,7 @@ from ipfsfs.view.native import Native
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile, OpenFiles
 from ipfsfs.view.resident.breaking import Breaker
+from ipfsfs.view.resident.read_job import ResidentRead
 from ipfsfs.view.resident.reading import Reader
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.upkeep.upkeep import Upkeep
@@ -53,6 +54,10 @@ class ResidentContent:
     def read_nowait(self, offset: int, size: int) -> memoryview | None:
         """As `Content`."""
         return self.serving.reader.read_nowait(self.file, self.fd, offset, size)
+
+    def job(self, offset: int, size: int) -> ResidentRead:
+        """As `Content`."""
+        return ResidentRead.of(self.file, self.fd, offset, size)
 
     async def read(self, offset: int, size: int) -> memoryview:
         """As `Content`."""
