@@ -133,9 +133,12 @@ def test_a_view_mounted_with_restart_comes_back(mounted: Callable[..., Mounted],
 
 
 def is_back(mount: Mounted, killed: int) -> bool:
-    if not mount.mounted or not (found := ipfsfs("status", mount.path, "--json", check=False).stdout):
+    if not mount.mounted:
         return False
-    mount.pid = json.loads(found)[0]["pid"]
+    found = json.loads(ipfsfs("status", mount.path, "--json", check=False).stdout)
+    if "error" in found:
+        return False
+    mount.pid = found[0]["pid"]
     return mount.pid not in (None, killed)
 
 
