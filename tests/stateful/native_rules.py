@@ -23,10 +23,6 @@ from tests.stateful.material import PROMISED, free_names, lengths, seeds, sizes
 from tests.stateful.name_rules import NameRules
 from tests.stateful.view_rules import ViewRules
 
-NATIVE: Final = ("--check", "native", "--native-from", "1")
-"""How a view is mounted for it: any file that holds a byte, as soon as it was sealed."""
-CHECKED: Final = ("--check", "read", "--native-from", "1TB")
-"""How one is mounted where the daemon is to answer all reads, whatever the filesystem checks."""
 LARGE: Final = [b"a", b"d/a", PROMISED[3]]
 """What each example begins with that is worth while."""
 OPENING: Final = ["duplicate", "reopen to write", "open to truncate", "read and truncate"]

@@ -15,9 +15,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.example import Example
 from tests.stateful.machine import ViewAgainstPlain, ViewReadNatively
-from tests.stateful.native_rules import CHECKED, LARGE, NATIVE, USES
+from tests.stateful.native_rules import LARGE, USES
 from tests.stateful.pair import Pair
 from tests.support.mounted import clear
+from tests.support.native import CHECKED, NATIVE
 
 pytestmark = pytest.mark.filesystem
 

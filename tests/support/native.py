@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.metrics import Question
 from tests.support.mounted import Mounted
+
+NATIVE: Final = ("--check", "native", "--native-from", "1")
+"""How a view is mounted where any file that holds a byte is native, as soon as it was sealed."""
+CHECKED: Final = ("--check", "read", "--native-from", "1TB")
+"""How a view is mounted where the daemon answers all reads, whatever the filesystem checks."""
 
 
 def counted(mount: Mounted, metric: str) -> float:
