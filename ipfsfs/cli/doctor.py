@@ -18,21 +18,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import native_reads, render
+from ipfsfs.cli.diagnosis import Diagnosis
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
-from ipfsfs.plain.syscalls import has_effective
+from ipfsfs.plain.syscalls import CAP_SYS_ADMIN, has_effective
 from ipfsfs.printed import printable, shell
 
-_CAP_SYS_ADMIN = 21
 _ENOUGH_DESCRIPTORS = 65_536
 _LITTLE_SPACE = 1_000_000_000
 _PATIENCE_SECONDS = 2
@@ -54,16 +53,6 @@ _REDIRECTS = (
 )
 _PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich", "h11")
 _ELSEWHERE = ("torch", "openvino", "openvino_models", "optimum", "ipfs_accelerate")
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One thing looked at. `ok`: True is well, False is needed and lacking, None is worth knowing and stops nothing."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    fix: str = ""
 
 
 @click.command(short_help="Say what this machine lacks, and how to mend it.", epilog="Example: ipfsfs doctor")
@@ -120,7 +109,7 @@ def _device() -> Iterator[Diagnosis]:
 def _right_to_mount() -> Iterator[Diagnosis]:
     helper = shutil.which("fusermount3")
     if os.geteuid() == 0:
-        if has_effective(_CAP_SYS_ADMIN):
+        if has_effective(CAP_SYS_ADMIN):
             yield Diagnosis("right to mount", True, "root, with CAP_SYS_ADMIN")
         else:
             yield Diagnosis(
@@ -233,6 +222,14 @@ def _cache() -> Iterator[Diagnosis]:
     yield Diagnosis("cache", None if fix else True, f"{path}: {', '.join(known)}", fix)
 
 
+def _reads() -> Iterator[Diagnosis]:
+    """Of the cache, and of what is mounted by this user."""
+    cache = Path(os.path.normpath(hub_home()))
+    if mounts.view_over(cache) is None:  # else it is a view that may not answer
+        cache = Path(os.path.realpath(cache))
+    yield native_reads.who_checks([cache, *(view.mountpoint for view in mounts.our_views())])
+
+
 def _mount_of(path: Path) -> mounts.Mount:
     real = Path(os.path.realpath(path))
     # The deepest holds it; of several at one place, the last is the one to be seen.
@@ -297,6 +294,7 @@ def _trial() -> Iterator[Diagnosis]:
     new_enough = release is not None and (int(release[1]), int(release[2])) >= _OLDEST_KERNEL
     fix = "" if new_enough else f"a kernel of {_OLDEST_KERNEL[0]}.{_OLDEST_KERNEL[1]} or newer is needed"
     yield Diagnosis("trial mount", new_enough, f"{kernel}, FUSE protocol {major}.{minor}", fix)
+    yield native_reads.possible(first)
 
 
 def _python() -> Iterator[Diagnosis]:
@@ -331,6 +329,7 @@ CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _packages,
     _switches,
     _cache,
+    _reads,
     _token,
     _other_caches,
 )

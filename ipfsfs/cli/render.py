@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ipfsfs.printed import printable
+
+if TYPE_CHECKING:
+    from ipfsfs.plain.checked import Checker
 
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
@@ -49,6 +53,19 @@ def message(text: str) -> list[str]:
     """The lines of an error's words, printable. A list in them has its lines indented: any other end of a line is part
     of somebody's name, and escaped like the rest."""
     return [printable(line) for line in re.split(r"\n(?=  )", text)]
+
+
+_CHECKED: Final[dict[Checker, str]] = {
+    "read": "checked by the daemon each time, as far as a file is sealed",
+    "filesystem": "checked by the filesystem",
+    "scrub": "not checked; files are verified from time to time",
+    "nothing": "not checked",
+}
+
+
+def reads(checked_by: Checker, native: bool | None, why: str | None) -> list[str]:
+    """Who checks what is read, and whether the kernel reads it past the daemon."""
+    return [_CHECKED[checked_by], ("native" if native else "not native") + (f": {why}" if why else "")]
 
 
 def files(count: int) -> str:

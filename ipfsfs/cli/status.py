@@ -237,6 +237,7 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         "path": found.mountpoint,
         "state": f"mounted by process {found.pid}" + (", for all users" if found.allow_other else ""),
         "sealed": f"{render.files(found.sealed)}, {render.size(found.sealed_bytes)}{sealing}",
+        "reads": render.reads(found.checked_by, found.native, found.native_why),
         "rot": [item.line(root) for item in found.rot],
         "broken promises": [item.line(root) for item in found.broken_promises],
         "withdrawn": [item.line(root) for item in found.withdrawn],

@@ -23,6 +23,7 @@ _NAMES_MOST: Final = 60
 _ROWS: Final = (
     ("lookups", "lookups_total"),
     ("opens", "opens_total"),
+    ("  that were native", "native_opens_total"),
     ("reads", "reads_total"),
     ("  that waited", "waited_reads_total"),
     ("  that failed", "failed_reads_total"),

@@ -17,6 +17,7 @@ from ipfsfs.exchange import why as reasons
 from ipfsfs.exchange.findings import Recorded, remedy
 from ipfsfs.exchange.provenance import Refusal
 from ipfsfs.exchange.why import Known, LeavesTold, Why
+from ipfsfs.plain.checked import Checking
 from ipfsfs.printed import printable
 from ipfsfs.store.extents import Extents
 
@@ -59,6 +60,8 @@ def _shown(at: Target, found: Why, told: LeavesTold) -> dict[str, Any]:
         shown["sealed"] = _sealed(found)
     if found.wrong:
         shown["wrong"] = [line for item in found.wrong for line in _wrong(item, path)]
+    if found.checked_by is not None:
+        shown["reads"] = render.reads(found.checked_by, found.native, found.native_why)
     if found.identity is not None:
         shown["size"] = render.size(found.identity.size)
     if found.size is not None:
@@ -159,5 +162,6 @@ def _look(at: Target, leaves: LeavesTold) -> Why:
             extents=Extents(opened.store.extents_fd),
             unsealed="nothing is mounted that would seal it",
             changed="it was changed since it was sealed; nothing is mounted that would seal it again",
+            checking=Checking.of(opened.plain.fd),
         )
         return reasons.why(known, at.path, leaves)

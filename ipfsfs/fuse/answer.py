@@ -31,15 +31,20 @@ def answered(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
             return await passing_on(handler(*args, **kwargs))
         except pyfuse3.FUSEError:
             raise
-        except OSError as error:
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except IpfsfsError as error:
-            raise pyfuse3.FUSEError(error.errno) from None
-        except Exception:  # a bug must cost one request, not the mount
-            log.exception("a bug in %s; the request was answered with EIO", handler.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
+        except Exception as error:  # a bug must cost one request, not the mount
+            raise pyfuse3.FUSEError(errno_of(error, handler.__name__)) from None
 
     return answer
+
+
+def errno_of(error: Exception, where: str) -> int:
+    """What a request that failed is answered with."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    if isinstance(error, IpfsfsError):
+        return error.errno
+    log.error("a bug in %s; the request was answered with EIO", where, exc_info=error)
+    return errno.EIO
 
 
 def unanswered(handler: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyfuse3
 
 from ipfsfs.fuse.answer import answered, unanswered
 from ipfsfs.fuse.attributes import absent, attributes, changes, of_entry
+from ipfsfs.fuse.leading import LARGE, Leading
+from ipfsfs.fuse.reading_threads import WORTH_A_THREAD, Handed, ReadingThreads
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
+from ipfsfs.view.backing import Content
 from ipfsfs.view.handles import Handle
 from ipfsfs.view.listings import DOTS
 from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
+
+_NOTHING: Final = b""
 
 
 class Operations(pyfuse3.Operations):
@@ -26,11 +31,13 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, view: View, replies: Replies, *, acl: bool) -> None:
+    def __init__(self, view: View, replies: Replies, threads: ReadingThreads, leading: Leading, *, acl: bool) -> None:
         super().__init__()
         self.view = view
         self.counts = view.counts
         self.replies = replies
+        self.threads = threads
+        self.leading = leading
         self.enable_acl = acl
 
     @answered
@@ -141,18 +148,32 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:
-        content, counts = self.view.handles[fh], self.counts
+        content = self.view.handles[fh]
+        if size >= LARGE:
+            self.leading.saw_read()
+        if size >= WORTH_A_THREAD and self._handed_over(content, off, size):
+            return _NOTHING
+        waited = False
         try:
             data = content.read_nowait(off, size)
             if data is None:
-                counts.waited_reads += 1
+                if size < WORTH_A_THREAD and self._handed_over(content, off, size):
+                    return _NOTHING
+                waited = True
                 data = await content.read(off, size)
         except Exception:  # not where the request is cancelled
-            counts.failed_reads += 1
+            self.counts.failed_read(waited=waited)
             raise
-        counts.reads += 1
-        counts.read_bytes += len(data)
+        self.counts.read(len(data), waited=waited)
         return data
+
+    def _handed_over(self, content: Content, off: int, size: int) -> bool:
+        """Whether a thread answers a READ. Then pyfuse3's reply is withheld, and the handler is to end at once."""
+        job = content.job(off, size) if self.threads.are_running else None
+        if job is None:
+            return False
+        self.replies.withhold(Handed(self.threads, content, off, size, job))
+        return True
 
     @answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:

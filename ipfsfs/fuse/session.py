@@ -15,10 +15,12 @@ import trio
 
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns, unheard
+from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
 from ipfsfs.fuse.negotiate import PASSTHROUGH, Exchange
 from ipfsfs.fuse.operations import Operations
 from ipfsfs.fuse.passthrough import Passthrough
+from ipfsfs.fuse.reading_threads import ReadingThreads
 from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
 
@@ -58,19 +60,25 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     ended the session, because somebody unmounted. Raises MountError where nothing can be mounted.
     """
     replies = Replies()
-    operations = Operations(view, replies, acl=where.acl)
+    threads = ReadingThreads(view.counts)
+    leading = Leading(threads, view.handles)
+    operations = Operations(view, replies, threads, leading, acl=where.acl)
     ended = trio.Event()
-    turns.install(replies)
+    turns.install(replies, leading)
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
         if PASSTHROUGH in features:
             view.native.begin(Passthrough(replies.device))
+        if (device := replies.device_of_ours()) >= 0:
+            await nursery.start(threads.run, device)
+            leading.begin(replies.device_of_ours())
         try:
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:
             view.native.end()
+            leading.end()
             pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
             replies.close()
 

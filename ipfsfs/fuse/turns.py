@@ -14,12 +14,15 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyfuse3
 import trio
 
 from ipfsfs.fuse.replies import Replies
+
+if TYPE_CHECKING:
+    from ipfsfs.fuse.leading import Leading  # which answers errors as `answer` does, which awaits as this does
 
 T = TypeVar("T")
 
@@ -27,6 +30,11 @@ _SOON_S: Final = 0.0001
 """A request that came this soon after the last answer makes it likely that the next one will, too."""
 _IN_A_ROW: Final = 64
 """Requests answered without letting other tasks run."""
+_REST_MS: Final = 1
+"""How long the next request is waited for while a thread answers the last one; to wait by way of trio costs more than
+to hand over a READ."""
+_OTHERS_WAIT_S: Final = 0.002
+"""How long other tasks may wait for that."""
 
 
 @dataclass(slots=True)
@@ -39,7 +47,8 @@ class Turn:
     _waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     async def __aenter__(self) -> None:
-        self.replies.send()
+        if self.replies.send():
+            _readiness.rest()
         while self._taken:
             await self._waiting.park()
         self._taken = True
@@ -57,33 +66,52 @@ class Turn:
 class Readiness:
     """Stands in for `trio.lowlevel` where pyfuse3 waits for the descriptor."""
 
+    leading: Leading | None = None
     _polled: int = -1
     _poll: Any = None
     _in_a_row: int = 0
     _soon: bool = False
+    _resting: bool = False
+    _others_ran: float = 0.0
 
     async def wait_readable(self, fd: int) -> None:
         """Return when there is a request to read, or the session is over."""
+        if self.leading is not None and self.leading.is_due():
+            request = await self.leading.lead()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if request is not None:
+                _turn.replies.inject(request)
+                return
         self._in_a_row += 1
-        if self._in_a_row >= _IN_A_ROW:
+        began = time.perf_counter()
+        if self._in_a_row >= _IN_A_ROW or (self._resting and began - self._others_ran > _OTHERS_WAIT_S):
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
-        began = time.perf_counter()
-        there = self._look(fd)
-        while not there and self._soon and time.perf_counter() - began < _SOON_S:
+            self._others_ran = began = time.perf_counter()
+        if self._resting:
+            self._resting = False
+            there = self._look(fd, _REST_MS)
+        else:
             there = self._look(fd)
+            while not there and self._soon and time.perf_counter() - began < _SOON_S:
+                there = self._look(fd)
         while not there:  # a request is gone again if who made it is killed, and reading would then stop everything
             self._in_a_row = 0
             await trio.lowlevel.wait_readable(fd)
+            self._others_ran = time.perf_counter()
             there = self._look(fd)
         self._soon = time.perf_counter() - began < _SOON_S
 
-    def _look(self, fd: int) -> bool:
+    def rest(self) -> None:
+        """A thread answers the last request: whoever waits for that asks for nothing meanwhile, and soon for more."""
+        self._resting = True
+
+    def _look(self, fd: int, patience_ms: int = 0) -> bool:
         if fd != self._polled:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLIN)
             self._polled = fd
-        return bool(self._poll.poll(0))
+        return bool(self._poll.poll(patience_ms))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
@@ -117,11 +145,12 @@ _readiness: Final = Readiness()
 _turn: Turn
 
 
-def install(replies: Replies) -> None:
+def install(replies: Replies, leading: Leading | None = None) -> None:
     """Have pyfuse3 wait by way of this module, and `replies` sent on; before its loop is started."""
     global _turn
     _turn = Turn(replies)
     _readiness._polled = -1
+    _readiness.leading = leading
     parts = types.SimpleNamespace(
         Lock=lambda: _turn,
         lowlevel=_readiness,
@@ -140,6 +169,7 @@ def passing_on(handler: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     except StopIteration as finished:
         result: T = finished.value
         return result
+    _turn.replies.restore()
     _turn.pass_on()
     try:
         while True:

@@ -29,7 +29,7 @@ import struct
 import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from ipfsfs.identity import Stat
 from ipfsfs.plain import held, syscalls
@@ -55,6 +55,10 @@ _ZFS_CHECKSUMS: Final = ("on", "fletcher2", "fletcher4", "sha256", "sha512", "sk
 _ZFS_PLACES: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _ZFS_PATIENCE_S: Final = 5.0
 _BCACHEFS_CHECKSUMS: Final = ("crc32c", "crc64", "xxhash")
+
+Checker = Literal["read", "filesystem", "scrub", "nothing"]
+"""Who compares the bytes of a file with what was written: the daemon at each read, the filesystem, the sealer from time
+to time, or nobody."""
 
 ELSEWHERE: Final = "it lies on another filesystem than the directory's own"
 _UNKNOWN: Final = "with which options its filesystem is mounted cannot be learned"
@@ -95,7 +99,7 @@ class Checking:
                 if flags & _FS_VERITY_FL:
                     return ""
                 if self.filesystem == "btrfs" and not self.never:
-                    return btrfs_why_not(flags, 0) or btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))
+                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))
             if self.filesystem == "bcachefs" and not self.never:
                 return bcachefs_why_not(_effective(fd, b"data_checksum"), _effective(fd, b"nocow"), self._options)
         except PermissionError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -32,12 +33,40 @@ class Caller(Protocol):
     def umask(self) -> int: ...
 
 
+class ReadJob(Protocol):
+    """A READ that a thread can do. The bytes lie in the `buffer` that is given, which has room for them. All methods
+    but `over` raise OSError, and none is called after that."""
+
+    @property
+    def file(self) -> Hashable:
+        """What the jobs of one file have in common: as many of these wait at once as one file is allowed."""
+
+    def at_hand(self, buffer: memoryview) -> memoryview | None:
+        """The bytes, if they are in memory and are right; else None. Never waits for a disk."""
+
+    def waited_for(self, buffer: memoryview) -> memoryview | None:
+        """The bytes from the disk; None where they are not right, and `Content.read` is to judge that."""
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the file should be read ahead, once this is answered."""
+
+    def read_ahead(self, buffer: memoryview) -> None:
+        """Do that, waiting for the disk; what is in `buffer` is lost."""
+
+    def over(self) -> None:
+        """Let go of the file. Always called, once."""
+
+
 class Content(Protocol):
     """What a handle holds: the content of one open file. A `_nowait` method returns None where it would have to wait;
     the one without does the whole then. All raise OSError, reading also IntegrityError."""
 
     def read_nowait(self, offset: int, size: int) -> memoryview | None:
         """Bytes that are at hand; valid until the next call of any content."""
+
+    def job(self, offset: int, size: int) -> ReadJob | None:
+        """The same for a thread; None where there is nothing that threads can do for it."""
 
     async def read(self, offset: int, size: int) -> memoryview:
         """Bytes, fewer than asked for at the end of the file only."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -23,3 +24,17 @@ class Counts:
     failed_reads: int = 0
     writes: int = 0
     written_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, length: int, *, waited: bool) -> None:
+        """A READ is answered with that many bytes. Any thread may call this."""
+        with self._lock:
+            self.reads += 1
+            self.read_bytes += length
+            self.waited_reads += waited
+
+    def failed_read(self, *, waited: bool) -> None:
+        """A READ is answered with an error."""
+        with self._lock:
+            self.failed_reads += 1
+            self.waited_reads += waited

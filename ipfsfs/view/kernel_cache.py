@@ -111,7 +111,7 @@ class KernelCache:
             if pid != _UNKNOWN_PID:
                 if now - when < _REFUSED_NS:
                     return False
-            elif told != self._told and now - when < _RETRIED_NS:
+            elif now - when < _RETRIED_NS and (told != self._told or self._told == _OUTDATED):
                 return False
         if self._refused is None:
             self._refused = {}

@@ -24,7 +24,7 @@ import trio
 from ipfsfs.caches.place import Guarded
 from ipfsfs.plain import syscalls
 from ipfsfs.view.background import Background
-from ipfsfs.view.backing import Caller, Node
+from ipfsfs.view.backing import Caller, Node, ReadJob
 from ipfsfs.view.names import Entry
 from ipfsfs.view.nodes import ROOT, NodeTable
 from ipfsfs.workers.keeper.client import Keeper
@@ -74,6 +74,10 @@ class KeptContent:
     def read_nowait(self, offset: int, size: int) -> memoryview | None:
         """As `Content`."""
         return _NOTHING
+
+    def job(self, offset: int, size: int) -> ReadJob | None:
+        """As `Content`."""
+        return None
 
     async def read(self, offset: int, size: int) -> memoryview:
         """As `Content`."""

@@ -7,9 +7,11 @@ earlier, is still held.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import trio
 
@@ -17,6 +19,10 @@ from ipfsfs.identity import Stat
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.backing import Node
 from ipfsfs.view.kernel_cache import stamp
+from ipfsfs.view.streams import Streams
+
+_lending: Final = threading.Lock()
+"""Of all files: held for less than a microsecond."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,10 +51,11 @@ class OpenFile:
     """Those who wait for the disk; made with the first of them."""
     nowait: int = os.RWF_NOWAIT
     """The flag of a read that must not wait; 0 where the filesystem does not know it (H9)."""
-    next: int = 0
-    """Where the last READ ended: one that begins about there is part of a sequential read, by whatever handle."""
-    asked: int = 0
-    """Up to here the disk was asked to read ahead, for a reader that met what was not in the page cache."""
+    streams: Streams = field(default_factory=Streams)
+    lent: dict[int, int] = field(default_factory=dict)
+    """How many READs in threads use a descriptor."""
+    leaving: set[int] = field(default_factory=set)
+    """Descriptors that are closed when the last of these is done."""
     written: bool = False
     """Written since its first writer opened it: to be sealed when the last one has gone."""
     breaking: trio.Event | None = None
@@ -98,19 +105,51 @@ class OpenFile:
         self.writing.append(fd)
         self._show()
 
+    def replace_writer(self, fd: int, by: int) -> None:
+        """A content that writes has another descriptor from now on."""
+        self.writing[self.writing.index(fd)] = by
+        self._close(fd)
+        self._show()
+
     def remove_reader(self) -> None:
         """A content that reads has gone."""
         self.readers -= 1
         if not self.readers:
-            os.close(self.fd)
+            self._close(self.fd)
             self.fd = -1
         self._show()
 
     def remove_writer(self, fd: int) -> None:
         """A content that writes has gone."""
         self.writing.remove(fd)
-        os.close(fd)
+        self._close(fd)
         self._show()
+
+    def lend(self, fd: int) -> None:
+        """A READ in a thread uses a descriptor, which stays open meanwhile."""
+        with _lending:
+            self.lent[fd] = self.lent.get(fd, 0) + 1
+
+    def give_back(self, fd: int) -> None:
+        """It uses it no longer. Any thread may call this."""
+        with _lending:
+            self.lent[fd] -= 1
+            is_free = not self.lent[fd]
+            if is_free:
+                del self.lent[fd]
+            is_last = is_free and fd in self.leaving
+            if is_last:
+                self.leaving.remove(fd)
+        if is_last:
+            os.close(fd)
+
+    def _close(self, fd: int) -> None:
+        with _lending:
+            is_lent = fd in self.lent
+            if is_lent:
+                self.leaving.add(fd)
+        if not is_lent:
+            os.close(fd)
 
     def _show(self) -> None:
         self.node.own = self.fd if self.fd >= 0 else self.writing[0] if self.writing else -1

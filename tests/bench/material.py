@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.bench.bench import Bench
 
 BIG: Final = "big.bin"
+FOUR: Final = ("first.bin", "second.bin", "third.bin", "fourth.bin")
+"""Together as large as that."""
 MODEL: Final = "bench/model"
 FILES_EACH: Final = 12
 """Files of each repository: eleven small ones, and one that stands for weights."""
@@ -161,6 +163,11 @@ def make_big(bench: Bench) -> None:
     write(bench.places["plain"].root / BIG, bench.scale.big)
 
 
+def make_four(bench: Bench) -> None:
+    for name in FOUR:
+        write(bench.places["plain"].root / name, bench.scale.big // 4)
+
+
 def make_model(bench: Bench) -> None:
     """A model of some 509 MB (at full scale) of bf16."""
     from tests.bench import loading
@@ -244,6 +251,7 @@ def copied(bench: Bench) -> Path:
 
 MAKERS: Final[dict[str, Callable[[Bench], None]]] = {
     "big": make_big,
+    "four": make_four,
     "model": make_model,
     "repositories": make_repositories,
     "rows": make_rows,

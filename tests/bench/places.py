@@ -22,6 +22,8 @@ from tests.support.mounted import Mounted, clear, environment
 
 READ_AHEAD_KIB: Final = 4096
 """What ipfsfs sets for its own mount as root, and what the bare passthrough is given too."""
+USERS_READ_AHEAD_KIB: Final = 128
+"""The kernel's default, which an ordinary user's mount keeps."""
 _PATIENCE_S: Final = 60.0
 _ROOT: Final = os.geteuid() == 0
 _UMOUNT: Final = ("umount",) if _ROOT else ("fusermount3", "-u")
@@ -135,11 +137,13 @@ class View(Place):
     """ipfsfs, checking on, with a store beside the place."""
 
     name: ClassVar[str] = VIEW
+    arguments: tuple[str, ...] = ()
+    """Those of `ipfsfs mount`."""
     _mounted: Mounted = field(init=False)
     _fd: int = -1
 
     def __post_init__(self) -> None:
-        self._mounted = Mounted(self.root)
+        self._mounted = Mounted(self.root, self.arguments)
 
     @property
     def beneath(self) -> Path:

@@ -17,6 +17,11 @@ def cpu_s(pid: int) -> float:
         return 0.0
 
 
+def main_thread_cpu_s(pid: int) -> float:
+    """CPU seconds that the first thread of a process has used, which in a daemon answers requests."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def resident_bytes(pid: int) -> int:
     """The memory of a process that is in RAM."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

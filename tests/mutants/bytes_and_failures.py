@@ -8,6 +8,7 @@ from tests.mutants.calls import KERNEL, SEMANTICS
 from tests.mutants.mutant import Mutant
 
 DURABILITY: Final = "tests/mount/test_durability.py::"
+CHECKED: Final = "tests/unit/test_checked.py::"
 ROT: Final = "tests/faults/test_rot.py::"
 INDEX: Final = "tests/faults/test_index.py::"
 CONTENT: Final = "tests/mount/test_hazards_content.py::"
@@ -83,18 +84,34 @@ MUTANTS: Final = (
     Mutant(
         "S13",
         "checksums are computed and not compared",
-        "ipfsfs/view/resident/reading.py",
-        "            if digest(data[at : min(at + UNIT, sealed)]) != sums[unit]:\n",
-        "            if digest(data[at : min(at + UNIT, sealed)]) is None:\n",
+        "ipfsfs/view/resident/units.py",
+        "        if digest(data[at : min(at + UNIT, sealed)]) != sums[unit]:\n",
+        "        if digest(data[at : min(at + UNIT, sealed)]) is None:\n",
         (f"{ROT}test_never_a_wrong_byte_and_the_rest_is_readable",),
     ),
     Mutant(
         "S13",
         "the last unit of a file is not checked",
-        "ipfsfs/view/resident/reading.py",
-        "        for at in range(0, sealed, UNIT):\n",
-        "        for at in range(0, sealed - UNIT + 1, UNIT):\n",
+        "ipfsfs/view/resident/units.py",
+        "    for at in range(0, sealed, UNIT):\n",
+        "    for at in range(0, sealed - UNIT + 1, UNIT):\n",
         (f"{ROT}test_the_edges_of_rot",),
+    ),
+    Mutant(
+        "S13",
+        "threads serve what they read without comparing it",
+        "ipfsfs/view/resident/read_job.py",
+        "        if units.first_bad(data, start, self.sums, self.seal) >= 0:\n",
+        "        if units.first_bad(data, start, None, self.seal) >= 0:\n",
+        (f"{ROT}test_never_a_wrong_byte_and_the_rest_is_readable",),
+    ),
+    Mutant(
+        "S13",
+        "what a thread finds rotten is served as the end of the file",
+        "ipfsfs/fuse/reading_threads.py",
+        '            self._reply(handed.unique, -errno_of(error, "read"), b"")\n',
+        '            self._reply(handed.unique, 0, b"")\n',
+        (f"{ROT}test_never_a_wrong_byte_and_the_rest_is_readable",),
     ),
     Mutant(
         "S13",
@@ -103,6 +120,22 @@ MUTANTS: Final = (
         "            file.attach(seal)\n",
         "            file.attach(None)\n",
         (f"{ROT}test_rot_is_found_by_who_opened_a_file_before_it_was_sealed",),
+    ),
+    Mutant(
+        "S85",
+        "what Btrfs shows to anybody is all that is asked of a file there",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(flags, 0)\n",
+        (f"{CHECKED}test_what_is_called_checked_on_btrfs_is_and_nothing_else",),
+    ),
+    Mutant(
+        "S85",
+        "only what is on the disk of a file's flags counts on Btrfs",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(0, _btrfs_inode_flags(fd, st.st_ino))\n",
+        (f"{CHECKED}test_flags_that_are_not_on_the_disk_yet_count",),
     ),
     Mutant(
         "S14",

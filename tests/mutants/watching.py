@@ -46,9 +46,17 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "S46",
         "reads are not counted",
-        "ipfsfs/fuse/operations.py",
-        "        counts.read_bytes += len(data)\n",
-        "        counts.read_bytes += 0\n",
+        "ipfsfs/view/counts.py",
+        "            self.read_bytes += length\n",
+        "            self.read_bytes += 0\n",
+        (f"{_METRICS}::test_s46_what_was_done_is_what_is_counted",),
+    ),
+    Mutant(
+        "S46",
+        "reads that threads answer are not counted",
+        "ipfsfs/fuse/reading_threads.py",
+        "                self.counts.read(len(data), waited=waits)\n",
+        "",
         (f"{_METRICS}::test_s46_what_was_done_is_what_is_counted",),
     ),
     Mutant(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +17,11 @@ NATIVE: Final = ("--check", "native", "--native-from", "1")
 CHECKED: Final = ("--check", "read", "--native-from", "1TB")
 """How a view is mounted where the daemon answers all reads, whatever the filesystem checks."""
 
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
 
 def counted(mount: Mounted, metric: str) -> float:
     """The value of a metric without labels."""
@@ -21,7 +29,24 @@ def counted(mount: Mounted, metric: str) -> float:
 
 
 def read_by_the_kernel(mount: Mounted, path: Path) -> bool:
-    """Open a file, have its pages dropped, read it all, and say whether the daemon was asked for none of it."""
-    before = counted(mount, "ipfsfs_reads_total")
+    """Read a file, and say whether the kernel did so itself, and asked the daemon for none of it."""
+    opens, reads = (counted(mount, f"ipfsfs_{what}_total") for what in ("native_opens", "reads"))
     path.read_bytes()
-    return counted(mount, "ipfsfs_reads_total") == before
+    asked = counted(mount, "ipfsfs_reads_total") - reads
+    return counted(mount, "ipfsfs_native_opens_total") == opens + 1 and not asked
+
+
+class Mapping:
+    """A file's pages, mapped to be written as well where `writes`; its descriptor may be closed, which Python's own
+    keeps a copy of."""
+
+    def __init__(self, fd: int, size: int, *, writes: bool) -> None:
+        self.size = size
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writes else 0)
+        self._at = _libc.mmap(None, size, protection, mmap.MAP_SHARED, fd, 0)
+        assert self._at != ctypes.c_void_p(-1).value, os.strerror(ctypes.get_errno())
+        self.bytes = (ctypes.c_ubyte * size).from_address(self._at)
+
+    def close(self) -> None:
+        """Let go of the pages."""
+        assert _libc.munmap(self._at, self.size) == 0

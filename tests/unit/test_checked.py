@@ -163,7 +163,7 @@ def test_a_btrfs_that_is_mounted_to_rescue_what_can_be_read(image: Path, tmp_pat
 
 @pytest.mark.root
 def test_who_may_not_search_the_tree_is_told_so(image: Path, tmp_path: Path) -> None:
-    """As an ordinary user; only the flag that anybody may see counts against a file."""
+    """An ordinary user: without the inode item nothing is known."""
     with mounted_image(image, tmp_path / "disk") as at:
         _made(at / "file")
         program = (

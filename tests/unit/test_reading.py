@@ -17,6 +17,7 @@ from ipfsfs.store.seals import Seals
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile
 from ipfsfs.view.resident.reading import Reader
+from ipfsfs.view.streams import Streams, _Stream
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from tests.support.filesystems import mounted_image, mounted_tmpfs, new_ext4_image
 from tests.support.nodes import node_table
@@ -67,7 +68,7 @@ def test_h14_a_read_does_without_reading_ahead_where_no_descriptor_is_left(tmp_p
             while True:
                 taken.append(os.dup(file.fd))
         for _ in range(100):
-            file.asked = 4096
+            file.streams = Streams([_Stream(0, asked=4096)])
             found = reader.read_nowait(file, file.fd, 0, 4096)
             assert found is not None
             assert bytes(found) == b"content"

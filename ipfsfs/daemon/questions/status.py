@@ -13,6 +13,7 @@ from ipfsfs.daemon.config import Check, OriginConfig, Share
 from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.findings import Recorded
+from ipfsfs.plain.checked import Checker
 from ipfsfs.store import quarantine
 from ipfsfs.store.quarantine import Kept
 from ipfsfs.unixfs.chunk import Chunker
@@ -42,7 +43,9 @@ class Served:
 @dataclass(slots=True, frozen=True)
 class Answer:
     """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why.
-    `scrubbing`: None where every read is checked."""
+    `scrubbing`: None where every read is checked. `checked_by`, `native` and `native_why`: how large sealed files are
+    read, but for those that something keeps from it, which `why` tells of.
+    """
 
     mountpoint: str
     mounted: bool
@@ -83,6 +86,9 @@ class Answer:
     sealer: str
     sealing: str
     features: tuple[str, ...]
+    checked_by: Checker
+    native: bool
+    native_why: str
     files_known_to_the_kernel: int
     open_files: int
     being_put_in_place: int
@@ -105,6 +111,7 @@ class Question(Asked[Answer, NoProgress]):
         view = running.view
         files, size = await _sealed(running)
         recorded = await _recorded(running)
+        reads = view.native.usually()
         return Answer(
             mountpoint=str(running.config.mountpoint),
             mounted=running.mounted,
@@ -145,6 +152,9 @@ class Question(Asked[Answer, NoProgress]):
             sealer=running.sealer.state or "ready",
             sealing=os.fsdecode(running.sealer.reading.path),
             features=tuple(running.features),
+            checked_by=reads.checked_by,
+            native=reads.native,
+            native_why=reads.why,
             files_known_to_the_kernel=len(view.nodes),
             open_files=len(view.handles),
             being_put_in_place=len(view.hydrating.loads.placing),

@@ -16,7 +16,7 @@ from ipfsfs.errors import IntegrityError
 from ipfsfs.exchange.load import Load
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import Access
-from ipfsfs.view.backing import Caller, Content, Node
+from ipfsfs.view.backing import Caller, Content, Node, ReadJob
 from ipfsfs.view.placeholder.serving import Serving
 
 _NOTHING: Final = memoryview(b"")
@@ -58,6 +58,10 @@ class PlaceholderContent:
         leaf = self.serving.leaves.get(load, index)
         within = offset - load.table[index].offset
         return leaf[within : within + size] if leaf is not None and within + size <= len(leaf) else None
+
+    def job(self, offset: int, size: int) -> ReadJob | None:
+        """As `Content`: none while it is not wholly here."""
+        return None if self._resident is None else self._resident.job(offset, size)
 
     async def read(self, offset: int, size: int) -> memoryview:
         """As `Content`."""

@@ -7,7 +7,6 @@ thread, from a limiter that cold reads have to themselves (H6).
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import threading
@@ -16,20 +15,19 @@ from typing import Final
 
 import trio
 import trio.lowlevel
-import xxhash
 
 from ipfsfs.plain import content
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.view.open_files import OpenFile
+from ipfsfs.view.resident import units
+from ipfsfs.view.streams import Span
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
 _LARGEST_READ: Final = 1024 * 1024
 """The most the kernel asks for at once: `FUSE_MAX_MAX_PAGES` of 4 KiB."""
-_AHEAD: Final = 8 * 1024 * 1024
-"""How far the disk is told beforehand what a sequential reader will want: what 3 GB/s take in 3 ms."""
 _THREADS: Final = 16
 _THREADS_FOR_ONE: Final = 8
 """As many may wait for one file: a file whose disk does not answer must leave room for the others (H2)."""
@@ -51,37 +49,19 @@ class Reader:
 
         What is returned is only valid until the next call: it lies in one buffer, which is reused.
         """
-        sums = file.sums
-        if sums is None:
-            start, want = offset, size
-        else:
-            assert file.seal is not None
-            start = offset - offset % UNIT
-            end = -(-(offset + size) // UNIT) * UNIT
-            want = min(end, max(file.seal.size, offset + size)) - start
-        if not file.nowait and not content.in_memory(fd, start, want):
-            return None
+        seal, sums = file.seal, file.sums
+        start, want = units.widened(offset, size, seal)
         buffer = self._buffer[:want]
-        try:
-            got = content.read(fd, buffer, start, file.nowait)
-        except BlockingIOError:
+        got = units.read_nowait(file, fd, buffer, start)
+        if got is None or units.first_bad(buffer[:got], start, sums, seal) >= 0:
             return None
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or not file.nowait:
-                raise
-            file.nowait = 0
-            return self.read_nowait(file, fd, offset, size)
-        if got < want and start + got != content.stat(fd).st_size:
-            return None
-        if sums is not None and self._first_bad(buffer[:got], start, sums, file.seal) >= 0:
-            return None
-        file.next = offset + size
-        if file.asked and file.asked - _AHEAD // 2 < file.next <= file.asked:
-            self._ask_ahead(file, fd)
+        ahead = file.streams.hit(offset, offset + size)
+        if ahead is not None:
+            self._read_ahead(fd, ahead)
         return buffer[offset - start : min(got, offset - start + size)]
 
-    def _ask_ahead(self, file: OpenFile, fd: int) -> None:
-        """Have the disk read what a sequential reader comes to next, while it is served what is here.
+    def _read_ahead(self, fd: int, ahead: Span) -> None:
+        """Read what a sequential reader comes to next, while it is served what is here.
 
         A task would begin only when the loop has answered all pending requests, which is too late. Nobody waits for
         this, not even the end of the view; where it cannot be done, the next READ waits for the disk instead.
@@ -93,17 +73,16 @@ class Reader:
         except OSError:  # no descriptor is left
             self._asking.release()
             return
-        asked, file.asked = file.asked, file.asked + _AHEAD
 
-        def ask() -> None:
+        def bring() -> None:
             try:
-                content.will_need(own, asked, _AHEAD)
+                content.read_ahead(own, *ahead, memoryview(bytearray(_LARGEST_READ)))
             finally:
                 os.close(own)
                 self._asking.release()
 
         try:
-            trio.lowlevel.start_thread_soon(ask, _pass_over, "ask-ahead")
+            trio.lowlevel.start_thread_soon(bring, _pass_over, "read-ahead")
         except RuntimeError:  # no thread is left
             os.close(own)
             self._asking.release()
@@ -113,38 +92,17 @@ class Reader:
         seal, sums = file.seal, file.sums
         start = offset - offset % UNIT
         want = -(-(offset + size) // UNIT) * UNIT - start
-        ahead = 0
-        if abs(offset - file.next) < _AHEAD and not file.asked - _AHEAD <= offset < file.asked:
-            ahead = _AHEAD
-            file.asked = start + want + ahead
-        file.next = offset + size
+        ahead = file.streams.missed(offset, offset + size)
+        if ahead is not None:
+            self._read_ahead(fd, ahead)
         if file.cold is None:
             file.cold = trio.CapacityLimiter(_THREADS_FOR_ONE)
         async with file.cold:
-            data = memoryview(
-                await trio.to_thread.run_sync(content.read_whole, fd, start, want, ahead, limiter=self._limiter)
-            )
-        if sums is not None and seal is not None:
-            bad = self._first_bad(data, start, sums, seal)
-            if bad >= 0:
-                self._judge(file, fd, seal, bad)
+            data = memoryview(await trio.to_thread.run_sync(content.read_whole, fd, start, want, limiter=self._limiter))
+        bad = units.first_bad(data, start, sums, seal)
+        if bad >= 0 and seal is not None:
+            self._judge(file, fd, seal, bad)
         return data[offset - start : offset - start + size]
-
-    @staticmethod
-    def _first_bad(data: memoryview, start: int, sums: memoryview, seal: Seal | None) -> int:
-        """The number of the first unit in `data` that is not as it was sealed, or -1.
-
-        Bytes behind the sealed size were appended since and are nobody's promise.
-        """
-        assert seal is not None
-        unit = start // UNIT
-        sealed = min(len(data), seal.size - start)
-        digest = xxhash.xxh3_64_intdigest
-        for at in range(0, sealed, UNIT):
-            if digest(data[at : min(at + UNIT, sealed)]) != sums[unit]:
-                return unit
-            unit += 1
-        return -1
 
     def _judge(self, file: OpenFile, fd: int, seal: Seal, unit: int) -> None:
         """Bytes differ from what was sealed: were they written, or did the disk forget? Raises IntegrityError."""

@@ -157,7 +157,11 @@ class Resident:
             self.serving.upkeep.opened_for_reading()
         self._check_against_seal(opened.file, fd, st)
         if not access.writes:
-            self.serving.native.opened(opened.file, opened.fd, st)
+            try:
+                self.serving.native.opened(opened.file, opened.fd, st)
+            except OSError:
+                opened.close()
+                raise
         return opened, pages is Pages.KEEP
 
     def _enter(self, node: Node, fd: int, access: Access, caller: Caller) -> ResidentContent:

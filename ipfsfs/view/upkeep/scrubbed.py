@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, frozen=True)
 class Scrubbed:
-    """How far scrubbing is: files that are vouched for, and those that wait to be verified, by now. `up_to_date_at`:
-    when all that was due had been verified last, in seconds since the epoch; None: not yet."""
+    """How far scrubbing is, of files that are read natively: those that are vouched for, and those that wait to be
+    verified, by now. `up_to_date_at`: when all that was due had been verified last, in seconds since the epoch; None:
+    not yet."""
 
     vouched_for: int
     due: int

@@ -3,13 +3,13 @@
 The reads of a file that is read natively pass the daemon, so that none of them is compared with its seal. Where the
 filesystem beneath compares nothing either, the file is verified instead: before it is read natively for the first time,
 and again before the interval has passed, for as long as it keeps its seal. Rot is then reported within that time, and
-not prevented.
+not prevented. What is never read natively is not verified: each read of it is checked.
 
 What is verified is what the disk has. The sealer reads past the page cache (O_DIRECT), which keeps all that it holds;
 where the filesystem does not know that, the file's pages that no program has mapped leave the page cache first.
 
-A file that is sealed counts as verified, for all its bytes were read for that, and each byte that is in the page cache
-since then is as it was sealed. The disk may have stored other bytes: that is found when the file is due, so within the
+A file that is sealed counts as verified, for all its bytes were read for that, and what the page cache has of it since
+then is as it was sealed. The disk may have stored other bytes: that is found when the file is due, so within the
 interval like all other rot. Time in which the machine sleeps does not count.
 """
 
@@ -52,13 +52,14 @@ _AGAIN_MOST_S: Final = 3600.0
 
 @dataclass(slots=True, eq=False)
 class _File:
-    """What is known of a sealed file. `due`: when it is to be verified again. `until`: how long it is vouched for.
-    `is_damaged`: it is vouched for no more until it is sealed anew. What the page cache has of it may be wrong even
-    where the disk has the right bytes."""
+    """What is known of a sealed file. `due`: when it is to be verified again, where it `is_used`: it is read natively,
+    or was opened by who would have it so. `until`: how long it is vouched for. `is_damaged`: it is vouched for no more
+    until it is sealed anew. What the page cache has of it may be wrong even where the disk has the right bytes."""
 
     seal_id: int
     due: float
     until: float = -math.inf
+    is_used: bool = False
     is_damaged: bool = False
 
 
@@ -87,6 +88,8 @@ class Scrubbing:
     """By inode; those that are due soonest come first, for all of them wait equally long."""
     _wanted: dict[int, _Wanted] = field(default_factory=dict)
     """By inode."""
+    _in_hand: int | None = None
+    """The inode of the file that is being verified."""
     _up_to_date_at: int | None = None
     _wake: trio.Event = field(default_factory=trio.Event)
 
@@ -95,6 +98,17 @@ class Scrubbing:
         not by the file: one that is sealed anew has to be verified, or sealed, since then."""
         known = self._known.get(seal.ino)
         return known is not None and known.seal_id == seal.seal_id and trio.current_time() < known.until
+
+    def used(self, seal: Seal) -> None:
+        """A file that is vouched for is read natively from now on: it is to be verified again and again."""
+        known = self._known.get(seal.ino)
+        if known is not None and known.seal_id == seal.seal_id:
+            known.is_used = True
+
+    def is_damaged(self, seal: Seal) -> bool:
+        """Whether bytes of the file of this seal were found to be others than were written there."""
+        known = self._known.get(seal.ino)
+        return known is not None and known.seal_id == seal.seal_id and known.is_damaged
 
     def wanted(self, node: Node) -> None:
         """A file was opened that could be read natively, and is not vouched for: verify it soon, once. Never waits."""
@@ -136,8 +150,9 @@ class Scrubbing:
     def progress(self) -> Scrubbed:
         """How far it is."""
         now = trio.current_time()
-        vouched_for = sum(now < known.until for known in self._known.values())
-        due = {ino for ino, known in self._known.items() if known.due <= now and not known.is_damaged}
+        used = {ino: known for ino, known in self._known.items() if known.is_used and not known.is_damaged}
+        vouched_for = sum(now < known.until for known in used.values())
+        due = {ino for ino, known in used.items() if known.due <= now or ino == self._in_hand}
         return Scrubbed(vouched_for, len(due | self._wanted.keys()), self._up_to_date_at)
 
     async def run(self) -> None:
@@ -147,10 +162,12 @@ class Scrubbing:
             if ino is None:
                 await self._until_due()
                 continue
+            self._in_hand = ino
             try:
                 await self._scrub(ino, self.interval_s)
             except Exception:  # a bug met with one file must not end it for all others
                 log.exception("a bug in verifying inode %d", ino)
+            self._in_hand = None
             if not self._wanted and self._next(trio.current_time()) is None:
                 self._up_to_date_at = int(time.time())
 
@@ -173,14 +190,15 @@ class Scrubbing:
     async def _scrub(self, ino: int, interval_s: float) -> None:
         """Verify a file whose turn it is."""
         began = trio.current_time()
-        waited = self._wanted.pop(ino, None) or _Wanted(began)
+        waited = self._wanted.pop(ino, None)
         seal, known = self.seals.get(ino), self._known.pop(ino, None)
-        if seal is None:
+        is_used = waited is not None or (known is not None and known.is_used)
+        if seal is None or not is_used:
             await trio.lowlevel.checkpoint()
             return
         if known is None or known.seal_id != seal.seal_id:
             known = _File(seal.seal_id, began)
-        known.due = began + _DUE * interval_s
+        known.due, known.is_used = began + _DUE * interval_s, True
         self._remember(ino, known)
         path = await self._path(ino)
         if path is None or known.is_damaged:
@@ -233,9 +251,10 @@ class Scrubbing:
             file.attach(None)
         self.seals.lapse(seal.ino)  # it is sealed as it is now when it is opened next, or by a walk
 
-    def _try_again(self, ino: int, waited: _Wanted) -> None:
-        if waited.again_s <= _AGAIN_MOST_S:
-            self._wanted[ino] = _Wanted(trio.current_time() + waited.again_s, 2 * waited.again_s)
+    def _try_again(self, ino: int, waited: _Wanted | None) -> None:
+        again_s = waited.again_s if waited is not None else _AGAIN_S
+        if again_s <= _AGAIN_MOST_S:
+            self._wanted[ino] = _Wanted(trio.current_time() + again_s, 2 * again_s)
 
     def _remember(self, ino: int, known: _File) -> None:
         """It is due after all that are known."""

@@ -1,0 +1,197 @@
+"""READs that threads answer, past pyfuse3: reading, checking and copying to the kernel is most of what reads cost, and
+needs no lock of Python's.
+
+pyfuse3 believes such a request answered (`Replies.withhold`). A thread that finds the bytes in memory answers at once;
+one that does not waits for the disk, if few enough do, so that what is in memory never waits for a disk (H2, H6). What
+is not right at the first look goes back to the event loop, where `Content.read` says what it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from ipfsfs.fuse.answer import errno_of
+from ipfsfs.fuse.shifts import Shifts
+from ipfsfs.view.backing import Content, ReadJob
+from ipfsfs.view.counts import Counts
+
+log = logging.getLogger(__name__)
+
+WORTH_A_THREAD: Final = 256 * 1024
+"""A READ of less, if it is in memory, is answered sooner than a thread wakes: one of 128 KiB by the event loop is twice
+as quick (measured on two processors of a virtual machine)."""
+BUFFER: Final = (1 << 20) + 2 * (128 << 10)
+"""The most that the kernel asks for at once, and what that is widened by (H19)."""
+_HEADER: Final = struct.Struct("=IiQ")
+_LEAVING_S: Final = 2.0
+"""How long the end of a session waits for threads: one that waits for a disk ends when the disk answers."""
+
+
+@dataclass(slots=True, eq=False)
+class Handed:
+    """A READ that was handed over. `unique`: what the kernel knows it by."""
+
+    threads: ReadingThreads
+    content: Content
+    offset: int
+    size: int
+    job: ReadJob
+    unique: int = 0
+    is_answered: bool = False
+    """Whether it is, and only reading ahead is left."""
+    failed: Exception | None = None
+    """What the job ended with."""
+
+    def begin(self, unique: int) -> None:
+        """As `Withheld`."""
+        self.unique = unique
+        self.threads.put(self)
+
+    def drop(self) -> None:
+        """As `Withheld`."""
+        self.job.over()
+
+
+@dataclass(slots=True)
+class ReadingThreads:
+    """The threads of a session. They have a descriptor of the connection for themselves, closed by the last that uses
+    it: whenever one of them answers, the number is that connection's."""
+
+    counts: Counts
+    are_running: bool = False
+    _device: int = -1
+    _shifts: Shifts[Handed] = field(default_factory=Shifts)
+    _users: list[None] = field(default_factory=list)
+    """An item for each user of the descriptor: the threads, and the event loop."""
+    _token: trio.lowlevel.TrioToken | None = None
+    _nursery: trio.Nursery | None = None
+
+    async def run(self, device: int, *, task_status: trio.TaskStatus[None]) -> None:
+        """Start the threads, and answer what they give back, until cancelled. `device` is theirs from now on."""
+        self._device, self._token = device, trio.lowlevel.current_trio_token()
+        threads = [threading.Thread(target=self._work, name="read", daemon=True) for _ in range(self._shifts.threads)]
+        self._users = [None] * (len(threads) + 1)
+        for thread in threads:
+            thread.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery, self.are_running = nursery, True
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery, self.are_running = None, False
+                    self._end(threads)
+        finally:
+            self._leave()
+
+    def put(self, handed: Handed) -> None:
+        """Have a thread answer a READ; after the end of the session it has no answer."""
+        if not self._shifts.put(handed):
+            handed.job.over()
+
+    @property
+    def at_work(self) -> int:
+        """How many READs of what is in memory are answered at once."""
+        return self._shifts.at_work
+
+    def answer(self, handed: Handed, buffer: memoryview) -> None:
+        """Answer a READ of what is in memory, in the calling thread. Whatever is left to do, the threads do."""
+        if self._answered(handed, buffer, waits=False):
+            handed.is_answered = True
+            if not handed.job.wants_more:
+                handed.job.over()
+                return
+        self.put(handed)
+
+    def _end(self, threads: list[threading.Thread]) -> None:
+        for handed in self._shifts.end():
+            handed.job.over()
+        deadline = trio.current_time() + _LEAVING_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - trio.current_time()))
+
+    def _leave(self) -> None:
+        self._users.pop()
+        if not self._users:
+            os.close(self._device)
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray(BUFFER))
+        bell = threading.Lock()
+        bell.acquire()
+        try:
+            while (handed := self._shifts.next(bell)) is not None:
+                self._do(handed, buffer)
+        finally:
+            self._leave()
+
+    def _do(self, handed: Handed, buffer: memoryview) -> None:
+        job, file = handed.job, handed.job.file
+        if not handed.is_answered and not self._answered(handed, buffer, waits=False):
+            if not self._shifts.wait(handed, file):
+                return  # another thread will
+            self._answered(handed, buffer, waits=True)
+        elif not job.wants_more or not self._shifts.wait(None, file):
+            job.over()
+            return
+        while True:
+            if job.wants_more:
+                with suppress(OSError):  # then the next READ finds it
+                    job.read_ahead(buffer)
+            job.over()
+            following = self._shifts.waited(file)
+            if following is None:
+                return
+            job, file = following.job, following.job.file
+            self._answered(following, buffer, waits=True)
+
+    def _answered(self, handed: Handed, buffer: memoryview, *, waits: bool) -> bool:
+        """Answer a READ, or give it back to the event loop. False where it would have to wait, and must not."""
+        try:
+            data = handed.job.waited_for(buffer) if waits else handed.job.at_hand(buffer)
+        except Exception as error:  # costs one request, as in a handler
+            handed.failed = error
+        else:
+            if data is not None:
+                self.counts.read(len(data), waited=waits)
+                self._reply(handed.unique, 0, data)
+                return True
+            if not waits:
+                return False
+        assert self._token is not None
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._judge_soon, handed)
+        return True
+
+    def _judge_soon(self, handed: Handed) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._judge, handed)
+
+    async def _judge(self, handed: Handed) -> None:
+        """Answer a READ that a thread could not."""
+        try:
+            if handed.failed is not None:
+                raise handed.failed
+            data = await handed.content.read(handed.offset, handed.size)
+        except Exception as error:  # as in a handler
+            self.counts.failed_read(waited=True)
+            self._reply(handed.unique, -errno_of(error, "read"), b"")
+        else:
+            self.counts.read(len(data), waited=True)
+            self._reply(handed.unique, 0, data)
+
+    def _reply(self, unique: int, error: int, data: memoryview | bytes) -> None:
+        header = _HEADER.pack(_HEADER.size + len(data), error, unique)
+        try:
+            os.writev(self._device, (header, data))
+        except OSError as failure:  # the kernel has ended the connection, or the request: nobody waits for this
+            log.info("a reply to READ found nobody: %s", failure.strerror)
