@@ -74,6 +74,14 @@ def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
 
 @pytest.fixture
+def checked_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon answers all reads of what is mounted and compares them, whatever the environment has asked for: for
+    tests of what that brings."""
+    monkeypatch.setenv("IPFSFS_CHECK", "read")
+    monkeypatch.setenv("IPFSFS_NATIVE_FROM", "1TB")
+
+
+@pytest.fixture
 def leased(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., LeasedView]]:
     """Mounts a view of which the test says what other machines download; each is unmounted and checked at the end."""
     made: list[LeasedView] = []

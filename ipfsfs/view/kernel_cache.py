@@ -76,6 +76,13 @@ class KernelCache:
             self.written_unseen = True
             self._told = _OUTDATED
 
+    def expect_no_more_unseen_writes(self) -> None:
+        """The last of those processes has closed the file. Pages that the kernel was asked for meanwhile (as by
+        fadvise) may be older than what was written, and the times not show it."""
+        if self.written_unseen:
+            self.written_unseen = False
+            self._stale_pages = True
+
     def lost(self) -> None:
         """An answer did not reach the kernel. What it has is old if pages were to be dropped with that answer."""
         if self._stale_pages:

@@ -96,6 +96,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("checked_reads")
 def test_what_to_remove_is_one_command_in_the_log_and_everywhere(
     disk: Disk, tmp_path: Path, mounted: Callable[..., Mounted]
 ) -> None:

@@ -59,6 +59,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "S85",
+        "the kernel keeps what it was given while a file was written past the daemon",
+        "ipfsfs/view/kernel_cache.py",
+        "            self.written_unseen = False\n            self._stale_pages = True\n",
+        "            self.written_unseen = False\n",
+        (f"{_NATIVE}test_what_the_daemon_was_asked_for_while_a_native_file_was_written_is_not_kept",),
+    ),
+    Mutant(
+        "S85",
         "a file that is mapped to be written counts as closed",
         "ipfsfs/view/resident/content.py",
         "        return writers_of(reading) is Writers.SOME\n",

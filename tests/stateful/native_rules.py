@@ -23,15 +23,11 @@ from tests.stateful.material import PROMISED, free_names, lengths, seeds, sizes
 from tests.stateful.name_rules import NameRules
 from tests.stateful.view_rules import ViewRules
 
-NATIVE: Final = ("--check", "native", "--native-from", "1")
-"""How a view is mounted for it: any file that holds a byte, as soon as it was sealed."""
-CHECKED: Final = ("--check", "read", "--native-from", "1TB")
-"""How one is mounted where the daemon is to answer all reads, whatever the filesystem checks."""
-LARGE: Final = [b"a", b"d/a", PROMISED[3]]
-"""What each example begins with that is worth while."""
+AT_FIRST: Final = [b"a", b"d/a", b"d/e/a", PROMISED[3]]
+"""The files with which each example begins that are read natively then."""
 OPENING: Final = ["duplicate", "reopen to write", "open to truncate", "read and truncate"]
 WRITING: Final = ["write", "append", "truncate", "truncate by name"]
-MAPPING: Final = ["map", "map to write", "close all but mappings"]
+MAPPING: Final = ["map", "map to write", "map to write and close", "close all but mappings"]
 NAMING: Final = ["replace", "rename", "unlink", "change mode"]
 USES: Final = [*OPENING, *WRITING, *MAPPING, *NAMING]
 
@@ -56,7 +52,7 @@ class Native:
 def _natives(uses: list[str]) -> st.SearchStrategy[Native]:
     return st.builds(
         Native,
-        path=st.sampled_from([*LARGE, *LARGE, b"b", b"d/b", b"d/e/a", PROMISED[2]]),
+        path=st.sampled_from([*AT_FIRST, *AT_FIRST, b"b", b"d/b", PROMISED[2]]),
         by_other=st.booleans(),
         uses=st.lists(st.sampled_from(uses), min_size=1, max_size=4),
         alone=st.sampled_from([True, True, True, False]),
@@ -76,8 +72,8 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
 
     def __init__(self) -> None:
         super().__init__()
-        for at, path in enumerate(LARGE):
-            use = USES[(self.pair.examples * len(LARGE) + at) % len(USES)]
+        for at, path in enumerate(AT_FIRST):
+            use = USES[(self.pair.examples * len(AT_FIRST) + at) % len(USES)]
             self.read_natively(Native(path, bool(at % 2), [use]))
 
     @rule(native=_natives(OPENING))
@@ -136,7 +132,7 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
         actor, new, path, seed = self.open[of], self.next, drawn.path, drawn.seed
         size, length = drawn.size, drawn.length
         match use:
-            case "write" | "map to write" | "truncate":
+            case "write" | "map to write" | "map to write and close" | "truncate":
                 self.opened(actor, path, os.O_RDWR | os.O_NONBLOCK, 0, 0)
                 if new in self.open and use == "write":
                     actor.same("pwrite", new, size, seed, [length])
@@ -144,6 +140,8 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
                     actor.same("ftruncate", new, size)
                 elif new in self.open:
                     self.mapped(new, True, seed, length)
+                    if use == "map to write and close":
+                        self.close_handle(new)
             case "map":
                 self.mapped(of, False, seed, length)
             case "truncate by name":
@@ -176,10 +174,15 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
                 actor.same("fchmod", of, 0o600)
             case "close all but mappings":
                 self.mapped(of, False, seed, length)
-                self.open.pop(of).same("close", of)
+                self.close_handle(of)
         for number in (of, new):
             if number in self.open:
                 self.open[number].same("pread", number, size, [length])
+
+    def close_handle(self, number: int) -> None:
+        self.open.pop(number).same("close", number)
+        self.writing.discard(number)
+        self.plainly.discard(number)
 
     def make(self, drawn: Native) -> None:
         """Make a file beside, and rename it to its name."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.stateful.machine import ViewOnTroubledDisk
-from tests.stateful.native_rules import CHECKED, NATIVE
 from tests.stateful.pair import Pair
 from tests.stateful.test_differential import drive
 from tests.stateful.troubles import new_disk
 from tests.support.mounted import clear
+from tests.support.native import CHECKED, NATIVE
 from tests.support.processes import wait_until_unused
 
 pytestmark = [pytest.mark.root, pytest.mark.filesystem]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.stateful.machine import PlaceholdersAgainstPlain
-from tests.stateful.native_rules import CHECKED, NATIVE
 from tests.stateful.pair import Pair
 from tests.stateful.test_differential import drive
 from tests.support.block_server import block_server
 from tests.support.mounted import clear
+from tests.support.native import CHECKED, NATIVE
 
 pytestmark = pytest.mark.filesystem
 

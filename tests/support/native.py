@@ -12,6 +12,11 @@ from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.metrics import Question
 from tests.support.mounted import Mounted
 
+NATIVE: Final = ("--check", "native", "--native-from", "1")
+"""How a view is mounted where any file that holds a byte is native, as soon as it was sealed."""
+CHECKED: Final = ("--check", "read", "--native-from", "1TB")
+"""How a view is mounted where the daemon answers all reads, whatever the filesystem checks."""
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]

@@ -119,14 +119,14 @@ class ResidentContent:
         serving.files.release(file)
         if not file.readers and not file.writers:
             serving.native.closed(file)
-            file.node.cache.written_unseen = False
+            file.node.cache.expect_no_more_unseen_writes()
             serving.upkeep.closed(file.node)
             serving.nodes.closed(file.node)
 
     def _note_unseen_writes(self) -> None:
         """The last writer of a file goes, whose writes may have passed the daemon: was anything written?"""
         before, self.file.before = self.file.before, None
-        self.file.node.cache.written_unseen = False
+        self.file.node.cache.expect_no_more_unseen_writes()
         if before is not None and stamp(before) != stamp(content.stat(self.fd)):
             self.serving.breaker.changed(self.file, self.opener.pid)
 

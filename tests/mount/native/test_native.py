@@ -11,6 +11,7 @@ import mmap
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ import pytest
 
 from tests.support.calls import cid_of, plain_directory
 from tests.support.mounted import Mounted
-from tests.support.native import read_by_the_kernel
+from tests.support.native import counted, read_by_the_kernel
 from tests.support.processes import eventually
 from tests.support.promised import RIGHT, blobs, download, is_sealed, quarantined, status
 
@@ -193,6 +194,20 @@ def test_a_native_file_that_is_cut_by_its_name_or_opened_to_be_cut_is_cut_for_al
         os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
         assert os.pread(held.fileno(), 10, 0) == b""
     assert path.read_bytes() == b""
+
+
+def test_what_the_daemon_was_asked_for_while_a_native_file_was_written_is_not_kept(native: Mounted) -> None:
+    """The kernel reads ahead by way of the daemon where it is advised to, natively opened or not."""
+    path = sealed(native)
+    with path.open("rb"), path.open("r+b") as writer, mmap.mmap(writer.fileno(), 0) as mapped:
+        mapped[0] = ord("1")
+        time.sleep(0.1)  # from here on no time of the file hides that it may change
+        with path.open("rb") as reader:
+            before = counted(native, "ipfsfs_reads_total")
+            os.posix_fadvise(reader.fileno(), 0, len(DATA), os.POSIX_FADV_WILLNEED)
+            eventually(lambda: counted(native, "ipfsfs_reads_total") > before, "the daemon is asked for pages")
+            mapped[0] = ord("2")  # the page is dirty, and the file's times stay as they are
+    assert path.read_bytes() == b"2" + DATA[1:]
 
 
 def test_what_is_written_natively_is_sealed_as_it_is_then(native: Mounted) -> None:
