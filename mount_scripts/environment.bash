@@ -1,7 +1,8 @@
 # Sourced by `ipfsfs` and `test`: finds Python, installs what the machine lacks, and makes the virtual environment.
 # Whatever is said goes to stderr, and only when something is installed or lacking: stdout belongs to the command.
 #
-# Where B is `.venv` of the checkout, or a path below the user's data directory where the checkout cannot be written:
+# Where B is `.venv` of the checkout; where that cannot be written, a path below the user's data directory (root's is
+# /var/lib); or what IPFSFS_VENV says, as in the units that `install-units` writes:
 #
 #   B.d/XXXXXXXX   the environments, each made where it stays, since its scripts hold its path
 #   B              a link to the last one that was made; a directory where an earlier version of this file made it
@@ -242,18 +243,30 @@ install_environment() {
     return "$status"
 }
 
-# Sets `environment` to one that is whole and current, with the dependency groups $1 (names, or empty), and locks it for
-# this process. Returns 1 where that cannot be done, after saying why.
-prepare_environment() {
+# Sets `base`, and `environment` to one that is whole and current, with the dependency groups $1 (names, or empty), and
+# locks it for this process. Returns 1 where one is still to be made.
+find_environment() {
     local data key
-    base="$checkout/.venv"
+    base="${IPFSFS_VENV:-$checkout/.venv}"
     ! use_environment is_current "$1" || return 0
+    [[ -z "${IPFSFS_VENV:-}" ]] || return 1
     if [[ ! -w "$checkout" || -e "$base.d" && ! -w "$base.d" ]]; then
-        data="${XDG_DATA_HOME:-${HOME:?is needed, for the virtual environment}/.local/share}/ipfsfs"
+        data="${XDG_DATA_HOME:-}"
+        # Root's home is private, and what init starts (services, the mounts of fstab) has no HOME.
+        ((EUID != 0)) || data="${data:-/var/lib}"
+        data="${data:-${HOME:?is needed, for the virtual environment}/.local/share}"
         key="$(sha256sum <<<"$checkout")"
-        base="$data/venv-${key:0:8}"
+        base="$data/ipfsfs/venv-${key:0:8}"
         ! use_environment is_current "$1" || return 0
     fi
+    return 1
+}
+
+# As `find_environment`, and makes the environment where there is none. Returns 1 where that cannot be done, after saying
+# why.
+prepare_environment() {
+    ! find_environment "$1" || return 0
+    [[ -z "${_IPFSFS_COMPLETE:-}" ]] || return 1 # a press of TAB installs nothing
     find_python
     install_packages "$needs_to_run" || return 1
     ! install_environment "$1" || return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from ipfsfs.printed import CALLED_AS
 from tests.support.elsewhere import Elsewhere
 from tests.support.filesystems import KINDS
 from tests.support.kubo_node import KuboNode
@@ -31,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # Who started the tests in the background has it ignored, and so would all that they start and interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     own_mounts()
+    os.environ[CALLED_AS] = "ipfsfs"  # or messages would name the Python that runs the tests
     if kind := config.getoption("filesystem"):
         try:
             config.stash[_PLACE] = place = PlaceOfTests.make(kind)
@@ -68,6 +71,14 @@ def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
     finally:
         for one in made:
             clear(one.path)
+
+
+@pytest.fixture
+def checked_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon answers all reads of what is mounted and compares them, whatever the environment has asked for: for
+    tests of what that brings."""
+    monkeypatch.setenv("IPFSFS_CHECK", "read")
+    monkeypatch.setenv("IPFSFS_NATIVE_FROM", "1TB")
 
 
 @pytest.fixture

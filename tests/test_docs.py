@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
+import click
 import pytest
 
+from ipfsfs.cli.main import cli
 from tests.support.generated_docs import DOCS, pages
 
 ROOT = DOCS.parent
 DOCUMENTS = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 LONGEST_LINE = 120
 # Hazards of what does not stand yet (eviction, pins, peers, serving): docs/semantics.md says so in one line.
-NOT_YET = {26, 27, 31, 43, 51}
+NOT_YET = {26, 27, 31, 43}
 HAZARDS = 52
 
 
@@ -53,6 +55,30 @@ def test_links_lead_somewhere() -> None:
         if "://" not in target and not (document.parent / target).exists()
     ]
     assert not broken
+
+
+def test_what_a_reader_is_told_to_type_exists() -> None:
+    """Commands and their long options, in every document but the generated one."""
+    unknown = []
+    for document in DOCUMENTS:
+        if document.name == "cli.md" or document.parent.name == "decisions":  # a decision may name what is no more
+            continue
+        for line in re.findall(
+            r"(?:`|^    (?:sudo )?(?:\./mount_scripts/)?)ipfsfs ([a-z][^`\n#|]*)", document.read_text(), re.MULTILINE
+        ):
+            name, *words = line.split()
+            command = cli.get_command(click.Context(cli), name)
+            if isinstance(command, click.Group) and words:
+                command = command.get_command(click.Context(command), words[0])
+            known = (
+                {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+                if command
+                else set()
+            )
+            given = {word.partition("=")[0].rstrip(".,:;)") for word in words if word.startswith("--")} - {"--help"}
+            if command is None or not given <= known:
+                unknown.append(f"{document.relative_to(ROOT)}: ipfsfs {line}")
+    assert not unknown
 
 
 def test_lines_are_short() -> None:

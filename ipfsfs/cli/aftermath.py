@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ipfsfs.daemon import endings, lingering, outsiders, placing, register
-from ipfsfs.daemon.codec import encode
-from ipfsfs.daemon.endings import Ended
+from ipfsfs.cli import stores
+from ipfsfs.daemon import endings, lingering, outsiders
+from ipfsfs.daemon.endings import Ended, How
 from ipfsfs.daemon.lingering import Lingering
 from ipfsfs.errors import StoreError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.store.directory import open_directory
 
 
@@ -24,6 +24,28 @@ class GoingOn:
 
     daemon: Lingering
     users: list[outsiders.Outsider]
+
+
+@dataclass(slots=True, frozen=True)
+class EndedFacts:
+    """How a daemon ended without a command to: when (`at`, seconds since the epoch), how, in `words` too, its exit code
+    or minus a signal (`status`), and why it is not started again (`gave_up`), empty while it may be."""
+
+    pid: int
+    at: int
+    how: How
+    status: int | None
+    gave_up: str
+    words: str
+
+
+@dataclass(slots=True, frozen=True)
+class LingeringFacts:
+    """A daemon that serves open files of a view that is gone from its path, since when, and for whom."""
+
+    pid: int
+    since: int
+    users: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,23 +63,21 @@ class Aftermath:
                 return cls()
             return cls(endings.read(fd), [GoingOn(daemon, _users(daemon)) for daemon in lingering.find(fd)])
 
-    def as_facts(self) -> dict[str, Any]:
-        """For scripts: `ended` and `lingering`."""
-        ended = None if self.ended is None else {**encode(self.ended), "words": self.ended.in_words}
-        return {
-            "ended": ended,
-            "lingering": [
-                {"pid": one.daemon.pid, "since": one.daemon.since, "users": [str(user) for user in one.users]}
-                for one in self.going_on
-            ],
-        }
+    def as_facts(self) -> tuple[EndedFacts | None, tuple[LingeringFacts, ...]]:
+        """For scripts."""
+        ended = None
+        if (last := self.ended) is not None:
+            ended = EndedFacts(last.pid, last.at, last.how, last.status, last.gave_up, last.in_words)
+        return ended, tuple(
+            LingeringFacts(one.daemon.pid, one.daemon.since, tuple(map(str, one.users))) for one in self.going_on
+        )
 
     def in_words(self, at: Path) -> dict[str, Any]:
         """For a person: what to do, and who keeps which daemon; nothing where there is nothing to say."""
         shown: dict[str, Any] = {}
         if self.ended is not None:
             shown["what to do"] = (
-                f"ipfsfs mount {shell(at)}   (with the options it had; or, to forget this: ipfsfs umount {shell(at)})"
+                f"{command('mount', at)}   (with the options it had; or, to forget this: {command('umount', at)})"
             )
             if self.ended.gave_up:
                 shown["not started again"] = self.ended.gave_up
@@ -66,15 +86,10 @@ class Aftermath:
         return shown
 
 
-def store_of(at: Path) -> Path:
-    """The store of the last view at a path that is not mounted, or the one that the next would have."""
-    return register.store_of(at) or placing.default_store(at)
-
-
 def forget_end(at: Path) -> Ended | None:
     """The user has seen to a view that ended: its note is taken away, and what it said returned. A guardian that was to
     start the daemon again then does not."""
-    with _opened(store_of(at)) as fd:
+    with _opened(stores.of(at).store) as fd:
         if fd >= 0 and (ended := endings.read(fd)) is not None:
             with suppress(OSError):
                 endings.forget(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located, must_be_ours
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import upstream
@@ -19,8 +21,18 @@ from ipfsfs.exchange import naming
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.unixfs import cid
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was attached where: how many names, and bytes of files."""
+
+    cid: str
+    path: Path
+    names: int
+    bytes: int
 
 
 @click.command(
@@ -29,7 +41,7 @@ from ipfsfs.unixfs import cid
 )
 @click.argument("root", metavar="CID")
 @click.argument("path", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def attach(root: str, path: Path, as_json: bool) -> None:
     """Attach the file or tree of CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME) at PATH, in a mounted view.
 
@@ -43,23 +55,20 @@ def attach(root: str, path: Path, as_json: bool) -> None:
     if view is None:
         raise MountError(
             f"{at} is in no mounted view",
-            hint="Mount the cache that it is to be in first: ipfsfs mount --kubo URL CACHE",
+            hint=f"Mount the cache that it is to be in first: {command('mount --kubo URL CACHE')}",
         )
     must_be_ours(view)
     if at == view.mountpoint:
         raise UsageError(f"{at} is the view itself", hint="Name a path in it, which need not exist yet.")
     try:
-        with bars.bar("Attaching", "names") as bar:
+        with bars.bar("Attaching", "name") as bar:
             wanted, done = trio.run(_attach, view, name, at, bar)
     except OSError as error:
         raise unreachable(Path(error.filename or at), error) from error
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "cid": cid.to_text(wanted), "path": str(at), "names": done.names, "bytes": done.bytes,
-        }  # fmt: skip
-        render.facts(facts, True)
+        tell(Facts(cid.to_text(wanted), at, done.names, done.bytes))
         return
-    names = "1 name" if done.names == 1 else f"{done.names:,} names"
+    names = counted(done.names, "name")
     click.echo(f"Attached {names}, {render.size(done.bytes)}, at {printable(str(at))}.")
 
 
@@ -80,5 +89,5 @@ async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: bars.Bar
                 raise
             raise UsageError(
                 f"the view of {view.mountpoint} knows no origin to have content from",
-                hint="Mount it with --kubo URL or --gateway URL; see: ipfsfs mount --help",
+                hint=f"Mount it with --kubo URL or --gateway URL; see: {command('mount --help')}",
             ) from error

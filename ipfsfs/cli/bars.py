@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from ipfsfs.daemon.questions import seal
+from ipfsfs.printed import counted
 
 
 @dataclass(slots=True)
@@ -37,8 +38,9 @@ class Bar:
         total_bytes: int | None = None,
     ) -> None:
         """Shows how far it is. Totals may be left out, or come later, or grow."""
-        of = "" if total_files is None else f"/{total_files:,}"
-        self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{files:,}{of} {self._what}")
+        said = counted(files if total_files is None else total_files, self._what)
+        of = "" if total_files is None else f"{files:,}/"
+        self._progress.update(self._task, completed=done_bytes, total=total_bytes, files=f"{of}{said}")
 
     def sealing(self, progress: seal.Progress) -> None:
         """Shows what a daemon reports while it seals."""
@@ -51,9 +53,9 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str, what: str = "files") -> Iterator[Bar]:
-    """A bar with files (or `what` else is counted), bytes, rate and time left, on stderr. Where that is no terminal,
-    nothing."""
+def bar(title: str, what: str = "file") -> Iterator[Bar]:
+    """A bar with files (or `what` else is counted, one of it), bytes, rate and time left, on stderr. Where that is no
+    terminal, nothing."""
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
@@ -66,4 +68,4 @@ def bar(title: str, what: str = "files") -> Iterator[Bar]:
         disable=not console.is_terminal,
     )
     with progress:
-        yield Bar(progress, progress.add_task(title, total=None, files=f"0 {what}"), what)
+        yield Bar(progress, progress.add_task(title, total=None, files=counted(0, what)), what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,14 +12,25 @@ import trio
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import hashed
 from ipfsfs.cli.paths import LINKS, PATH, Links, located, must_be_ours, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import status
+from ipfsfs.daemon.questions import why as asking_why
 from ipfsfs.daemon.questions.cid import Question
 from ipfsfs.errors import IpfsfsError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """The CID of a path, as it was named. `left_out`: files in it that are secrets or scratch."""
+
+    path: Path
+    cid: str
+    left_out: int
 
 
 @click.command(
@@ -32,7 +44,7 @@ from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
     help="As for mount (default: the view's, else auto). fixed gives the CID of `ipfs add` with unixfs-v1-2025.",
 )
 @LINKS
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts, is_list=True))
 def cid(paths: tuple[Path, ...], chunker: str | None, links: Links, as_json: bool) -> None:
     """Print the CID of each file or directory, mounted or not.
 
@@ -43,7 +55,7 @@ def cid(paths: tuple[Path, ...], chunker: str | None, links: Links, as_json: boo
     wanted = None if chunker is None else chunker_named(chunker)
     found = [(path, *_cid(located(path, links), wanted)) for path in paths]
     if as_json:
-        render.facts([{"path": str(path), "cid": text, "left_out": left_out} for path, text, left_out in found], True)
+        tell([Facts(path, text, left_out) for path, text, left_out in found])
         return
     for path, text, left_out in found:
         click.echo(text if len(found) == 1 else f"{text}  {printable(str(path))}")
@@ -67,10 +79,9 @@ def _ask(view: mounts.Mount, path: Path) -> tuple[str, int]:
         answer = ask(view.store, Question(b"" if relative == "." else os.fsencode(relative)), bar.sealing)
     if answer.cid is None:
         lacking = view.mountpoint / answer.unsealed[0]
-        raise IpfsfsError(
-            f"{path} has no CID yet: {lacking} is being written, or cannot be sealed",
-            hint=f"See why with: ipfsfs why {shell(lacking)}",
-        )
+        why = ask(view.store, asking_why.Question(os.fsencode(answer.unsealed[0]))).why
+        of = "" if lacking == path else f" for {lacking} has no seal,"
+        raise IpfsfsError(f"{path} has no CID yet:{of} {why}", hint=f"More: {command('why', lacking)}")
     return answer.cid, answer.left_out
 
 

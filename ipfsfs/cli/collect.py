@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ipfsfs.cli import render
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions import collect as questions
 from ipfsfs.exchange import sweeping
+from ipfsfs.printed import counted
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was removed, or would be: of files that were never whole (extents), and blocks that were imported."""
+
+    dry_run: bool
+    extents: int
+    extents_bytes: int
+    blocks: int
+    blocks_bytes: int
 
 
 @click.command(
@@ -21,7 +35,7 @@ from ipfsfs.unixfs import cid
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def collect(dry_run: bool, path: Path | None, as_json: bool) -> None:
     """Remove from the store of a view what it holds of content that no placeholder stands for and no pin holds.
 
@@ -34,13 +48,9 @@ def collect(dry_run: bool, path: Path | None, as_json: bool) -> None:
         needed = sweeping.below(blocks, [cid.from_text(root) for root in (*found.pinned, *found.placeholders)])
         swept = sweeping.sweep(blocks, lambda digest: digest not in needed, dry_run=dry_run)
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "dry_run": dry_run, "extents": found.files, "extents_bytes": found.bytes,
-            "blocks": swept.blocks, "blocks_bytes": swept.bytes,
-        }  # fmt: skip
-        render.facts(facts, True)
+        tell(Facts(dry_run, found.files, found.bytes, swept.blocks, swept.bytes))
         return
     said = "Would remove" if dry_run else "Removed"
     extents, imported = render.size(found.bytes), render.size(swept.bytes)
     click.echo(f"{said} {extents} of files that were never whole ({render.files(found.files)} of the store),")
-    click.echo(f"and {imported} that were imported ({swept.blocks:,} blocks).")
+    click.echo(f"and {imported} that were imported ({counted(swept.blocks, 'block')}).")

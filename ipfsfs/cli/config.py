@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, mountpoint
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, Found, effective, options
 from ipfsfs.cli.settings.table import SETTINGS
 from ipfsfs.daemon import mounts
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
+
+
+@dataclass(slots=True, frozen=True)
+class Setting:
+    """A setting: what it is, and where it comes from (`source`: flag, environment, file or default; `where`, in words).
+    `default`: in words."""
+
+    name: str
+    value: bool | int | str | tuple[str, ...] | None
+    unit: str
+    source: str
+    where: str
+    default: str
+    flag: str
+    environment: str
+    meaning: str
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """The configuration file that was read, if any, and all settings."""
+
+    file: Path | None
+    settings: tuple[Setting, ...]
 
 
 @click.command(
@@ -21,7 +45,7 @@ from ipfsfs.printed import printable, shell
 )
 @click.argument("path", type=PATH, required=False)
 @options()
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def config(path: Path | None, as_json: bool, **given: object) -> None:
     """Show the settings with which `ipfsfs mount PATH` would mount, and where each comes from.
 
@@ -33,32 +57,24 @@ def config(path: Path | None, as_json: bool, **given: object) -> None:
     at = mountpoint(path) if path is not None else None
     chosen = effective(given, at)
     if as_json:
-        file = str(chosen.file) if chosen.file is not None else None
-        render.facts({"file": file, "settings": [_facts(name, found) for name, found in chosen.found.items()]}, True)
+        tell(Facts(chosen.file, tuple(_facts(name, found) for name, found in chosen.found.items())))
         return
     for line in _lines(chosen):
         click.echo(printable(line))
     if at is not None and (view := mounts.view_at(at)) is not None and not view.is_of_another:
         click.echo(f"\n{printable(str(at))} is mounted, and keeps what it was mounted with. To have these settings:")
-        click.echo(f"  ipfsfs umount {shell(at)} && ipfsfs mount {shell(at)}")
+        click.echo(f"  {command('umount', at)} && {command('mount', at)}")
 
 
-def _facts(name: str, found: Found) -> dict[str, Any]:
+def _facts(name: str, found: Found) -> Setting:
     entry = SETTINGS[name]
     value = found.value
     if isinstance(value, Path):
         value = str(value)
-    return {
-        "name": name,
-        "value": list(value) if isinstance(value, tuple) else value,
-        "unit": entry.unit,
-        "source": found.source,
-        "where": found.where,
-        "default": entry.unless_set,
-        "flag": entry.flag,
-        "environment": entry.environment,
-        "meaning": entry.meaning,
-    }
+    return Setting(
+        name, value, entry.unit, found.source, found.where, entry.unless_set, entry.flag, entry.environment,
+        entry.meaning,
+    )  # fmt: skip
 
 
 def _lines(chosen: Effective) -> list[str]:

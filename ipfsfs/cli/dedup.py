@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, Target, must_be_ours, target
+from ipfsfs.cli.scripts import FLAT, Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.dedup import Answer, Question
 from ipfsfs.errors import MountError
 from ipfsfs.exchange.dedup import Progress
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was done below a path of a view, and what stays as it is, by absolute paths."""
+
+    path: Path
+    answer: Answer = field(metadata={FLAT: Answer})
 
 
 @click.command(
@@ -24,7 +32,7 @@ from ipfsfs.printed import printable, shell
 )
 @click.argument("path", type=PATH, required=False)
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts, is_list=True))
 def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     """Keep what is the same in several files below PATH once. Without PATH: in all views of this user, each by itself.
 
@@ -34,7 +42,7 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     asked = [target(path)] if path is not None else [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
     if not asked:
-        raise MountError("nothing of yours is mounted", hint="Mount it first: ipfsfs mount ~/.cache/huggingface")
+        raise MountError("nothing of yours is mounted", hint=f"Mount it first: {command('mount')}")
     found = []
     with bars.bar("Comparing") as bar:
 
@@ -43,26 +51,27 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
 
         for at in asked:
             if at.mount is None:
-                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
             must_be_ours(at.mount)
             found.append((at, ask(at.store, Question(at.path, dry_run), show)))
     if as_json:
-        render.facts([_facts(at, answer) for at, answer in found], as_json)
+        tell([_facts(at, answer) for at, answer in found])
         return
     for at, answer in found:
         _print(at, answer, dry_run)
 
 
-def _facts(at: Target, answer: Answer) -> dict[str, Any]:
-    left = [{**encode(item), "path": str(at.root / item.path)} for item in answer.left]
-    return {"path": str(at.root / at.relative), **encode(answer), "left": left}
+def _facts(at: Target, answer: Answer) -> Facts:
+    left = tuple(replace(item, path=str(at.root / item.path)) for item in answer.left)
+    return Facts(at.root / at.relative, replace(answer, left=left))
 
 
 def _print(at: Target, answer: Answer, dry_run: bool) -> None:
     for item in answer.left:
         click.echo(printable(f"left as it is: {at.root / item.path}: {item.why}"))
+    holds = "holds" if answer.copies == 1 else "hold"
     of = f"{render.files(answer.files)}, {render.size(answer.bytes)}"
-    click.echo(f"{of}: {render.files(answer.copies)}, {render.size(answer.copied_bytes)}, hold what another holds.")
+    click.echo(f"{of}: {render.files(answer.copies)}, {render.size(answer.copied_bytes)}, {holds} what another holds.")
     saves = "would save" if dry_run else "saved"
     ways = [
         *([f"{render.files(answer.shared)} by sharing blocks"] if answer.shared else []),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import importlib.metadata
 import os
@@ -11,8 +10,6 @@ import platform
 import re
 import resource
 import select
-import shutil
-import stat
 import struct
 import subprocess
 import sys
@@ -23,16 +20,17 @@ from pathlib import Path
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import native_reads, render
+from ipfsfs.cli.diagnosis import Diagnosis
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
-from ipfsfs.fuse import mountpoint
-from ipfsfs.plain.syscalls import has_effective
-from ipfsfs.printed import printable, shell
+from ipfsfs.fuse import mountpoint, permitted
+from ipfsfs.printed import command, printable
 
-_CAP_SYS_ADMIN = 21
 _ENOUGH_DESCRIPTORS = 65_536
 _LITTLE_SPACE = 1_000_000_000
 _PATIENCE_SECONDS = 2
@@ -56,18 +54,16 @@ _PACKAGES = ("pyfuse3", "trio", "multiformats", "xxhash", "mmh3", "click", "rich
 _ELSEWHERE = ("torch", "openvino", "openvino_models", "optimum", "ipfs_accelerate")
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One thing looked at. `ok`: True is well, False is needed and lacking, None is worth knowing and stops nothing."""
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """Whether everything that is needed is there, and all that was looked at."""
 
-    name: str
-    ok: bool | None
-    detail: str
-    fix: str = ""
+    ok: bool
+    findings: tuple[Diagnosis, ...]
 
 
 @click.command(short_help="Say what this machine lacks, and how to mend it.", epilog="Example: ipfsfs doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and findings with name, ok, detail, fix.")
+@tells(Form(Facts))
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Say what this machine has and lacks for ipfsfs, and how to mend it.
@@ -77,7 +73,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     findings = [finding for check in CHECKS for finding in check()]
     ok = all(finding.ok is not False for finding in findings)
     if as_json:
-        render.facts({"ok": ok, "findings": [dataclasses.asdict(finding) for finding in findings]}, as_json=True)
+        tell(Facts(ok, tuple(findings)))
     else:
         _show(findings)
     ctx.exit(0 if ok else 1)
@@ -98,44 +94,13 @@ def _show(findings: list[Diagnosis]) -> None:
 
 
 def _device() -> Iterator[Diagnosis]:
-    path = "/dev/fuse"
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        yield Diagnosis(
-            path, False, "not there", "modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN"
-        )
-        return
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        fix = "as root: chmod 0666 /dev/fuse, as distributions have it (a udev rule keeps it so)"
-        if os.geteuid() == 0 or mode & 0o006 == 0o006:
-            fix = "start the container with --device /dev/fuse"
-        yield Diagnosis(path, False, f"mode {mode:04o}: {error.strerror} for this user", fix)
-    else:
-        yield Diagnosis(path, True, f"mode {mode:04o}, opens for this user")
+    found = permitted.device()
+    yield Diagnosis(permitted.DEVICE, found.ok, found.detail, found.fix)
 
 
 def _right_to_mount() -> Iterator[Diagnosis]:
-    helper = shutil.which("fusermount3")
-    if os.geteuid() == 0:
-        if has_effective(_CAP_SYS_ADMIN):
-            yield Diagnosis("right to mount", True, "root, with CAP_SYS_ADMIN")
-        else:
-            yield Diagnosis(
-                "right to mount",
-                False,
-                "root, but without CAP_SYS_ADMIN",
-                "start the container with --cap-add SYS_ADMIN",
-            )
-        return
-    if helper is None:
-        yield Diagnosis("right to mount", False, "fusermount3 is not there", "install the package fuse3")
-    elif not os.stat(helper).st_mode & stat.S_ISUID:
-        yield Diagnosis("right to mount", False, f"{helper} is not setuid root", f"as root: chmod u+s {helper}")
-    else:
-        yield Diagnosis("right to mount", True, f"through {helper}")
+    found = permitted.right_to_mount()
+    yield Diagnosis("right to mount", found.ok, found.detail, found.fix)
 
 
 def _libfuse() -> Iterator[Diagnosis]:
@@ -212,7 +177,7 @@ def _cache() -> Iterator[Diagnosis]:
         yield Diagnosis("cache", False, str(error), error.hint)
         return
     except OSError as error:
-        fix = f"if a daemon died here: ipfsfs umount {shell(view.mountpoint if view else path)}"
+        fix = f"if a daemon died here: {command('umount', view.mountpoint if view else path)}"
         yield Diagnosis("cache", False, f"{path}: {error.strerror}", fix)
         return
     mount = _mount_of(there)
@@ -231,6 +196,14 @@ def _cache() -> Iterator[Diagnosis]:
         known.append("in memory, gone after a restart")
     fix = "little space is left: hf cache ls, hf cache rm" if free < _LITTLE_SPACE else ""
     yield Diagnosis("cache", None if fix else True, f"{path}: {', '.join(known)}", fix)
+
+
+def _reads() -> Iterator[Diagnosis]:
+    """Of the cache, and of what is mounted by this user."""
+    cache = Path(os.path.normpath(hub_home()))
+    if mounts.view_over(cache) is None:  # else it is a view that may not answer
+        cache = Path(os.path.realpath(cache))
+    yield native_reads.who_checks([cache, *(view.mountpoint for view in mounts.our_views())])
 
 
 def _mount_of(path: Path) -> mounts.Mount:
@@ -297,6 +270,7 @@ def _trial() -> Iterator[Diagnosis]:
     new_enough = release is not None and (int(release[1]), int(release[2])) >= _OLDEST_KERNEL
     fix = "" if new_enough else f"a kernel of {_OLDEST_KERNEL[0]}.{_OLDEST_KERNEL[1]} or newer is needed"
     yield Diagnosis("trial mount", new_enough, f"{kernel}, FUSE protocol {major}.{minor}", fix)
+    yield native_reads.possible(first)
 
 
 def _python() -> Iterator[Diagnosis]:
@@ -313,12 +287,6 @@ def _packages() -> Iterator[Diagnosis]:
     yield Diagnosis("packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
 
 
-def hub_home() -> Path:
-    """Where Hugging Face clients started with this environment keep their cache."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or usual).expanduser().absolute()
-
-
 CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _device,
     _right_to_mount,
@@ -331,6 +299,7 @@ CHECKS: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
     _packages,
     _switches,
     _cache,
+    _reads,
     _token,
     _other_caches,
 )

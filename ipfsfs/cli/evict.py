@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ipfsfs.cli import bars, reasons, render
 from ipfsfs.cli.paths import PATH
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sizes import SIZE
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.cli.views import by_view
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.daemon.questions.evict import Answer, Progress, Question
 from ipfsfs.errors import IpfsfsError, UsageError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 
 @click.command(
@@ -30,7 +30,7 @@ from ipfsfs.printed import shell
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go and what would stay, and do nothing.")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Answer))
 def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | None, as_json: bool) -> None:
     """Free the disk of what lies below PATHS and comes back by itself when it is read.
 
@@ -41,7 +41,9 @@ def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | N
     Exit code 1, with the reasons, if part of what was named stays, or --to is not reached.
     """
     if to is None and not paths:
-        raise UsageError("nothing is named", hint="Name what is to go: ipfsfs evict PATH. Or how much: --to 50GB")
+        raise UsageError(
+            "nothing is named", hint=f"Name what is to go: {command('evict PATH')}. Or how much: --to 50GB"
+        )
     if path is not None and paths:
         raise UsageError("--view and PATHS both say which view is meant", hint="Leave out one of them.")
     answers: list[tuple[Mount, Answer]] = []
@@ -52,13 +54,13 @@ def evict(paths: tuple[Path, ...], to: int | None, dry_run: bool, path: Path | N
 
         for view, question in _questions(paths, to, dry_run, path):
             answers.append((view, ask(view.store, question, show)))
-    facts = _facts(answers)
+    done = _together(answers)
     if as_json:
-        render.facts(facts, as_json)
+        tell(done)
     else:
-        _print(facts, dry_run)
+        _print(done, dry_run)
     is_short = to is not None and any(answer.size is not None and answer.size > to for _, answer in answers)
-    if is_short or (to is None and facts["stay"]):
+    if is_short or (to is None and done.stay):
         raise SystemExit(IpfsfsError.exit_code)
 
 
@@ -71,41 +73,38 @@ def _questions(
     if len(views) > 1:
         raise UsageError(
             "--to is for one view, and PATHS lie in several",
-            hint=f"Name one: ipfsfs evict --to SIZE --view {shell(views[0].mountpoint)}",
+            hint=f"Name one: {command('evict --to SIZE --view', views[0].mountpoint)}",
         )
     return [(views[0], Question((), to, dry_run))]
 
 
-def _facts(answers: list[tuple[Mount, Answer]]) -> dict[str, Any]:
+def _together(answers: list[tuple[Mount, Answer]]) -> Answer:
+    """The answers of all views as one, with absolute paths."""
     sizes = [answer.size for _, answer in answers if answer.size is not None]
-    return {
-        "files": sum(answer.files for _, answer in answers),
-        "bytes": sum(answer.bytes for _, answer in answers),
-        "extents": sum(answer.extents for _, answer in answers),
-        "not_here": sum(answer.not_here for _, answer in answers),
-        "stay": sum(answer.stay for _, answer in answers),
-        "size": sum(sizes) if sizes else None,
-        "went": [
-            {**encode(one), "path": str(view.mountpoint / one.path)} for view, answer in answers for one in answer.went
-        ],
-        "stays": [
-            {**encode(one), "path": str(view.mountpoint / one.path)} for view, answer in answers for one in answer.stays
-        ],
-    }
+    return Answer(
+        files=sum(answer.files for _, answer in answers),
+        bytes=sum(answer.bytes for _, answer in answers),
+        stay=sum(answer.stay for _, answer in answers),
+        extents=sum(answer.extents for _, answer in answers),
+        not_here=sum(answer.not_here for _, answer in answers),
+        went=tuple(replace(one, path=str(view.mountpoint / one.path)) for view, all_ in answers for one in all_.went),
+        stays=tuple(replace(one, path=str(view.mountpoint / one.path)) for view, all_ in answers for one in all_.stays),
+        size=sum(sizes) if sizes else None,
+    )
 
 
-def _print(facts: dict[str, Any], dry_run: bool) -> None:
+def _print(found: Answer, dry_run: bool) -> None:
     if dry_run:
-        for one in facts["went"]:
-            click.echo(f"{render.size(one['bytes']):>10}  {render.message(one['path'])[0]}")
+        for one in found.went:
+            click.echo(f"{render.size(one.bytes):>10}  {render.message(one.path)[0]}")
     verb = "Would evict" if dry_run else "Evicted"
-    done = f"{verb} {render.files(facts['files'])}, {render.size(facts['bytes'])}."
-    if facts["not_here"] and not facts["files"]:
-        done += f" {render.files(facts['not_here'])} {'was' if facts['not_here'] == 1 else 'were'} not here before."
-    if facts["size"] is not None:
-        done += f" Kept of what origins can give: {render.size(facts['size'])}."
+    done = f"{verb} {render.files(found.files)}, {render.size(found.bytes)}."
+    if found.not_here and not found.files:
+        done += f" {render.files(found.not_here)} {'was' if found.not_here == 1 else 'were'} not here before."
+    if found.size is not None:
+        done += f" Kept of what origins can give: {render.size(found.size)}."
     click.echo(done)
-    named = [(one["path"], one["why"]) for one in facts["stays"]]
+    named = [(one.path, one.why) for one in found.stays]
     if named:
         click.echo("What stays, and why:", err=True)
-        reasons.say(named, more=facts["stay"] - len(named))
+        reasons.say(named, more=found.stay - len(named))

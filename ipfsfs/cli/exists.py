@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.sources import sources
@@ -19,6 +20,15 @@ from ipfsfs.exchange.summary import Summing
 from ipfsfs.unixfs import cid
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """Whether content, as it was named, is here (or anywhere, where that was asked)."""
+
+    content: str
+    exists: bool
+    why_not: str | None
+
+
 @click.command(
     short_help="Say whether all of a CID is here.",
     epilog="Example: ipfsfs exists bafybei... && echo yes",
@@ -26,7 +36,7 @@ from ipfsfs.unixfs import cid
 @click.argument("content", metavar="CID")
 @click.option("--anywhere", is_flag=True, help="Or an origin of the view says that it has its root.")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def exists(content: str, anywhere: bool, path: Path | None, as_json: bool) -> None:
     """Exit with 0 where all of CID is here, else with 1: in sealed files of the view, or in its store.
 
@@ -35,7 +45,7 @@ def exists(content: str, anywhere: bool, path: Path | None, as_json: bool) -> No
     name = naming.parse_content(content)
     lacking = trio.run(_lacking, chosen_view(path), name, anywhere)
     if as_json:
-        render.facts({"content": content, "exists": not lacking, "why_not": lacking or None}, True)
+        tell(Facts(content, not lacking, lacking or None))
     elif lacking:
         click.echo(lacking, err=True)
     if lacking:

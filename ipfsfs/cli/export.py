@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import trio
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.hashed import hashed, publicity
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -25,6 +27,16 @@ from ipfsfs.exchange.paths import unreachable
 from ipfsfs.exchange.publish import TreeBlocks
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was written. `left_out`: files that are secrets or scratch."""
+
+    cid: str
+    blocks: int
+    bytes: int
+    left_out: int
 
 
 @click.command(
@@ -40,7 +52,7 @@ from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 )
 @click.option("--chunker", type=click.Choice(list(CHUNKERS)), help="Of a PATH (default: the view's, else auto).")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def export(content: str, file: Path, private_too: bool, chunker: str | None, path: Path | None, as_json: bool) -> None:
     """Write all blocks of CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME), or of what lies at PATH, to FILE.car (- for
     stdout). The last line printed is the CID.
@@ -61,10 +73,7 @@ def export(content: str, file: Path, private_too: bool, chunker: str | None, pat
     if left_out:
         click.echo(f"Left out, as secrets or scratch: {render.files(left_out)}.", err=True)
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "cid": cid.to_text(root), "blocks": done.blocks, "bytes": done.bytes, "left_out": left_out,
-        }  # fmt: skip
-        render.facts(facts, True)
+        tell(Facts(cid.to_text(root), done.blocks, done.bytes, left_out))
     elif str(file) == "-":
         click.echo(cid.to_text(root), err=True)
     else:
@@ -74,7 +83,7 @@ def export(content: str, file: Path, private_too: bool, chunker: str | None, pat
 async def _export_content(view: mounts.Mount, name: ContentName, file: Path) -> tuple[bytes, Exported]:
     async with sources(view) as at:
         root = await at.resolve(name)
-        with bars.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "block") as bar:
             return root, await _write(Export(at.origin, root, at.here.learn, _shown(bar)), file)
 
 
@@ -92,7 +101,7 @@ async def _export_path(at: Path, chunker: str | None, file: Path, private_too: b
     async with hashed(at, how, blocks, view) as what:
         if not private_too:
             await publicity(at, "export").require_of_repositories(what.names(blocks))
-        with bars.bar("Writing", "blocks") as bar:
+        with bars.bar("Writing", "block") as bar:
             export = Export(TreeOrigin(what.plain, blocks), what.found.root, learns_nothing, _shown(bar))
             return what.found.root, await _write(export, file), what.found.left_out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import trio
 from ipfsfs.caches.registry import root_place
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, located
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.sources import sources
@@ -19,9 +21,20 @@ from ipfsfs.errors import FormatError, MountError, UsageError
 from ipfsfs.exchange.attach import Attach, Attached
 from ipfsfs.exchange.importing import Import, Imported
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What is in a CAR, and what of it the store did not have."""
+
+    roots: tuple[str, ...]
+    blocks: int
+    bytes: int
+    new_blocks: int
+    new_bytes: int
 
 
 @click.command(
@@ -32,7 +45,7 @@ from ipfsfs.unixfs import cid
 @click.argument("file", metavar="FILE.car", type=PATH)
 @click.option("--to", "to", type=PATH, metavar="PATH", help="Attach its one root at this path in a mounted view.")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> None:
     """Take the content of FILE.car (- for stdin) into the store. The last lines printed are the CIDs of its roots.
 
@@ -43,7 +56,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
     at = None if to is None else located(to)
     view = mounts.view_over(at) if at is not None and path is None else chosen_view(path)
     if view is None:
-        raise MountError(f"{at} is in no mounted view", hint="Mount the cache first: ipfsfs mount PATH")
+        raise MountError(f"{at} is in no mounted view", hint=f"Mount the cache first: {command('mount PATH')}")
     if at is not None and (mounts.view_over(at) != view or at == view.mountpoint):
         raise UsageError(f"{at} is no path in the view of {view.mountpoint}")
     if str(file) == "-":
@@ -58,11 +71,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
             raise unreachable(Path(error.filename or file), error) from error
     roots = [cid.to_text(root) for root in done.roots]
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "roots": roots, "blocks": done.blocks, "bytes": done.size,
-            "new_blocks": done.new_blocks, "new_bytes": done.new_size,
-        }  # fmt: skip
-        render.facts(facts, True)
+        tell(Facts(tuple(roots), done.blocks, done.size, done.new_blocks, done.new_size))
         return
     click.echo(f"Took {render.size(done.new_size)} of {render.size(done.size)} into the store.", err=True)
     if at is not None:
@@ -74,7 +83,7 @@ def import_(file: Path, to: Path | None, path: Path | None, as_json: bool) -> No
 async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None) -> Imported:
     async with sources(view) as at:
         with Blocks.of(view.store) as blocks, blocks.changing():
-            with bars.bar("Importing", "blocks") as bar:
+            with bars.bar("Importing", "block") as bar:
 
                 def show(progress: Imported) -> None:
                     bar.update(files=progress.blocks, done_bytes=progress.size)
@@ -85,8 +94,8 @@ async def _import(view: mounts.Mount, car: BinaryIO, named: str, to: Path | None
                     raise FormatError(f"{named} is refused: {error}", hint=error.hint) from error
             if to is not None:
                 if len(done.roots) != 1:
-                    raise UsageError(f"{named} has {len(done.roots)} roots, and --to takes one")
-                with bars.bar("Attaching", "names") as bar:
+                    raise UsageError(f"{named} has {counted(len(done.roots), 'root')}, and --to takes one")
+                with bars.bar("Attaching", "name") as bar:
 
                     def attaching(progress: Attached) -> None:
                         bar.update(files=progress.there, done_bytes=0, total_files=progress.names)

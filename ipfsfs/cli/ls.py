@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import trio
 
-from ipfsfs.cli import render
-from ipfsfs.cli.overview import overview
-from ipfsfs.cli.paths import located, must_be_there
+from ipfsfs.cli.overview import CacheFacts, overview
+from ipfsfs.cli.paths import STORE, located, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
-from ipfsfs.daemon.sources import sources
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange import naming
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.origins import dag
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
-from ipfsfs.unixfs.tree_walk import TreeEntry
+
+if TYPE_CHECKING:
+    from ipfsfs.unixfs.tree_walk import TreeEntry
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,14 +37,27 @@ class _Named:
     target: str = ""
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """A name in a directory; `directory` is as that was named, `target` of a link."""
+
+    directory: str
+    name: str
+    type: str
+    size: int | None
+    cid: str | None
+    target: str | None
+
+
 @click.command(
     short_help="Show the models and datasets in the cache, or list a directory.",
     epilog="Example: ipfsfs ls",
 )
 @click.argument("directories", metavar="[CID|PATH]...", nargs=-1)
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
+@STORE
+@tells(Form(CacheFacts, is_list=True, when="without CID and PATH"), Form(Facts, is_list=True, when="with CID or PATH"))
+def ls(directories: tuple[str, ...], path: Path | None, store: Path | None, as_json: bool) -> None:
     """Without CID or PATH: show which models, datasets and spaces are in the cache, each with all its revisions. What
     is in none of them is one line, and so are downloads that are not finished. Each mounted view of this user is shown,
     and each that root has mounted for all; with --view that one only, or a directory that is not mounted.
@@ -64,11 +77,11 @@ def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     written with ./ before it. What is not here is had from the origins of the view.
     """
     if not directories:
-        overview(path, as_json)
+        overview(path, store, as_json)
         return
     listed = [(text, _list(text, path)) for text in directories]
     if as_json:
-        render.facts([_facts(text, one) for text, names in listed for one in names], True)
+        tell([_facts(text, one) for text, names in listed for one in names])
         return
     for number, (text, names) in enumerate(listed):
         if len(listed) > 1:
@@ -79,14 +92,15 @@ def ls(directories: tuple[str, ...], path: Path | None, as_json: bool) -> None:
             click.echo(f"{one.kind:<9}  {size:>14}  {one.cid or '-':<59}  {shown}")
 
 
-def _facts(text: str, one: _Named) -> dict[str, render.Fact]:
-    target = {"target": one.target} if one.kind == "link" else {}
-    return {"in": text, "name": one.name, "type": one.kind, "size": one.size, "cid": one.cid or None, **target}
+def _facts(text: str, one: _Named) -> Facts:
+    return Facts(text, one.name, one.kind, one.size, one.cid or None, one.target if one.kind == "link" else None)
 
 
 def _list(text: str, view: Path | None) -> list[_Named]:
     name = naming.parse(text)
     if name is not None:
+        import trio
+
         return sorted(trio.run(_list_content, chosen_view(view), name), key=lambda one: one.name)
     at = located(Path(text))
     if mounts.view_over(at) is None:
@@ -98,12 +112,15 @@ def _list(text: str, view: Path | None) -> list[_Named]:
 
 
 async def _list_content(view: mounts.Mount, name: ContentName) -> list[_Named]:
+    from ipfsfs.daemon.sources import sources
+    from ipfsfs.origins import dag
+
     async with sources(view) as at:
         root = await at.resolve(name)
         found = [entry async for batch in dag.tree(at.origin, root, 1) for entry in batch]
         if found and not found[0].path:
             if found[0].kind != "directory":
-                raise UsageError(f"{name.shown} is a file", hint="To see its bytes: ipfsfs cat CID")
+                raise UsageError(f"{name.shown} is a file", hint=f"To see its bytes: {command('cat CID')}")
             found = found[1:]
         return [_of(entry) for entry in found]
 

@@ -10,13 +10,19 @@ from typing import Any, Final, NoReturn
 import click
 
 from ipfsfs import __version__
-from ipfsfs.cli.render import message
+from ipfsfs.cli.help_text import Context, shown_so
+from ipfsfs.cli.render import report
+from ipfsfs.cli.scripts import Failure, asked_for, tell_failure
 from ipfsfs.errors import IpfsfsError
+from ipfsfs.printed import program
 
+COMPLETE: Final = "_IPFSFS_COMPLETE"
+"""The variable by which a shell asks what may follow on its command line."""
 _MODULES: Final = {
     "mount": "mount",
     "umount": "umount",
     "status": "status",
+    "log": "log",
     "ls": "ls",
     "seal": "seal",
     "cid": "cid",
@@ -36,6 +42,7 @@ _MODULES: Final = {
     "dedup": "dedup",
     "verify": "verify",
     "restore": "restore",
+    "quarantine": "quarantine",
     "fsck": "fsck",
     "why": "why",
     "top": "top",
@@ -43,13 +50,18 @@ _MODULES: Final = {
     "peers": "peers",
     "config": "config",
     "doctor": "doctor",
+    "install": "install",
 }
 """The module of each command, in the order a user meets them. It is loaded when the command is run, for to load all of
 them takes three times as long."""
+_JSON: Final = f"{__name__}.json"
+"""What a context knows by this name: whether JSON is asked for."""
 
 
 class Commands(click.Group):
     """The commands of `_MODULES`, before those that were added."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*_MODULES, *self.commands]
@@ -59,22 +71,34 @@ class Commands(click.Group):
         if module is None:
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(import_module(f"ipfsfs.cli.{module}"), _function(cmd_name))
-        return command
+        return shown_so(command)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Before anything is refused, see whether a script asks."""
+        ctx.meta[_JSON] = asked_for(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an expected failure ends as one sentence, what to do next, and its exit code."""
+        """Run a command; an expected failure ends as one sentence, what to do next, and its exit code. A script that
+        asked for JSON has that on stdout as well."""
+        as_json = bool(ctx.meta.get(_JSON))
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            if as_json:
+                tell_failure(Failure("UsageError", error.format_message(), "", error.exit_code))
+            raise
         except IpfsfsError as error:
-            texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
-            click.echo("\n".join(line for text in texts for line in message(text)), err=True)
+            if as_json:
+                tell_failure(Failure.of(error))
+            report(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            _interrupted(ctx)
+            _interrupted(ctx, as_json)
         except BaseExceptionGroup as group:  # of tasks, one of which was interrupted
             if group.subgroup(KeyboardInterrupt) is None:
                 raise
-            _interrupted(ctx)
+            _interrupted(ctx, as_json)
 
 
 def _function(command: str) -> str:
@@ -82,7 +106,9 @@ def _function(command: str) -> str:
     return f"{command}_" if iskeyword(command) else command
 
 
-def _interrupted(ctx: click.Context) -> NoReturn:
+def _interrupted(ctx: click.Context, as_json: bool) -> NoReturn:
+    if as_json:
+        tell_failure(Failure("Interrupted", "interrupted", "", 1))
     click.echo("ipfsfs: interrupted", err=True)
     ctx.exit(1)
 
@@ -107,4 +133,4 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(cli())
+    sys.exit(cli(prog_name=program(), complete_var=COMPLETE))

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.metrics.table import Sample
 from ipfsfs.daemon.metrics.text import text
 from ipfsfs.daemon.questions.metrics import Question
 from ipfsfs.errors import MountError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 
 @click.command(
@@ -22,7 +21,7 @@ from ipfsfs.printed import shell
     epilog="Example: ipfsfs metrics ~/.cache/huggingface",
 )
 @click.argument("path", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Sample, is_list=True))
 def metrics(path: Path, as_json: bool) -> None:
     """Print the metrics of the view that PATH lies in, once, in the text format of Prometheus.
 
@@ -30,7 +29,7 @@ def metrics(path: Path, as_json: bool) -> None:
     """
     found = samples_of(path)
     if as_json:
-        render.facts([encode(sample) for sample in found], True)
+        tell(found)
     else:
         click.echo(text(found), nl=False)
 
@@ -39,6 +38,6 @@ def samples_of(path: Path) -> tuple[Sample, ...]:
     """The values of the view that a path lies in. Raises MountError where it is in none, and as `ask` does."""
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     return ask(at.store, Question()).samples

@@ -8,27 +8,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ipfsfs.cli import render
+from ipfsfs.cli import render, stores
+from ipfsfs.cli.mounting import Facts
 from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import open_to_others
-from ipfsfs.cli.settings.table import Settings
+from ipfsfs.cli.settings.table import SETTINGS, Settings
 from ipfsfs.cli.teaming import Teaming
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.config import Config, SiteConfig, share_named
+from ipfsfs.daemon.config import Config, SiteConfig, check_named, share_named
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.questions.status import Question, Served
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 from ipfsfs.unixfs.chunk import chunker_named
+
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
 
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
@@ -36,28 +42,35 @@ _PATIENCE_S: Final = 5.0
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
 @options()
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to stderr, as under systemd.")
 @click.option("--force", is_flag=True, help="Mount also in CI, and while other programs have files below PATH open.")
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
-def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: object) -> None:
+@tells(Form(Facts))
+def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json: bool, **given: object) -> None:
     """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
+    Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
 
-    Each option but --foreground, --force and --adopt is a setting: it can stand in the environment and in the
+    Each option but --foreground, --force, --adopt and --json is a setting: it can stand in the environment and in the
     configuration file as well (see `ipfsfs config`).
     """
     if given["restart"] and foreground:
         raise UsageError(
             "--restart needs a daemon in the background: with --foreground, what started it can start it again"
         )
+    path = path if path is not None else _usual()
     reason = skip_reason(os.environ, force=force)
     if reason is not None:
-        _nothing_to_do(foreground)
-        click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
+        if foreground:  # under systemd an end without a word of readiness would be a failure, and be tried again
+            tell_systemd("READY=1")
+        if as_json:
+            tell(Facts(mountpoint(path), mounted=False, new=False, skipped=reason))
+        else:
+            click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
     at = mountpoint(path)
     chosen = effective(given, at)
@@ -68,12 +81,15 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
     config = _config(at, chosen.settings, foreground)
     for line in open_to_others(chosen.settings):
         click.echo(f"ipfsfs: {printable(line)}", err=True)
+    if "scrub" in chosen.given("flag") and config.check != "native":
+        click.echo("ipfsfs: --scrub does nothing without --check native: every read is checked", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
-        _nothing_to_do(foreground)
-        _say_mounted(config, chosen, view)
+        if foreground:
+            _refuse_to_supervise(view)
+        _say_mounted(config, chosen, view, as_json)
         if team is not None and adopt:
-            _adopt_in(team, view)
+            _adopt_in(team, view, as_json)
         return
     with _made(at) if view is None else nullcontext(False) as made:
         placing.refuse_what_cannot_be_covered(at, config.store)
@@ -84,21 +100,29 @@ def mount(path: Path, foreground: bool, force: bool, adopt: bool, **given: objec
         if foreground:
             if team is not None:
                 click.echo("\n".join(team.words(team.before_serving())), err=True)
-            _serve_here(config)
+            _serve_here(config, as_json)
         elif team is None:
-            click.echo(_welcome(config, start(config), stale=view is not None))
+            _say_new(config, start(config), stale=view is not None, as_json=as_json)
         else:
             with team.beneath() as plain:
-                click.echo(_welcome(config, start(config), stale=view is not None))
+                _say_new(config, start(config), stale=view is not None, as_json=as_json)
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
-            click.echo("\n" + "\n".join(team.words(found)))
+            click.echo("\n" + "\n".join(team.words(found)), err=as_json)
+
+
+def _usual() -> Path:
+    """The cache that is meant where none is named; says which that is, and why."""
+    at = hub_home()
+    why = "HF_HOME says so" if os.environ.get("HF_HOME") else "the usual place of a Hugging Face cache"
+    click.echo(f"ipfsfs: no PATH is named: {printable(str(at))}, {why}", err=True)
+    return at
 
 
 def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     return Config(
         mountpoint=at,
-        store=mountpoint(settings.store if settings.store is not None else placing.default_store(at)),
+        store=mountpoint(settings.store) if settings.store is not None else stores.of_moved(at).warned(),
         allow_other=settings.allow_other or settings.team is not None,
         chunker=chunker_named(settings.chunker),
         negotiate=not settings.stock_init,
@@ -107,6 +131,9 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
         hub=hub_of(settings),
         patience_s=settings.patience,
         cache_size=settings.cache_size,
+        check=check_named(settings.check),
+        scrub_s=settings.scrub,
+        native_from=settings.native_from,
         metrics=settings.metrics,
         site=SiteConfig(
             serve=settings.serve,
@@ -122,18 +149,33 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     )
 
 
-def _adopt_in(team: Teaming, view: mounts.Mount) -> None:
+def _say_new(config: Config, started: Started, *, stale: bool, as_json: bool) -> None:
+    if not as_json:
+        click.echo(_welcome(config, started, stale=stale))
+        return
+    at, store = config.mountpoint, config.store
+    tell(Facts(at, True, True, "", store, started.pid, os.geteuid(), started.degraded))
+
+
+def _adopt_in(team: Teaming, view: mounts.Mount, as_json: bool) -> None:
     """Mend the files of a view that is mounted. Raises MountError where it is not for this group."""
     if view.is_of_another or ask(view.store, Question(), patience_s=_PATIENCE_S).team != team.group:
         raise MountError(
             f"{team.at} is not mounted for the group {team.group}: nothing was given to it",
-            hint=f"Unmount it first, and mount it again: ipfsfs umount {shell(team.at)}",
+            hint=f"Unmount it first, and mount it again: {command('umount', team.at)}",
         )
-    click.echo("\n".join(team.words(team.adopt())))
+    click.echo("\n".join(team.words(team.adopt())), err=as_json)
 
 
-def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
+def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount, as_json: bool) -> None:
     """Nothing is changed; what was asked for and is not so is named."""
+    if as_json:
+        pid, degraded, differing = None, "", list[str]()
+        if not view.is_of_another:
+            status = ask(view.store, Question(), patience_s=_PATIENCE_S)
+            pid, degraded, differing = status.pid, status.degraded, _differing(config, chosen, view)
+        tell(Facts(config.mountpoint, True, False, "", view.store, pid, view.owner, degraded, tuple(differing)))
+        return
     whose = f" by another user ({view.owner_in_words})" if view.is_of_another else ""
     at = printable(str(config.mountpoint))
     click.echo(f"{at} is mounted already{whose}, with the store {printable(view.source)}.")
@@ -143,7 +185,7 @@ def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount) -> None:
     for line in differing:
         click.echo(f"  {printable(line)}")
     if differing:
-        click.echo(f"To have that changed, unmount it first: ipfsfs umount {shell(config.mountpoint)}")
+        click.echo(f"To have that changed, unmount it first: {command('umount', config.mountpoint)}")
 
 
 def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[str]:
@@ -176,6 +218,10 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
             lines.append(f"Its Hub is {status.hub.url if status.hub is not None else 'none'}.")
         if "patience" in given and config.patience_s != status.patience_s:
             lines.append(f"A read waits {status.patience_s} s for what is not here.")
+        if "check" in given and config.check != status.check:
+            lines.append(f"Its files are checked as by --check {status.check}, not {config.check}.")
+        if "scrub" in given and config.scrub_s != status.scrub_s:
+            lines.append(f"What is read natively is verified every {SETTINGS['scrub'].kind.shown(status.scrub_s)}.")
         if "upstream" in given and config.upstream != status.upstream:
             lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
         if "metrics" in given and config.metrics != status.metrics:
@@ -202,10 +248,14 @@ def _serving(served: Served | None) -> str:
     return f"It serves {whom} at {served.address}, with --share {served.share}."
 
 
-def _nothing_to_do(foreground: bool) -> None:
-    """Under systemd an end without a word of readiness would be a failure, and be tried again."""
-    if foreground:
-        tell_systemd("READY=1")
+def _refuse_to_supervise(view: mounts.Mount) -> None:
+    """Raises UsageError: what starts a daemon in the foreground relies on its end, and a try again ends as this one."""
+    whose = view.owner_in_words if view.is_of_another else "another process"
+    raise UsageError(
+        f"{view.mountpoint} is mounted already by {whose}, with the store {view.source}: nothing is mounted here, and "
+        "nothing would start that again",
+        hint=f"To have it mounted by this command or unit, first: {command('umount', view.mountpoint)}",
+    )
 
 
 @contextmanager
@@ -216,7 +266,7 @@ def _made(at: Path) -> Iterator[bool]:
     if around is not None:
         raise MountError(
             f"{at} lies in the view of {around.mountpoint}, which covers it already",
-            hint=f"To mount here instead, first: ipfsfs umount {shell(around.mountpoint)}",
+            hint=f"To mount here instead, first: {command('umount', around.mountpoint)}",
         )
     try:
         at.mkdir()
@@ -254,16 +304,22 @@ def _refuse_while_in_use(at: Path, force: bool) -> None:
         more = f"\n  and {len(others) - _NAMED_MOST} more" if len(others) > _NAMED_MOST else ""
         raise InUse(
             f"files in {at} are in use by programs that would not go through the view:\n{lines}{more}",
-            hint=f"End them and mount again. Or: ipfsfs mount --force {shell(at)}\n  What they write is then found and "
+            hint=f"End them and mount again. Or: {command('mount --force', at)}\n  What they write is then found and "
             "sealed later; their locks do not exclude locks taken through the view.",
         )
 
 
-def _serve_here(config: Config) -> None:
+def _serve_here(config: Config, as_json: bool) -> None:
     # Imported here: a mount in the background needs none of it in this process.
     from ipfsfs.daemon.__main__ import run
 
-    run(config, lambda running: click.echo(f"serving {config.mountpoint}", err=True), to_file=False)
+    def say(running: Running) -> None:
+        click.echo(f"serving {config.mountpoint}", err=True)
+        if as_json:
+            degraded = running.view.seals.degraded
+            _say_new(config, Started(os.getpid(), tuple(running.features), degraded), stale=False, as_json=True)
+
+    run(config, say, to_file=False)
     sys.exit(0)
 
 
@@ -275,7 +331,6 @@ _ELSEWHERE: Final = (
 
 def _welcome(config: Config, started: Started, *, stale: bool) -> str:
     at = printable(str(config.mountpoint))
-    word = shell(config.mountpoint)
     lines = [f"{at} is mounted."]
     if stale:
         lines.append("(The mount of a daemon that had died was removed first.)")
@@ -292,13 +347,22 @@ def _welcome(config: Config, started: Started, *, stale: bool) -> str:
         "  after `umount`, or if the daemon dies, everything is there.",
         *_ELSEWHERE * bool(config.origins),
         "",
-        f"  ipfsfs status {word}   how much is sealed, and whether anything is wrong",
-        f"  ipfsfs umount {word}   unmount it",
-        "  ipfsfs ls" + " " * (len(word) + 8) + "which models and datasets are in it, and how much of each is here",
+        *_next_commands(config.mountpoint),
         "",
         f"Store: {printable(str(config.store))}   Daemon: process {started.pid}",
     ]
     return "\n".join(lines)
+
+
+def _next_commands(at: Path) -> Iterator[str]:
+    told = {
+        command("status", at): "how much is sealed, and whether anything is wrong",
+        command("umount", at): "unmount it",
+        command("ls"): "which models and datasets are in it, and how much of each is here",
+    }
+    width = max(map(len, told))
+    for typed, does in told.items():
+        yield f"  {typed:<{width}}   {does}"
 
 
 def _found(at: Path) -> str:

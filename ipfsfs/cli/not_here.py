@@ -6,18 +6,28 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ipfsfs.cli import render
 from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.errors import MountError
-from ipfsfs.exchange.overview import Entry, Known, has_placeholders, overview
+from ipfsfs.exchange.overview import Entry, EntryKind, Known, has_placeholders, overview
 from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 
 _NAMED_MOST: Final = 8
 _FILE_OPTIONS: Final = {"kubo": "--kubo-authorization-file", "hub": "--hub-token-file"}
+
+
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """Something of which `missing` bytes, of `size`, are not here."""
+
+    kind: EntryKind
+    name: str
+    size: int
+    missing: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,12 +58,9 @@ class NotHere:
         entries.sort(key=lambda entry: entry.here - entry.size)
         return cls(at, tuple(entries), _command(at, origins, site))
 
-    def as_facts(self) -> list[dict[str, Any]]:
+    def as_facts(self) -> tuple[Missing, ...]:
         """For scripts."""
-        return [
-            {"kind": entry.kind, "name": entry.name, "size": entry.size, "missing": entry.size - entry.here}
-            for entry in self.entries
-        ]
+        return tuple(Missing(entry.kind, entry.name, entry.size, entry.size - entry.here) for entry in self.entries)
 
     def in_words(self) -> Iterator[str]:
         """For a person; nothing where all is here."""
@@ -66,7 +73,7 @@ class NotHere:
         if len(self.entries) > _NAMED_MOST:
             yield f"  and {len(self.entries) - _NAMED_MOST:,} more"
         yield f"They come when they are read, after: {self.command}"
-        yield f"To have all of them on plain disk, then: ipfsfs prefetch {shell(self.at)}"
+        yield f"To have all of them on plain disk, then: {command('prefetch', self.at)}"
         repositories = [entry for entry in self.entries if entry.kind not in ("other", "unfinished")]
         if repositories:
             yield "Until then `hf cache` does not see the repositories among them. To remove the first instead:"
@@ -74,7 +81,7 @@ class NotHere:
 
 
 def _command(at: Path, origins: tuple[OriginConfig, ...], site: SiteConfig | None) -> str:
-    words = ["ipfsfs mount", *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
+    words = [command("mount"), *(_option(origin) for origin in origins if origin.url != PUBLIC_HUB)]
     files = {(origin.kind, origin.authorization_file) for origin in origins if origin.authorization_file is not None}
     words += [f"{_FILE_OPTIONS[kind]} {shell(file)}" for kind, file in sorted(files)]
     peers = None if site is None else site.peers

@@ -39,7 +39,7 @@ class Opened:
             try:
                 ledger = recovery.open_ledger(store)
                 try:
-                    index = recovery.open_index(store, ledger, plain_root=plain.root)
+                    index = recovery.open_index(store, ledger, plain_root=plain.root, renew=not at.is_store_named)
                     try:
                         yield cls(plain, store, ledger, index, root_place(os.fsencode(at.root)))
                     finally:

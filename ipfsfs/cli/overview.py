@@ -7,24 +7,23 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from ipfsfs.cli import aftermath, render
-from ipfsfs.cli.doctor import hub_home
-from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import Target, mountpoint, must_be_ours, must_be_there
+from ipfsfs.cli import render, stores
+from ipfsfs.cli.paths import Target, mountpoint, must_be_its_store, must_be_ours, must_be_there
+from ipfsfs.cli.scripts import tell
+from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.overview import Question
 from ipfsfs.errors import IpfsfsError, StoreError, UsageError
 from ipfsfs.exchange import overview as counting
-from ipfsfs.exchange.overview import Entry, Known, Overview
+from ipfsfs.exchange.overview import Entry, EntryKind, Known, Overview, Pinned
 from ipfsfs.exchange.paths import unreachable
 from ipfsfs.plain.directory import PlainDirectory
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.store.extents import Extents
 
 _NAME_MOST: Final = 60
@@ -47,6 +46,39 @@ class Cache:
 
 
 @dataclass(slots=True, frozen=True)
+class EntryFacts:
+    """A repository with all its revisions, or all of another kind. Sizes in bytes; `here`: how much of `size` is on
+    this machine, `shared`: how much of that another entry holds as well; both are null, and `pinned`, where that is not
+    known. `last_used`: in whole seconds since the epoch; null where nothing of it is here. `path`: from that of the
+    cache."""
+
+    kind: EntryKind
+    name: str
+    path: bytes
+    files: int
+    size: int
+    here: int | None
+    shared: int
+    pinned: Pinned | None
+    last_used: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class CacheFacts:
+    """A cache and what is in it. `missing`: what is not known of it, and why; `error`: why nothing is, then all that
+    follows is null. `unread`: how many directories could not be listed."""
+
+    path: Path
+    mounted: bool
+    missing: str = ""
+    error: str = ""
+    entries: tuple[EntryFacts, ...] | None = None
+    size: int | None = None
+    here: int | None = None
+    unread: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
 class Unknown:
     """A view that could not be asked: why, and what to do."""
 
@@ -54,13 +86,13 @@ class Unknown:
     error: IpfsfsError
 
 
-def overview(path: Path | None, as_json: bool) -> None:
+def overview(path: Path | None, store: Path | None, as_json: bool) -> None:
     """Print what is in the view that `path` lies in, or in that directory where none is mounted over it; without a path
     in every mounted view that is this user's or that root has mounted for all, else in the cache of Hugging Face's
     clients. Raises IpfsfsError."""
-    found = [_of(mountpoint(path))] if path is not None else list(_every())
+    found = [_of(mountpoint(path), store)] if path is not None else list(_every())
     if as_json:
-        render.facts([_facts(one) for one in found], True)
+        tell([_facts(one) for one in found])
     else:
         for number, one in enumerate(found):
             if number:
@@ -84,16 +116,17 @@ def _every() -> Iterator[Cache | Unknown]:
         if not usual.is_dir():
             raise UsageError(
                 f"nothing is mounted, and there is no cache at {usual}",
-                hint="To name another directory: ipfsfs ls --view PATH",
+                hint=f"To name another directory: {command('ls --view PATH')}",
             )
-        yield _of(usual)
+        yield _of(usual, None)
 
 
-def _of(at: Path) -> Cache:
+def _of(at: Path, store: Path | None) -> Cache:
     view = mounts.view_over(at)
     if view is None:
         must_be_there(at)
-        return _of_plain(at)
+        return _of_plain(at, store)
+    must_be_its_store(view, store)
     if not view.lets_us_in:
         must_be_ours(view)
     return _of_view(view)
@@ -110,13 +143,15 @@ def _of_view(view: mounts.Mount) -> Cache:
     return Cache(view.mountpoint, True, state, _walked(view.mountpoint, Known()), missing, _ITS_USERS)
 
 
-def _of_plain(at: Path) -> Cache:
-    store = aftermath.store_of(at)
+def _of_plain(at: Path, named: Path | None) -> Cache:
+    store = mountpoint(named) if named is not None else stores.of_moved(at).warned()
     missing = ""
     known = Known()
     if os.path.isfile(store / "format"):
+        from ipfsfs.cli.opened import Opened  # here: a daemon that is there has the databases open
+
         try:
-            with Opened.at(Target(at, "", store, None)) as opened:
+            with Opened.at(Target(at, "", store, None, is_store_named=named is not None)) as opened:
                 known = Known.of(Extents(opened.store.extents_fd), opened.index, opened.ledger)
         except (StoreError, OSError) as error:
             missing = f"pins, and parts of files in the store: {error}"
@@ -133,13 +168,19 @@ def _walked(at: Path, known: Known) -> Overview:
         plain.close()
 
 
-def _facts(one: Cache | Unknown) -> dict[str, Any]:
+def _facts(one: Cache | Unknown) -> CacheFacts:
     if isinstance(one, Unknown):
-        return {"path": str(one.path), "mounted": True, "error": str(one.error)}
-    found = encode(one.found)
-    for facts in (found, *found["entries"]):
-        facts.update({name: None for name in one.unknown if name in facts})
-    return {"path": str(one.path), "mounted": one.mounted, "missing": one.missing, **found}
+        return CacheFacts(one.path, mounted=True, error=str(one.error))
+    found, is_here, is_pinned = one.found, "here" not in one.unknown, "pinned" not in one.unknown
+    entries = tuple(
+        EntryFacts(
+            entry.kind, entry.name, entry.path, entry.files, entry.size, entry.here if is_here else None,
+            entry.shared, entry.pinned if is_pinned else None, entry.last_used,
+        )
+        for entry in found.entries
+    )  # fmt: skip
+    here = found.here if is_here else None
+    return CacheFacts(one.path, one.mounted, one.missing, "", entries, found.size, here, found.unread)
 
 
 def _lines(one: Cache | Unknown) -> Iterator[str]:
@@ -155,7 +196,7 @@ def _lines(one: Cache | Unknown) -> Iterator[str]:
     if one.missing:
         yield f"Not known: {printable(one.missing)}."
     if found.unread:
-        yield f"{'1 directory' if found.unread == 1 else f'{found.unread:,} directories'} may not be read."
+        yield f"{counted(found.unread, 'directory', 'directories')} may not be read."
     if not found.entries:
         yield "Nothing is in it."
         return

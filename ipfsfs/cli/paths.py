@@ -11,10 +11,11 @@ from typing import Any, Final
 import click
 
 from ipfsfs.caches.registry import cache_over
-from ipfsfs.daemon import mounts, placing
-from ipfsfs.errors import MountError
+from ipfsfs.cli import stores
+from ipfsfs.daemon import mounts
+from ipfsfs.errors import MountError, UsageError
 from ipfsfs.exchange.paths import unreachable
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.unixfs.reference import parse
 
 _LINKS_MOST: Final = 40
@@ -49,6 +50,9 @@ LINKS = click.option(
     default=Links.FOLLOWED,
     help="Take a symlink for the link itself, not for what it leads to.",
 )
+
+
+STORE = click.option("--store", type=PATH, help=stores.OPTION_HELP)
 
 
 def mountpoint(path: Path) -> Path:
@@ -102,6 +106,8 @@ class Target:
     relative: str
     store: Path
     mount: mounts.Mount | None
+    is_store_named: bool = False
+    """By the user, so that nothing says that it is the store of this directory."""
 
     @property
     def path(self) -> bytes:
@@ -109,8 +115,9 @@ class Target:
         return os.fsencode(self.relative)
 
 
-def target(path: Path, links: Links = Links.FOLLOWED) -> Target:
-    """The view in which that lies which `path` means; without one, the directory above it that has a store.
+def target(path: Path, links: Links = Links.FOLLOWED, store: Path | None = None) -> Target:
+    """The view in which that lies which `path` means; without one, the directory above it that has a store, or that
+    `store` is of, which the user named.
 
     Raises MountError where there is neither, and as `located` does.
     """
@@ -118,18 +125,25 @@ def target(path: Path, links: Links = Links.FOLLOWED) -> Target:
     view = mounts.view_over(absolute)
     if view is not None:
         must_answer_us(view)
+        must_be_its_store(view, store)
         return Target(view.mountpoint, _below(absolute, view.mountpoint), view.store, view)
-    for root in (absolute, *absolute.parents)[:-1]:
-        store = placing.default_store(root)
-        if os.path.isfile(store / "format"):
-            return Target(root, _below(absolute, root), store, None)
+    if store is not None:
+        must_be_there(absolute)
+        named = mountpoint(store)
+        root = stores.root_of(named, absolute)
+        return Target(root, _below(absolute, root), named, None, is_store_named=True)
+    for find in (stores.of, stores.of_moved):
+        for root in (absolute, *absolute.parents)[:-1]:
+            chosen = find(root)
+            if stores.is_store(chosen.store):
+                return Target(root, _below(absolute, root), chosen.warned(), None)
     must_be_there(absolute)
     cache = _cache_over(absolute)
     raise MountError(
         f"{absolute} is in no mounted view, and no directory above it has a store",
-        hint=f"Mount the cache first: ipfsfs mount {shell(cache)}"
+        hint=f"Mount the cache first: {command('mount', cache)}"
         if cache is not None
-        else "To list the mounted views: ipfsfs status",
+        else f"To list the mounted views: {command('status')}",
     )
 
 
@@ -140,6 +154,14 @@ def _cache_over(path: Path) -> Path | None:
         if cache in (path, *path.parents):
             return cache
     return path if (path / "hub").is_dir() else None
+
+
+def must_be_its_store(view: mounts.Mount, store: Path | None) -> None:
+    """Raises UsageError where the user names another store than that of a mounted view."""
+    if store is not None and mountpoint(store) != view.store:
+        raise UsageError(
+            f"{view.mountpoint} is mounted with the store {view.store}, not {store}", hint="Leave out --store."
+        )
 
 
 def must_answer_us(view: mounts.Mount) -> None:
@@ -154,7 +176,7 @@ def must_be_ours(view: mounts.Mount) -> None:
     if view.is_of_another:
         raise MountError(
             _anothers(view),
-            hint=f"Ask as that user: setpriv --reuid={view.owner} --clear-groups ipfsfs ...",
+            hint=f"Ask as that user: setpriv --reuid={view.owner} --clear-groups {command('...')}",
         )
 
 

@@ -10,12 +10,12 @@ import click
 
 from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.peers import Answer, Question
 from ipfsfs.errors import MountError, UsageError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.workers.fetcher.site_messages import PeerState
 
 _ADDRESS_LEAST: Final = 20
@@ -26,7 +26,7 @@ _ADDRESS_LEAST: Final = 20
     epilog="Example: ipfsfs peers ~/.cache/huggingface",
 )
 @click.argument("path", type=PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Answer))
 def peers(path: Path | None, as_json: bool) -> None:
     """Show which machines share with the view that PATH lies in, which of them answer (and why others do not), what
     came from which of them, and how much the origin was spared, since the view was mounted.
@@ -41,7 +41,7 @@ def peers(path: Path | None, as_json: bool) -> None:
     """
     found = ask(_view(path).store, Question())
     if as_json:
-        render.facts(encode(found), True)
+        tell(found)
         return
     for line in _lines(found):
         click.echo(printable(line))
@@ -52,14 +52,14 @@ def _view(path: Path | None) -> mounts.Mount:
     if path is not None:
         at = target(path)
         if at.mount is None:
-            raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+            raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
         must_be_ours(at.mount)
         return at.mount
     ours = mounts.our_views()
     if not ours:
-        raise MountError("no view is mounted", hint="Mount the cache first: ipfsfs mount PATH")
+        raise MountError("no view is mounted", hint=f"Mount the cache first: {command('mount PATH')}")
     if len(ours) > 1:
-        named = "\n".join(f"  ipfsfs peers {shell(one.mountpoint)}" for one in ours)
+        named = "\n".join(f"  {command('peers', one.mountpoint)}" for one in ours)
         raise UsageError(f"several views are mounted:\n{named}", hint="Say which is meant.")
     return ours[0]
 

@@ -12,19 +12,20 @@ import click
 
 from ipfsfs.cli import bars, keepers, pin_elsewhere, render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.pin_elsewhere import RemoteFacts, Unpinned
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions import cid, pin_add, pin_ls, pin_rm
 from ipfsfs.errors import FormatError, IpfsfsError, MountError, UsageError
-from ipfsfs.exchange.pins import Progress
+from ipfsfs.exchange.pins import Listed, Progress
 from ipfsfs.origins.settings import OriginSettings
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 
 _PREFIXES: Final = ("ipfs://", "/ipfs/")
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+_ELSEWHERE: Final = "with --cluster or --service"
 _CLUSTER = click.option("--cluster", is_flag=True, help="Pins of IPFS Cluster, not of this machine.")
 _SERVICE = click.option("--service", metavar="NAME", help="Pins of a pinning service, not of this machine.")
 
@@ -50,7 +51,7 @@ def pin() -> None:
     metavar="SECONDS",
     help="How long to wait while a cluster or service says nothing new (default: an hour); then exit 1.",
 )
-@_JSON
+@tells(Form(pin_add.Answer), Form(RemoteFacts, when=_ELSEWHERE))
 def add(
     what: Path, path: Path | None, cluster: bool, service: str | None, no_wait: bool, wait_s: int, as_json: bool
 ) -> None:
@@ -80,7 +81,7 @@ def add(
 
         done = ask(named.store, question, show)
     if as_json:
-        render.facts(encode(done), True)
+        tell(done)
         return
     click.echo(f"Pinned {render.files(done.files)}, {render.size(done.bytes)}.", err=True)
     if done.bytes_copied:
@@ -95,7 +96,7 @@ def add(
 @VIEW
 @_CLUSTER
 @_SERVICE
-@_JSON
+@tells(Form(Listed, is_list=True), Form(RemoteFacts, is_list=True, when=_ELSEWHERE))
 def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) -> None:
     """List the pins of a mounted view, the oldest first; or those of a cluster or service.
 
@@ -107,14 +108,14 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
         return
     pins = ask(chosen_view(path).store, pin_ls.Question()).pins
     if as_json:
-        render.facts([encode(one) for one in pins], True)
+        tell(pins)
         return
     if not pins:
-        click.echo("Nothing is pinned. To pin something: ipfsfs pin add PATH")
+        click.echo(f"Nothing is pinned. To pin something: {command('pin add PATH')}")
     for one in pins:
         state = "" if one.complete else f", incomplete: {render.size(one.bytes_here)} of that are here"
         if one.damaged:
-            state = f", part of it is damaged; to mend it: ipfsfs pin add {one.cid}"
+            state = f", part of it is damaged; to mend it: {command('pin add')} {one.cid}"
         when = datetime.fromtimestamp(one.when_ns / 1e9, UTC).strftime("%Y-%m-%d")
         click.echo(f"{one.cid}  {render.files(one.files)}, {render.size(one.bytes)}{state}, since {when}")
         if one.path is not None:
@@ -126,7 +127,7 @@ def list_(path: Path | None, cluster: bool, service: str | None, as_json: bool) 
 @VIEW
 @_CLUSTER
 @_SERVICE
-@_JSON
+@tells(Form(Unpinned))
 def remove(what: Path, path: Path | None, cluster: bool, service: str | None, as_json: bool) -> None:
     """Unpin what CID names, or what was pinned at PATH. Files that have names stay; what no name and no other pin holds
     is removed from the store."""
@@ -140,11 +141,11 @@ def remove(what: Path, path: Path | None, cluster: bool, service: str | None, as
         at = os.fsdecode(named.path)
         found = [one for one in ask(named.store, pin_ls.Question()).pins if one.path == at]
         if not found:
-            raise UsageError(f"nothing was pinned at {what}", hint="To list the pins: ipfsfs pin ls")
+            raise UsageError(f"nothing was pinned at {what}", hint=f"To list the pins: {command('pin ls')}")
         root = cids.from_text(found[-1].cid)
     freed = ask(named.store, pin_rm.Question(cids.to_text(root))).freed
     if as_json:
-        render.facts({"cid": cids.to_text(root), "freed": freed}, True)
+        tell(Unpinned(cids.to_text(root), freed))
     else:
         click.echo(f"Unpinned {cids.to_text(root)}; {render.size(freed)} of disk are free again.")
 
@@ -165,7 +166,7 @@ def _root(what: Path) -> tuple[bytes, str]:
         return root, ""
     at = target(what)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     answer = ask(at.store, cid.Question(at.path))
     if answer.cid is None:
@@ -188,7 +189,7 @@ def _named(what: Path, path: Path | None) -> _Named:
         return _Named(chosen_view(path).store, root)
     at = target(what)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     return _Named(at.store, None, at.path)
 
@@ -199,7 +200,7 @@ def _cid(text: str) -> bytes | None:
     if text.startswith(("/ipns/", "ipns:/")):
         raise UsageError(
             f"{printable(text)} is a name, which can come to stand for other content; a pin is of a CID",
-            hint="To see for which CID it stands now: ipfsfs stat " + shell("/ipns/" + text.rpartition("/")[2]),
+            hint="To see for which CID it stands now: " + command("stat", "/ipns/" + text.rpartition("/")[2]),
         )
     bare = next((text[len(one) :] for one in (*_PREFIXES, "ipfs:/") if text.startswith(one)), None)
     try:

@@ -10,12 +10,12 @@ from typing import Final, TypeVar
 import click
 import trio
 
-from ipfsfs.cli import render
+from ipfsfs.cli.scripts import tell
 from ipfsfs.errors import OriginError, UsageError
 from ipfsfs.origins.registry import open_pin_keeper
 from ipfsfs.origins.remote_pins import PinKeeper, RemotePin, RemoteState
 from ipfsfs.origins.settings import OriginSettings
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 
 T = TypeVar("T")
@@ -27,6 +27,25 @@ _LOOK_S: Final = 5.0
 """How often at most a keeper is asked how far it is."""
 _TOLD_S: Final = 60.0
 _UNDECIDED: Final = ("queued", "pinning")
+
+
+@dataclass(slots=True, frozen=True)
+class RemoteFacts:
+    """A pin that a cluster or service holds: `id` is what it is known by there, `why` its words on a failure."""
+
+    cid: str
+    name: str
+    state: RemoteState
+    why: str
+    id: str
+
+
+@dataclass(slots=True, frozen=True)
+class Unpinned:
+    """What is pinned no longer. `freed`: bytes of disk; null of a cluster or service."""
+
+    cid: str
+    freed: int | None = None
 
 
 def add(settings: OriginSettings, root: bytes, name: str, *, wait_s: int, as_json: bool) -> None:
@@ -54,7 +73,7 @@ def add(settings: OriginSettings, root: bytes, name: str, *, wait_s: int, as_jso
 
     pin = _with(settings, ask)
     if as_json:
-        render.facts(_facts(pin), True)
+        tell(_facts(pin))
         return
     click.echo(f"The pin is {pin.state}.", err=True)
     click.echo(cids.to_text(root))
@@ -82,7 +101,8 @@ class _Waiting:
             raise OriginError(
                 f"{self.keeper.name} has not got on with {cids.to_text(pin.cid)} for {self.most_s} s: it is {pin.state}"
                 + (f" ({pin.why})" if pin.why else ""),
-                hint="It may go on there by itself: run this again to wait on, or list the pins (`ipfsfs pin ls`).",
+                hint="It may go on there by itself: run this again to wait on, or list the pins "
+                f"(`{command('pin ls')}`).",
             )
         if not self.is_quiet and now - self._told_at >= _TOLD_S:
             self._told_at = now
@@ -95,7 +115,7 @@ def list_(settings: OriginSettings, *, as_json: bool) -> None:
     """Print the pins that a keeper holds. Raises OriginError."""
     pins = _with(settings, lambda keeper: keeper.all())
     if as_json:
-        render.facts([_facts(pin) for pin in pins], True)
+        tell([_facts(pin) for pin in pins])
         return
     for pin in pins:
         why = f" ({printable(pin.why)})" if pin.why else ""
@@ -109,7 +129,7 @@ def remove(settings: OriginSettings, root: bytes, *, as_json: bool) -> None:
     if not _with(settings, lambda keeper: keeper.remove(root)):
         raise UsageError(f"{cids.to_text(root)} is not pinned there")
     if as_json:
-        render.facts({"cid": cids.to_text(root)}, True)
+        tell(Unpinned(cids.to_text(root)))
     else:
         click.echo(f"Unpinned {cids.to_text(root)}.")
 
@@ -125,8 +145,8 @@ def _with(settings: OriginSettings, ask: Callable[[PinKeeper], Awaitable[T]]) ->
     return trio.run(main)
 
 
-def _facts(pin: RemotePin) -> dict[str, render.Fact]:
-    return {"cid": _text(pin), "name": pin.name, "state": pin.state, "why": pin.why, "id": pin.handle}
+def _facts(pin: RemotePin) -> RemoteFacts:
+    return RemoteFacts(_text(pin), pin.name, pin.state, pin.why, pin.handle)
 
 
 def _text(pin: RemotePin) -> str:

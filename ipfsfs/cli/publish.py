@@ -13,6 +13,7 @@ from ipfsfs.cli import bars, render, serving
 from ipfsfs.cli.hashed import Hashed, hashed, publicity, unread
 from ipfsfs.cli.origins import origins_of
 from ipfsfs.cli.paths import PATH, located, must_be_ours, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import effective, options
 from ipfsfs.cli.settings.table import ORIGINS
 from ipfsfs.daemon import mounts
@@ -29,6 +30,21 @@ from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT, Chunker, chunker_named
 
 _NAME_MOST: Final = 60
 """Characters of a pin's name: Kubo takes 255 bytes."""
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was published. `left_out`: files that are secrets or scratch. `name`: that of IPNS, if one was asked for.
+    With --serve alone: `node_lacks`, commands that the node needs for others to find the way here, and why the root was
+    `not_announced` now, empty where it was."""
+
+    cid: str
+    left_out: int
+    bytes: int
+    sent_bytes: int
+    name: str | None
+    node_lacks: tuple[str, ...] | None
+    not_announced: str | None
 
 
 @click.command(
@@ -49,7 +65,7 @@ _NAME_MOST: Final = 60
 )
 @click.option("--chunker", type=click.Choice(list(CHUNKERS)), help="As for mount (default: the view's, else auto).")
 @options(ORIGINS)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def publish(
     path: Path,
     name: str | None,
@@ -84,13 +100,10 @@ def publish(
     if done.found.left_out:
         click.echo(f"Left out, as secrets or scratch: {render.files(done.found.left_out)}.", err=True)
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "cid": root, "left_out": done.found.left_out, "bytes": done.progress.bytes,
-            "sent_bytes": done.progress.sent_bytes, "name": done.name,
-        }  # fmt: skip
-        if done.announced is not None:
-            facts |= {"node_lacks": list(done.announced.commands), "not_announced": done.announced.trouble}
-        render.facts(facts, True)
+        announced = done.announced
+        lacks, trouble = (announced.commands, announced.trouble) if announced is not None else (None, None)
+        left_out, progress = done.found.left_out, done.progress
+        tell(Facts(root, left_out, progress.bytes, progress.sent_bytes, done.name, lacks, trouble))
         return
     if done.announced is not None:
         click.echo("\n".join(serving.in_words(done.announced, node.url)), err=True)
@@ -146,7 +159,7 @@ async def _publish(
 async def _send(what: Hashed, blocks: TreeBlocks, node: OriginConfig, name: str | None, served_at: str | None) -> _Done:
     root, to = what.found.root, open_publisher(node.settings())
     try:
-        with bars.bar("Sending", "blocks") as bar:
+        with bars.bar("Sending", "block") as bar:
 
             def sending(progress: Published) -> None:
                 bar.update(files=progress.looked_at, done_bytes=progress.sent_bytes, total_files=progress.blocks)

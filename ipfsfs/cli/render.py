@@ -1,23 +1,25 @@
-"""How results reach a person or a script: facts as aligned lines or as JSON, and numbers in words."""
+"""How results reach a person: facts as aligned lines, and numbers in words. For scripts: `ipfsfs.cli.scripts`."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ipfsfs.printed import printable
+from ipfsfs.daemon.log_lines import for_journal, goes_to_journal
+from ipfsfs.errors import IpfsfsError
+from ipfsfs.printed import counted, printable
+
+if TYPE_CHECKING:
+    from ipfsfs.plain.checked import Checker
 
 Fact = str | int | float | bool | None | Sequence["Fact"] | Mapping[str, "Fact"]
 
 
-def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]], as_json: bool) -> None:
-    """Prints to stdout: JSON for scripts, else a line for each fact, with an empty line between the items of a list."""
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
+def facts(found: Mapping[str, Fact] | Sequence[Mapping[str, Fact]]) -> None:
+    """Prints to stdout a line for each fact, with an empty line between the items of a list."""
     for number, item in enumerate([found] if isinstance(found, Mapping) else found):
         if number:
             click.echo()
@@ -51,9 +53,29 @@ def message(text: str) -> list[str]:
     return [printable(line) for line in re.split(r"\n(?=  )", text)]
 
 
+_CHECKED: Final[dict[Checker, str]] = {
+    "read": "checked by the daemon each time, as far as a file is sealed",
+    "filesystem": "checked by the filesystem",
+    "scrub": "not checked; files are verified from time to time",
+    "nothing": "not checked",
+}
+
+
+def reads(checked_by: Checker, native: bool | None, why: str | None) -> list[str]:
+    """Who checks what is read, and whether the kernel reads it past the daemon."""
+    return [_CHECKED[checked_by], ("native" if native else "not native") + (f": {why}" if why else "")]
+
+
+def report(error: IpfsfsError) -> None:
+    """Prints an expected failure to stderr: what happened, and what to do next."""
+    texts = [f"ipfsfs: {error}", *([error.hint] if error.hint else [])]
+    said = "\n".join(line for text in texts for line in message(text))
+    click.echo(for_journal("ERROR", said) if goes_to_journal() else said, err=True)
+
+
 def files(count: int) -> str:
     """A number of files in words: `1 file`, `1,234 files`."""
-    return "1 file" if count == 1 else f"{count:,} files"
+    return counted(count, "file")
 
 
 def size(count: int) -> str:

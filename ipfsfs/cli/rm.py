@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ipfsfs.cli import render
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
@@ -17,7 +18,7 @@ from ipfsfs.daemon.questions import collect, discard, find
 from ipfsfs.errors import UsageError
 from ipfsfs.exchange import naming, sweeping
 from ipfsfs.exchange.sweeping import Swept
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 
@@ -34,13 +35,27 @@ class _Done:
     residents: list[Path] = field(default_factory=list)
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was removed of the store. What stays: CIDs that are `pinned` or `in_use`, and `files` of the cache that have
+    the content."""
+
+    extents: int
+    extents_bytes: int
+    blocks: int
+    blocks_bytes: int
+    pinned: tuple[str, ...]
+    in_use: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
 @click.command(
     short_help="Remove what the store holds of a CID.",
     epilog="Example: ipfsfs rm bafybei...",
 )
 @click.argument("contents", metavar="CID...", nargs=-1, required=True)
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def rm(contents: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     """Remove what the store of a view holds of each CID: what was fetched of it, and what was imported.
 
@@ -49,20 +64,23 @@ def rm(contents: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     """
     names = [naming.parse_content(text) for text in contents]
     if any(name.kind != "ipfs" or name.below for name in names):
-        raise UsageError("only what is named by its CID is removed", hint="To see the CIDs in a tree: ipfsfs ls CID")
+        raise UsageError(
+            "only what is named by its CID is removed", hint=f"To see the CIDs in a tree: {command('ls CID')}"
+        )
     view = chosen_view(path)
     done = _remove(view, [cid.from_text(name.text) for name in names])
     if as_json:
-        facts: dict[str, render.Fact] = {
-            "extents": done.files, "extents_bytes": done.bytes,
-            "blocks": done.swept.blocks, "blocks_bytes": done.swept.bytes,
-            "pinned": done.pinned, "in_use": done.in_use, "files": [str(one) for one in done.residents],
-        }  # fmt: skip
-        render.facts(facts, True)
+        swept = done.swept
+        tell(
+            Facts(
+                done.files, done.bytes, swept.blocks, swept.bytes, tuple(done.pinned), tuple(done.in_use),
+                tuple(done.residents),
+            )
+        )  # fmt: skip
     else:
         click.echo(f"Removed {render.size(done.bytes + done.swept.bytes)} from the store.")
     for root in done.pinned:
-        click.echo(f"{root} is pinned, and stays. To unpin it: ipfsfs pin rm {root}", err=True)
+        click.echo(f"{root} is pinned, and stays. To unpin it: {command('pin rm')} {root}", err=True)
     for root in done.in_use:
         click.echo(f"{root} is being read, and stays. Try again later.", err=True)
     for resident in done.residents:

@@ -8,11 +8,11 @@ import click
 
 from ipfsfs.cli import bars, render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
-from ipfsfs.daemon.questions.seal import Question
+from ipfsfs.daemon.questions.seal import Answer, Question
 from ipfsfs.errors import MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable
 
 
 @click.command(
@@ -20,7 +20,7 @@ from ipfsfs.printed import printable, shell
     epilog="Example: ipfsfs seal ~/.cache/huggingface/hub/models--org--name",
 )
 @click.argument("path", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Answer))
 def seal(path: Path, as_json: bool) -> None:
     """Seal every file below PATH that has no seal yet, and wait for it.
 
@@ -28,13 +28,13 @@ def seal(path: Path, as_json: bool) -> None:
     """
     at = target(path)
     if at.mount is None:
-        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: ipfsfs mount {shell(at.root)}")
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
     must_be_ours(at.mount)
     with bars.bar("Sealing") as bar:
         answer = ask(at.store, Question(at.path), bar.sealing)
         bar.sealing(answer)
     if as_json:
-        render.facts(encode(answer), as_json)
+        tell(answer)
     elif answer.degraded:
         read = f"{render.files(answer.files - answer.failed)}, {render.size(answer.bytes)}, read in {answer.seconds} s"
         click.echo(f"{read}, but none is sealed for good: {printable(answer.degraded)}", err=True)

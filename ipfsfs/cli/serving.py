@@ -17,12 +17,10 @@ from ipfsfs.daemon.questions import published, seal, status
 from ipfsfs.errors import NoRoom, StoreError, UsageError
 from ipfsfs.exchange.publish import TreeBlocks
 from ipfsfs.origins.announcing import Announced
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.chunk import Chunker
-
-_AGAIN = "umount it, and: ipfsfs mount {at} --serve ADDRESS:PORT --open"
 
 
 def prepared(view: mounts.Mount | None, at: Path, chunker: Chunker, asked: status.Answer | None) -> str:
@@ -30,15 +28,15 @@ def prepared(view: mounts.Mount | None, at: Path, chunker: Chunker, asked: statu
     not, or cuts files in another way."""
     if view is None or asked is None:
         raise UsageError(
-            "only what is in a mounted view is served", hint="ipfsfs mount PATH --serve ADDRESS:PORT --open"
+            "only what is in a mounted view is served", hint=command("mount PATH --serve ADDRESS:PORT --open")
         )
     how = ask(view.store, published.Question())
     if how.serve is None:
-        raise UsageError(f"the view of {view.mountpoint} serves nothing", hint=_AGAIN.format(at=shell(view.mountpoint)))
+        raise UsageError(f"the view of {view.mountpoint} serves nothing", hint=_again(view))
     if not how.is_open:
         raise UsageError(
             f"the view of {view.mountpoint} serves only machines that have the site's token, and others have none",
-            hint=_AGAIN.format(at=shell(view.mountpoint)),
+            hint=_again(view),
         )
     if chunker != asked.chunker:
         raise UsageError(
@@ -57,7 +55,7 @@ def _seal(view: mounts.Mount, at: Path) -> None:
         raise StoreError(f"nothing is served from {view.mountpoint}: {answer.degraded}")
     if answer.failed:
         raise UsageError(
-            f"{answer.failed} files below {at} are in use or cannot be read, so that they are not served",
+            f"{counted(answer.failed, 'file')} below {at} in use or not readable, and so not served",
             hint="Try again once they rest.",
         )
 
@@ -105,3 +103,7 @@ def _parts(all_of_it: list[bytes]) -> Iterator[list[bytes]]:
     each = iter(all_of_it)
     while part := list(islice(each, published.PARTS_MOST)):
         yield part
+
+
+def _again(view: mounts.Mount) -> str:
+    return f"umount it, and: {command('mount', view.mountpoint)} --serve ADDRESS:PORT --open"

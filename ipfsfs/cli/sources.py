@@ -12,7 +12,7 @@ import click
 from ipfsfs.cli.paths import PATH, located, must_be_ours
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError, UsageError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command, shell
 
 _OPTION: Final = click.option(
     "--view",
@@ -34,13 +34,13 @@ def chosen_view(path: Path | None) -> mounts.Mount:
     if path is not None:
         view = mounts.view_over(located(path))
         if view is None:
-            raise MountError(f"{path} is in no mounted view", hint=f"Mount it first: ipfsfs mount {shell(path)}")
+            raise MountError(f"{path} is in no mounted view", hint=f"Mount it first: {command('mount', path)}")
     else:
         view = mounts.view_over(Path.cwd())
     if view is None:
         ours = mounts.our_views()
         if not ours:
-            raise MountError("no view is mounted", hint="Mount the cache first: ipfsfs mount PATH")
+            raise MountError("no view is mounted", hint=f"Mount the cache first: {command('mount PATH')}")
         if len(ours) > 1:
             named = "\n".join(f"  --view {shell(one.mountpoint)}" for one in ours)
             raise UsageError(f"several views are mounted:\n{named}", hint="Say which is meant.")

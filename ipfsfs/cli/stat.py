@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import trio
 
 from ipfsfs.cli import bars, render
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import VIEW, chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.sources import sources
@@ -17,13 +19,28 @@ from ipfsfs.exchange.summary import Summary, Summing
 from ipfsfs.unixfs import cid
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What a CID is. `names`: of a directory, with all below it. `lacking`: a CID of it that is not here, if one is
+    not."""
+
+    cid: str
+    type: str
+    names: int
+    bytes: int
+    leaves: int
+    here_bytes: int
+    here: bool
+    lacking: str | None
+
+
 @click.command(
     short_help="Show what a CID is, and how much of it is here.",
     epilog="Example: ipfsfs stat bafybei...",
 )
 @click.argument("content", metavar="CID")
 @VIEW
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
+@tells(Form(Facts))
 def stat(content: str, path: Path | None, as_json: bool) -> None:
     """Show the type, size and leaves of CID (or ipfs://CID, /ipfs/CID/PATH, /ipns/NAME), and how much of it is here.
 
@@ -31,21 +48,23 @@ def stat(content: str, path: Path | None, as_json: bool) -> None:
     the origins of the view; the bytes of files are not.
     """
     name = naming.parse_content(content)
-    with bars.bar("Looking", "names") as bar:
+    with bars.bar("Looking", "name") as bar:
         root, found = trio.run(_stat, chosen_view(path), name, bar)
-    facts: dict[str, render.Fact] = {
-        "cid": cid.to_text(root), "type": found.kind, "names": found.names, "bytes": found.size,
-        "leaves": found.leaves, "here_bytes": found.here_size, "here": found.is_here,
-        "lacking": None if found.lacking is None else cid.to_text(found.lacking),
-    }  # fmt: skip
-    if not as_json:
-        here = "all of it" if found.is_here else f"{render.size(found.here_size)} of {render.size(found.size)}"
-        facts = {
-            "CID": cid.to_text(root), "type": found.kind,
-            **({"names": f"{found.names:,}"} if found.kind == "directory" else {}),
-            "size": render.size(found.size), "leaves": f"{found.leaves:,}", "here": here,
-        }  # fmt: skip
-    render.facts(facts, as_json)
+    if as_json:
+        lacking = None if found.lacking is None else cid.to_text(found.lacking)
+        tell(
+            Facts(
+                cid.to_text(root), found.kind, found.names, found.size, found.leaves, found.here_size, found.is_here,
+                lacking,
+            )
+        )  # fmt: skip
+        return
+    here = "all of it" if found.is_here else f"{render.size(found.here_size)} of {render.size(found.size)}"
+    render.facts({
+        "CID": cid.to_text(root), "type": found.kind,
+        **({"names": f"{found.names:,}"} if found.kind == "directory" else {}),
+        "size": render.size(found.size), "leaves": f"{found.leaves:,}", "here": here,
+    })  # fmt: skip
 
 
 async def _stat(view: mounts.Mount, name: ContentName, bar: bars.Bar) -> tuple[bytes, Summary]:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import sys
+import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from ipfsfs.cli import aftermath, render
+from ipfsfs.cli import render, stores
 from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another, in_their_words
-from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_its_store, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
+from ipfsfs.cli.settings.table import SETTINGS
+from ipfsfs.cli.standing import DIED, Anothers, Dead, Facts, Found, Living, NotMounted, Unasked, facts_of, revive, wrong
 from ipfsfs.daemon import mounts, register
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.status import Answer, Question, Served
 from ipfsfs.errors import IpfsfsError, MountError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, counted, printable
+from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 _PATIENCE_S: Final = 5.0
+_WATCH_S: Final = 2.0
 _ANOTHERS_S: Final = 5.0
 """How long another user's daemon may take in all, whatever it says meanwhile."""
 
@@ -29,83 +37,52 @@ _ANOTHERS_S: Final = 5.0
     short_help="Show what is mounted, and whether anything is wrong.", epilog="Example: ipfsfs status --json"
 )
 @click.argument("path", type=PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def status(path: Path | None, as_json: bool) -> None:
+@click.option(
+    "--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C; with --json, each time in one line."
+)
+@STORE
+@tells(Form(Facts, is_list=True))
+def status(path: Path | None, watch: bool, store: Path | None, as_json: bool) -> None:
     """Show what is mounted, how much of it is sealed, and whether anything is wrong.
 
     Without PATH: every view of this user (for root: of every user), and every view that is not mounted any more whose
-    daemon ended without a command to unmount, or still serves open files. Exit code 1 if a daemon ended in that way.
+    daemon ended without a command to unmount, or still serves open files. Exit code 1 if anything is wrong: a file has
+    wrong content, a view goes on without checks, or its daemon ended in that way or does not answer. What to do about
+    it is said.
     """
-    if path is not None:
-        found = [_of(_named(path, as_json))]
-        render.facts(_facts(found[0]) if as_json else _shown(found[0]), as_json)
-    else:
-        found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
-        if not found and not as_json:
-            click.echo("Nothing is mounted. Mount a cache with: ipfsfs mount ~/.cache/huggingface")
-        else:
-            render.facts([_facts(one) if as_json else _shown(one) for one in found], as_json)
-    if any(_ended_unasked(one) for one in found):
+    is_well = _watch(path, store, as_json) if watch else _show(path, store, as_json)
+    if not is_well:
         raise SystemExit(IpfsfsError.exit_code)
 
 
-@dataclass(slots=True, frozen=True)
-class Living:
-    """A view whose daemon has answered."""
-
-    answer: Answer
-    left: Aftermath
-
-    @property
-    def mountpoint(self) -> Path:
-        """Where it is mounted."""
-        return Path(self.answer.mountpoint)
-
-
-@dataclass(slots=True, frozen=True)
-class NotMounted:
-    """A directory without a view, and its store, if it has one."""
-
-    mountpoint: Path
-    store: Path | None
-    left: Aftermath
+def _watch(path: Path | None, store: Path | None, as_json: bool) -> bool:
+    """Show it again and again until Ctrl-C. Returns whether all was well at last."""
+    is_well = True
+    with suppress(KeyboardInterrupt):
+        while True:
+            if sys.stdout.isatty() and not as_json:
+                click.clear()
+            is_well = _show(path, store, as_json, in_a_line=True)
+            if not as_json:
+                click.echo()
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+    return is_well
 
 
-@dataclass(slots=True, frozen=True)
-class Dead:
-    """A view whose daemon has ended, and which nothing has taken away."""
-
-    mountpoint: Path
-    store: str
-    left: Aftermath
-
-
-@dataclass(slots=True, frozen=True)
-class Unasked:
-    """A view whose daemon was not asked or does not answer: why, and what to do."""
-
-    mountpoint: Path
-    store: str
-    why: str
-    what_to_do: str
-    left: Aftermath
-
-
-@dataclass(slots=True, frozen=True)
-class Anothers:
-    """Another user's view, and what that user's daemon says, which can be anything."""
-
-    view: mounts.Mount
-    says: Answer
-    left: Aftermath
-
-    @property
-    def mountpoint(self) -> Path:
-        """Where it is mounted, by the kernel's word."""
-        return self.view.mountpoint
-
-
-Found = Living | NotMounted | Dead | Unasked | Anothers
+def _show(path: Path | None, store: Path | None, as_json: bool, *, in_a_line: bool = False) -> bool:
+    """Look once, and print what is found. Returns whether all is well."""
+    if path is not None:
+        found = [_of(_named(path, as_json), store)]
+    else:
+        found = [_of(view.mountpoint) for view in mounts.views() if not view.is_anothers] + _gone()
+    if as_json:
+        tell([facts_of(one) for one in found], in_a_line=in_a_line)
+    elif found:
+        render.facts([_shown(one) for one in found])
+    else:
+        click.echo(f"Nothing is mounted. Mount a cache with: {command('mount')}")
+    return not any(wrong(one) for one in found)
 
 
 def _named(path: Path, as_json: bool) -> Path:
@@ -127,10 +104,11 @@ def _gone() -> list[Found]:
     return [one for one in found if one.left.ended is not None or one.left.going_on]
 
 
-def _of(at: Path) -> Found:
+def _of(at: Path, named: Path | None = None) -> Found:
     view = mounts.view_at(at)
     if view is None:
-        return _of_plain(at)
+        return _of_plain(at, named)
+    must_be_its_store(view, named)
     left = Aftermath() if view.is_of_another else Aftermath.of(view.store)
     try:
         must_answer_us(view)
@@ -140,12 +118,12 @@ def _of(at: Path) -> Found:
     except IpfsfsError as error:
         if not view.is_of_another and _is_dead(view):
             return Dead(at, view.source, left)
-        advice = error.hint or f"ipfsfs umount --lazy {shell(at)}, then mount it again"
-        return Unasked(at, view.source, str(error), advice, left)
+        advice = error.hint or f"{command('umount --lazy', at)}, then mount it again"
+        return Unasked(at, view.source, str(error), advice, left, not view.is_of_another)
 
 
-def _of_plain(at: Path) -> NotMounted:
-    store = aftermath.store_of(at)
+def _of_plain(at: Path, named: Path | None = None) -> NotMounted:
+    store = mountpoint(named) if named is not None else stores.of_moved(at).warned()
     return NotMounted(at, store if os.path.isdir(store) else None, Aftermath.of(store))
 
 
@@ -156,52 +134,14 @@ def _is_dead(view: mounts.Mount) -> bool:
         return False
 
 
-def _ended_unasked(found: Found) -> bool:
-    return isinstance(found, Dead) or (isinstance(found, NotMounted) and found.left.ended is not None)
-
-
-def _facts(found: Found) -> dict[str, Any]:
-    """For scripts: what they ask of every directory is there, whatever its state."""
-    if isinstance(found, Living):
-        return {**encode(found.answer), **found.left.as_facts()}
-    facts = {
-        "mountpoint": str(found.mountpoint),
-        "mounted": not isinstance(found, NotMounted),
-        "pid": None,
-        "store": None,
-        "sealed": None,
-        "unsealed": None,
-        "rot": [],
-        "broken_promises": [],
-        "withdrawn": [],
-        "degraded": "",
-        **found.left.as_facts(),
-    }
-    match found:
-        case NotMounted():
-            return {**facts, "store": str(found.store) if found.store is not None else None}
-        case Dead():
-            return {**facts, "store": found.store, "degraded": _DIED, "what_to_do": _revive(found.mountpoint)}
-        case Unasked():
-            return {**facts, "store": found.store, "degraded": found.why, "what_to_do": found.what_to_do}
-        case Anothers():
-            return {**facts, "store": found.view.source, "user": found.view.owner, "says": encode(found.says)}
-
-
-_DIED: Final = "its daemon has ended, and so has its guardian"
-
-
-def _revive(at: Path) -> str:
-    return f"ipfsfs mount {shell(at)}   (or, to have the plain directory back: ipfsfs umount {shell(at)})"
-
-
 def _shown(found: Found) -> dict[str, Any]:
     """The facts a person wants, in words."""
     at = str(found.mountpoint)
     left = found.left.in_words(found.mountpoint)
     match found:
         case Living():
-            return {**_shown_answer(found.answer), **left}
+            to_do = [one.line for one in wrong(found)]
+            return {**_shown_answer(found.answer), **left, **({"what to do": to_do} if to_do else {})}
         case NotMounted():
             state = "not mounted: the plain directory"
             if (ended := found.left.ended) is not None:
@@ -213,7 +153,7 @@ def _shown(found: Found) -> dict[str, Any]:
                 "store": str(found.store) if found.store is not None else None,
             }
         case Dead():
-            return {"path": at, "state": f"mounted, but {_DIED}", **left, "what to do": _revive(found.mountpoint)}
+            return {"path": at, "state": f"mounted, but {DIED}", **left, "what to do": revive(found.mountpoint)}
         case Unasked():
             return {"path": at, "state": f"mounted, but {found.why}", "what to do": found.what_to_do, **left}
         case Anothers():
@@ -230,10 +170,12 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
     else:
         sealing = "" if found.looked_at_everything else ", looking for more"
     root = Path(found.mountpoint)
+    look = f"to see what each is, or to remove it: {command('quarantine ls --view', root)}"
     shown: dict[str, Any] = {
         "path": found.mountpoint,
         "state": f"mounted by process {found.pid}" + (", for all users" if found.allow_other else ""),
         "sealed": f"{render.files(found.sealed)}, {render.size(found.sealed_bytes)}{sealing}",
+        "reads": render.reads(found.checked_by, found.native, found.native_why),
         "rot": [item.line(root) for item in found.rot],
         "broken promises": [item.line(root) for item in found.broken_promises],
         "withdrawn": [item.line(root) for item in found.withdrawn],
@@ -241,6 +183,7 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
             f"{render.files(len(found.quarantine))}, {render.size(found.quarantine_size)} "
             f"of {render.size(found.quarantine_limit)}",
             *(f"{item.stored_as} ({render.size(item.size)})" for item in found.quarantine),
+            *[look] * bool(found.quarantine),
         ],
         "degraded": found.degraded or "no",
         "store": found.store,
@@ -258,6 +201,8 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
         elif found.cache_size is not None:
             shown["cache size"] = [f"at most {render.size(found.cache_size)} of what origins have"]
             shown["cache size"] += [found.too_large] * bool(found.too_large)
+    if found.scrubbing is not None:
+        shown["scrubbing"] = _shown_scrubbing(found.scrubbing, found.scrub_s)
     if found.served is not None:
         shown["serves"] = _shown_served(found.served)
         if found.served.share == "public" and found.hub is None:
@@ -270,10 +215,22 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
     return {**shown, **{name: state for name, state in processes.items() if state != "ready"}}
 
 
+def _shown_scrubbing(scrubbed: Scrubbed, interval_s: int) -> str:
+    """Of files that are read natively while their filesystem does not check them."""
+    every = SETTINGS["scrub"].kind.shown(interval_s)
+    verified = f"{render.files(scrubbed.vouched_for)} verified within the last {every}"
+    if scrubbed.due:
+        return f"{verified}, {scrubbed.due:,} to go"
+    if scrubbed.up_to_date_at is None:
+        return verified
+    when = datetime.fromtimestamp(scrubbed.up_to_date_at).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{verified}, the last of them at {when}"
+
+
 def _shown_served(served: Served) -> list[str]:
     whom = "anyone" if served.to_anyone else "machines with the site's token"
     what = {"public": "what the Hub gives to anyone", "all": "every blob", "published": "what was published"}
-    machines = f"{served.machines:,} machine{'s' * (served.machines != 1)}"
+    machines = counted(served.machines, "machine")
     return [
         f"at {served.address}, to {whom}: {what[served.share]}",
         f"{render.files(served.offered)}, {render.size(served.offered_bytes)}",

@@ -15,7 +15,7 @@ from ipfsfs.daemon.team import group_number
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.plain import adopting
 from ipfsfs.plain.adopting import Misfits
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, counted, printable, shell
 
 TOKEN_ELSEWHERE: Final = "export HF_TOKEN_PATH=~/.config/huggingface/token"  # noqa: S105  a path
 _LOOK_S: Final = 10.0
@@ -99,8 +99,10 @@ class Teaming:
     def _of_misfits(self, found: Misfits) -> list[str]:
         lines = []
         if found.misfits and not self.adopts:
-            of = f"of {found.looked + 1:,} files and directories" + (
-                "" if found.is_whole else " that there was time to look at"
+            of = (
+                "of "
+                + counted(found.looked + 1, "file or directory", "files and directories")
+                + ("" if found.is_whole else " that there was time to look at")
             )
             lines = [
                 "",
@@ -108,10 +110,13 @@ class Teaming:
                 "stay so:",
                 *self._named(found.named, found.misfits),
                 "To give them to the group, but for secrets and links (this can be repeated at any time):",
-                f"  ipfsfs mount --team {shell(self.group)} --adopt {shell(self.at)}",
+                f"  {command('mount --team', self.group)} --adopt {shell(self.at)}",
             ]
         elif self.adopts:
-            lines = ["", f"{found.mended:,} files and directories were given to the group."]
+            lines = [
+                "",
+                f"{counted(found.mended, 'file or directory was', 'files and directories were')} given to the group.",
+            ]
         if found.failures:
             what = "given to it" if self.adopts else "looked at"
             lines += [f"{render.files(found.failures)} could not be {what}:"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from ipfsfs.cli import render
 from ipfsfs.cli.metrics import samples_of
 from ipfsfs.cli.paths import PATH
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon.metrics.table import METRICS
 from ipfsfs.printed import printable
 
@@ -23,6 +23,7 @@ _NAMES_MOST: Final = 60
 _ROWS: Final = (
     ("lookups", "lookups_total"),
     ("opens", "opens_total"),
+    ("  that were native", "native_opens_total"),
     ("reads", "reads_total"),
     ("  that waited", "waited_reads_total"),
     ("  that failed", "failed_reads_total"),
@@ -47,6 +48,25 @@ _Key = tuple[str, str]
 """The name of a metric, and the value of its label, empty where it has none."""
 
 
+@dataclass(slots=True, frozen=True)
+class Metric:
+    """A metric (see docs/metrics.md), with its label, and for a counter its growth a second."""
+
+    name: str
+    of: str | None
+    value: float
+    per_second: float | None
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What was counted in so many seconds; `hit_share`: of reads, those that were answered at once."""
+
+    seconds: float
+    hit_share: float | None
+    metrics: tuple[Metric, ...]
+
+
 @click.command(
     short_help="Show reads, hits and fetches as they happen.",
     epilog="Example: ipfsfs top ~/.cache/huggingface",
@@ -62,7 +82,10 @@ _Key = tuple[str, str]
     help="How long each count takes.",
 )
 @click.option("--once", is_flag=True, help="Count once, show that, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts: one object in a line for each count.")
+@tells(
+    Form(Facts, when="one in a line for each count"),
+    help="Print facts for scripts: one object in a line for each count.",
+)
 def top(path: Path, interval_s: float, once: bool, as_json: bool) -> None:
     """Show what the view that PATH lies in does just now: requests, what was in memory, what each origin gives.
 
@@ -83,7 +106,7 @@ def top(path: Path, interval_s: float, once: bool, as_json: bool) -> None:
 
 def _show(path: Path, interval: Interval, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(interval.facts()))
+        tell(interval.facts(), in_a_line=True)
         sys.stdout.flush()
         return
     if sys.stdout.isatty():
@@ -137,18 +160,18 @@ class Interval:
         reads = self.rate("reads_total") + self.rate("failed_reads_total")
         return max(0.0, 1 - self.rate("waited_reads_total") / reads) if reads else None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """For scripts: for each metric its value, and for a counter its growth a second."""
         metrics = [
-            {
-                "name": name,
-                "of": of or None,
-                "value": value,
-                "per_second": round(self.rate(name.removeprefix("ipfsfs_"), of), 3) if name in _COUNTERS else None,
-            }
+            Metric(
+                name,
+                of or None,
+                value,
+                round(self.rate(name.removeprefix("ipfsfs_"), of), 3) if name in _COUNTERS else None,
+            )
             for (name, of), value in self.now.values.items()
         ]
-        return {"seconds": round(self.now.at - self.before.at, 3), "hit_share": self.hit_share, "metrics": metrics}
+        return Facts(round(self.now.at - self.before.at, 3), self.hit_share, tuple(metrics))
 
 
 def _lines(interval: Interval) -> list[str]:

@@ -7,21 +7,23 @@ import select
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from ipfsfs.cli import aftermath, render
+from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another
-from ipfsfs.cli.not_here import NotHere
+from ipfsfs.cli.not_here import Missing, NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
-from ipfsfs.daemon import mounts, outsiders
+from ipfsfs.cli.scripts import Failure, Form, tell, tells
+from ipfsfs.daemon import mounts, outsiders, register
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
-from ipfsfs.errors import NoAnswer, UsageError
+from ipfsfs.errors import IpfsfsError, NoAnswer, UsageError
 from ipfsfs.fuse import mountpoint as kernel
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, counted, printable, shell
 
 _GONE_S: Final = 10.0
 _LAZY_S: Final = 5.0
@@ -58,24 +60,83 @@ class Outcome:
         return self.pid is not None or bool(self.open_files or self.users or self.places)
 
 
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What became of a view. `pid`: of the daemon that goes on, if one does; `open_files`: null where that is not
+    known; `users`: who has them open, in words. `not_here`: what is a link in the plain directory, for it is not wholly
+    here. `error`: with --all, why the view was not unmounted, else null; `daemon_goes_on` then says no more than that
+    nothing has ended it."""
+
+    mountpoint: Path
+    was_mounted: bool
+    daemon_goes_on: bool
+    pid: int | None
+    open_files: int | None
+    users: tuple[str, ...]
+    mounted_elsewhere: tuple[str, ...]
+    not_here: tuple[Missing, ...]
+    error: Failure | None
+
+
 @click.command(short_help="Unmount a view.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
+@click.option("--all", "all_", is_flag=True, help="Unmount every view of this user.")
 @click.option(
     "--lazy",
     is_flag=True,
     help="Unmount at once, even while files are open; the daemon serves them until they are closed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def umount(path: Path, lazy: bool, as_json: bool) -> None:
+@tells(Form(Facts, when="with PATH"), Form(Facts, is_list=True, when="with --all"))
+def umount(path: Path | None, all_: bool, lazy: bool, as_json: bool) -> None:
     """Unmount the view at PATH: PATH is the plain directory again, with everything in it that is wholly here. What is
     known by its CID and not wholly here is listed.
 
     While programs have files of the view open, they are named and nothing is unmounted (exit code 3), except with
     --lazy: then the daemon goes on until the files are closed, and the output says so. It also goes on while the view
     is mounted in another place or mount namespace.
+
+    With --all, a view that cannot be unmounted does not keep the others from it; the exit code is that of the first.
     """
-    at = mountpoint(path)
+    if (path is not None) == all_:
+        raise UsageError("either a PATH or --all says what to unmount", hint=f"To see the views: {command('status')}")
+    at = mountpoint(path) if path is not None else None
     os.chdir("/")  # run from inside the view, this process must not be what keeps the view in use
+    if at is None:
+        _unmount_all(lazy, as_json)
+        return
+    outcome = _unmounted(at, lazy)
+    if as_json:
+        tell(_facts(outcome))
+    else:
+        _print(outcome)
+
+
+def _unmount_all(lazy: bool, as_json: bool) -> None:
+    """Unmount every view of this user, the last that was mounted first, and forget the ends of those that are gone."""
+    mounted = list(dict.fromkeys(view.mountpoint for view in reversed(mounts.our_views())))
+    gone = [entry.mountpoint for entry in register.entries() if Aftermath.of(entry.store).ended is not None]
+    told: list[Facts] = []
+    failed: IpfsfsError | None = None
+    for at in [*mounted, *(at for at in gone if at not in mounted)]:
+        try:
+            outcome = _unmounted(at, lazy)
+        except IpfsfsError as error:
+            failed = failed or error
+            render.report(error)
+            told.append(_left(at, error))
+            continue
+        told.append(_facts(outcome))
+        if not as_json:
+            _print(outcome)
+    if as_json:
+        tell(told)
+    elif not told:
+        click.echo("Nothing of yours is mounted.")
+    if failed is not None:
+        raise SystemExit(failed.exit_code)
+
+
+def _unmounted(at: Path, lazy: bool) -> Outcome:
     # First: a daemon that is being started again in this moment does not go on without the note.
     ended = aftermath.forget_end(at)
     view = mounts.view_at(at)
@@ -86,17 +147,14 @@ def umount(path: Path, lazy: bool, as_json: bool) -> None:
         if around is not None:
             raise UsageError(
                 f"{at} lies in the view of {around.mountpoint}",
-                hint=f"To unmount that view: ipfsfs umount {shell(around.mountpoint)}",
+                hint=f"To unmount that view: {command('umount', around.mountpoint)}",
             )
         must_be_there(at)
         outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
         if ended is not None:
             outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
     outcome.left = NotHere.of(at, outcome.origins, outcome.site)
-    if as_json:
-        render.facts(_facts(outcome), as_json)
-    else:
-        _print(outcome)
+    return outcome
 
 
 def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
@@ -146,17 +204,17 @@ def _unasked(at: Path, view: mounts.Mount) -> Outcome:
     return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view))
 
 
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "mountpoint": str(outcome.mountpoint),
-        "was_mounted": outcome.was_mounted,
-        "daemon_goes_on": outcome.goes_on,
-        "pid": outcome.pid,
-        "open_files": outcome.open_files,
-        "users": outcome.users,
-        "mounted_elsewhere": outcome.places,
-        "not_here": outcome.left.as_facts(),
-    }
+def _facts(outcome: Outcome) -> Facts:
+    return Facts(
+        outcome.mountpoint, outcome.was_mounted, outcome.goes_on, outcome.pid, outcome.open_files,
+        tuple(outcome.users), tuple(outcome.places), outcome.left.as_facts(), None,
+    )  # fmt: skip
+
+
+def _left(at: Path, error: IpfsfsError) -> Facts:
+    """Of a view that could not be unmounted."""
+    is_mounted = mounts.view_at(at) is not None
+    return Facts(at, is_mounted, is_mounted, None, None, (), (), (), Failure.of(error))
 
 
 def _print(outcome: Outcome) -> None:
@@ -167,7 +225,7 @@ def _print(outcome: Outcome) -> None:
             click.echo(f"  {printable(place)}")
     if outcome.goes_on and outcome.pid is not None:
         count = outcome.open_files or 0
-        files = "1 file is" if count == 1 else f"{count:,} files are"
+        files = counted(count, "file is", "files are")
         until = "they are closed" if count != 1 else "it is closed"
         what = f"{files} still open" if count else "The view is still in use"
         click.echo(f"{what}: the daemon (process {outcome.pid}) goes on until {until if count else 'that ends'}.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import trio
@@ -15,7 +16,8 @@ from ipfsfs.cli import bars, render, stored_blocks
 from ipfsfs.cli import restore as restoring
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import PATH, Target, target
+from ipfsfs.cli.paths import PATH, STORE, Target, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
@@ -23,11 +25,14 @@ from ipfsfs.daemon.questions.verify import Answer, Question
 from ipfsfs.errors import IntegrityError, IpfsfsError, MountError
 from ipfsfs.exchange import verify as verifying
 from ipfsfs.exchange.findings import remedy
+from ipfsfs.exchange.heal import Healed, NotHealed
+from ipfsfs.exchange.heal_kept import PinnedOutcome
 from ipfsfs.exchange.imported_blocks import BlockOutcome
-from ipfsfs.exchange.kept_files import inodes_with_names, verify_pinned
+from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.store.kept import Kept
+from ipfsfs.store.tables.findings import FindingKind
 from ipfsfs.workers.sealer.client import open_sealer
 
 _HEAL_HELP: Final = "Put back what is wrong or missing, as `ipfsfs restore` does, in views of this user."
@@ -42,25 +47,78 @@ class Then(Enum):
     HEAL = "heal"
 
 
+@dataclass(slots=True, frozen=True)
+class Wrong:
+    """A file that is not as it should be, and what to do about it."""
+
+    path: Path
+    kind: FindingKind
+    detail: str
+    fix: str
+
+
+@dataclass(slots=True, frozen=True)
+class NotVerified:
+    """What could not be looked at, and why."""
+
+    path: Path
+    why: str
+    hint: str
+
+
+@dataclass(slots=True, frozen=True)
+class Said:
+    """What the daemon of another user's view says of it."""
+
+    path: Path
+    user: int | None
+    says: Answer
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """How many files and bytes were read; how many of the files had no seal to compare with, or one that holds no
+    longer. What is wrong: files, what pins hold, imported blocks (by their CIDs). With --heal, instead: how much is
+    `left` wrong, and what became of each that was, as `restore` tells it."""
+
+    files: int
+    bytes: int
+    unsealed: int
+    changed: int | None = None
+    wrong: tuple[Wrong, ...] | None = None
+    wrong_pinned: tuple[WrongPinned, ...] | None = None
+    wrong_blocks: tuple[str, ...] | None = None
+    not_verified: tuple[NotVerified, ...] = ()
+    said_by_others: tuple[Said, ...] = ()
+    left: int | None = None
+    healed: tuple[Healed, ...] | None = None
+    not_healed: tuple[NotHealed, ...] | None = None
+    pinned: tuple[PinnedOutcome, ...] | None = None
+    blocks: tuple[BlockOutcome, ...] | None = None
+
+
 @click.command(
     short_help="Read every file again, and compare it with its seal and its name.",
     epilog="Example: ipfsfs verify ~/.cache/huggingface/hub/models--org--name",
 )
 @click.argument("paths", type=PATH, nargs=-1)
 @click.option("--heal", "then", flag_value=Then.HEAL, type=click.UNPROCESSED, default=Then.REPORT, help=_HEAL_HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
+@STORE
+@tells(Form(Facts))
+def verify(paths: tuple[Path, ...], then: Then, store: Path | None, as_json: bool) -> None:
     """Read every file below each PATH again, from the disk, and compare checksums, CIDs, and promised names.
 
     A whole view includes what pins hold, and blocks that were imported. Without PATH: every view of this user. Root can
     name another user's view, whose daemon is then asked. Exit code 4
     if anything is wrong, else 1 if a view cannot be asked; each is named, with what to do.
     """
-    asked = [target(path) for path in paths] or [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
+    asked = [target(path, store=store) for path in paths] or [
+        Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()
+    ]
     if not paths and then is Then.REPORT:
         _name_others()
     if not asked:
-        raise MountError("nothing of yours is mounted", hint="Name a path: ipfsfs verify ~/.cache/huggingface")
+        raise MountError("nothing of yours is mounted", hint=f"Name a path: {command('verify ~/.cache/huggingface')}")
     if then is Then.HEAL:
         _heal(asked, as_json)
         return
@@ -90,12 +148,12 @@ def verify(paths: tuple[Path, ...], then: Then, as_json: bool) -> None:
                 unasked.append((at.root / at.relative, error))
     facts = _facts(answers, said_by_others, unasked, blocks)
     if as_json:
-        render.facts(facts, as_json)
+        tell(facts)
     else:
         _print(facts)
-    if facts["wrong"] or facts["wrong_pinned"] or blocks or any(said.wrong for _, said in said_by_others):
+    if facts.wrong or facts.wrong_pinned or blocks or any(said.wrong for _, said in said_by_others):
         raise SystemExit(IntegrityError.exit_code)
-    if facts["not_verified"]:
+    if facts.not_verified:
         raise SystemExit(IpfsfsError.exit_code)
 
 
@@ -108,10 +166,10 @@ def _heal(asked: list[Target], as_json: bool) -> None:
 
         facts = restoring.facts_of([(at, restoring.heal(at, show)) for at in asked], restoring.blocks(asked, show))
     if as_json:
-        render.facts(facts, as_json)
+        tell(_healed(facts))
     else:
         restoring.say(facts)
-    if facts["left"]:
+    if facts.left:
         raise SystemExit(IntegrityError.exit_code)
 
 
@@ -128,51 +186,58 @@ def _facts(
     said_by_others: list[tuple[mounts.Mount, Answer]],
     unasked: list[tuple[Path, IpfsfsError]],
     blocks: list[BlockOutcome],
-) -> dict[str, Any]:
+) -> Facts:
     """The answers of all that was asked, as one."""
-    return {
-        "files": sum(answer.files for _, answer in answers),
-        "bytes": sum(answer.bytes for _, answer in answers),
-        "unsealed": sum(answer.unsealed for _, answer in answers),
-        "changed": sum(answer.changed for _, answer in answers),
-        "wrong": [
-            {**encode(wrong), "path": str(path), "fix": remedy(wrong.kind, path)}
+    return Facts(
+        files=sum(answer.files for _, answer in answers),
+        bytes=sum(answer.bytes for _, answer in answers),
+        unsealed=sum(answer.unsealed for _, answer in answers),
+        changed=sum(answer.changed for _, answer in answers),
+        wrong=tuple(
+            Wrong(path, wrong.kind, wrong.detail, remedy(wrong.kind, path))
             for at, answer in answers
             for wrong in answer.wrong
             for path in [at.root / wrong.path]
-        ],
-        "wrong_pinned": [encode(wrong) for _, answer in answers for wrong in answer.wrong_pinned],
-        "wrong_blocks": [one.cid for one in blocks],
-        "not_verified": [{"path": str(path), "why": str(error), "hint": error.hint} for path, error in unasked],
-        "said_by_others": [
-            {"path": str(view.mountpoint), "user": view.owner, "says": encode(said)} for view, said in said_by_others
-        ],
-    }
+        ),
+        wrong_pinned=tuple(wrong for _, answer in answers for wrong in answer.wrong_pinned),
+        wrong_blocks=tuple(one.cid for one in blocks),
+        not_verified=tuple(NotVerified(path, str(error), error.hint) for path, error in unasked),
+        said_by_others=tuple(Said(view.mountpoint, view.owner, said) for view, said in said_by_others),
+    )
 
 
-def _print(facts: dict[str, Any]) -> None:
-    for wrong in facts["wrong"]:
-        click.echo(printable(f"{wrong['kind'].replace('_', ' ')}: {wrong['path']}: {wrong['detail']}"))
-        click.echo(printable(f"  {wrong['fix']}"))
-    for wrong in facts["wrong_pinned"]:
-        click.echo(printable(f"pinned: {wrong['cid']}, of {', '.join(wrong['pins'])}: {wrong['detail']}"))
-    for block in facts["wrong_blocks"]:
+def _healed(done: restoring.Facts) -> Facts:
+    """What healing did, in the form of this command."""
+    return Facts(
+        done.files, done.bytes, done.unsealed, left=done.left, healed=done.healed, not_healed=done.not_healed,
+        pinned=done.pinned, blocks=done.blocks,
+    )  # fmt: skip
+
+
+def _print(facts: Facts) -> None:
+    for wrong in facts.wrong or ():
+        click.echo(printable(f"{wrong.kind.replace('_', ' ')}: {wrong.path}: {wrong.detail}"))
+        click.echo(printable(f"  {wrong.fix}"))
+    for pinned in facts.wrong_pinned or ():
+        click.echo(printable(f"pinned: {pinned.cid}, of {', '.join(pinned.pins)}: {pinned.detail}"))
+    for block in facts.wrong_blocks or ():
         click.echo(f"imported: {block}: it is damaged, and counts as not there")
-    if facts["wrong_pinned"] or facts["wrong_blocks"]:
-        click.echo("  Have it again: ipfsfs verify --heal")
-    for item in facts["not_verified"]:
-        click.echo(printable(f"not verified: {item['path']}: {item['why']}"))
-        if item["hint"]:
-            click.echo(printable(f"  {item['hint']}"))
-    for item in facts["said_by_others"]:
-        click.echo(printable(f"{item['path']} is another user's view (uid {item['user']}). Its daemon says:"))
-        for line in in_their_words(item["says"]):
+    if facts.wrong_pinned or facts.wrong_blocks:
+        click.echo(f"  Have it again: {command('verify --heal')}")
+    for item in facts.not_verified:
+        click.echo(printable(f"not verified: {item.path}: {item.why}"))
+        if item.hint:
+            click.echo(printable(f"  {item.hint}"))
+    for said_by in facts.said_by_others:
+        click.echo(printable(f"{said_by.path} is another user's view (uid {said_by.user}). Its daemon says:"))
+        for line in in_their_words(encode(said_by.says)):
             click.echo(f"  | {line}")
-    count = len(facts["wrong"]) + len(facts["wrong_pinned"]) + len(facts["wrong_blocks"])
+    count = sum(len(found or ()) for found in (facts.wrong, facts.wrong_pinned, facts.wrong_blocks))
     said = "nothing is wrong" if not count else f"{count} {'is' if count == 1 else 'are'} wrong"
-    click.echo(f"{render.files(facts['files'])}, {render.size(facts['bytes'])} read: {said}.")
-    if facts["unsealed"]:
-        click.echo(f"Without a seal to compare with: {render.files(facts['unsealed'])}. `ipfsfs seal PATH` seals them.")
+    click.echo(f"{render.files(facts.files)}, {render.size(facts.bytes)} read: {said}.")
+    if facts.unsealed:
+        unsealed = render.files(facts.unsealed)
+        click.echo(f"Without a seal to compare with: {unsealed}. `{command('seal PATH')}` seals them.")
 
 
 def _ask(view: mounts.Mount, at: Target, show: Callable[[verifying.Progress], None]) -> Answer:

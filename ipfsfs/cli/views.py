@@ -8,7 +8,7 @@ from pathlib import Path
 from ipfsfs.cli.paths import Target, must_be_ours, target
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.errors import MountError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 
 def by_view(paths: Sequence[Path]) -> list[tuple[Mount, list[Target]]]:
@@ -19,7 +19,7 @@ def by_view(paths: Sequence[Path]) -> list[tuple[Mount, list[Target]]]:
         if at.mount is None:
             raise MountError(
                 f"{at.root} is not mounted",
-                hint=f"Mount it first: ipfsfs mount {shell(at.root)}",
+                hint=f"Mount it first: {command('mount', at.root)}",
             )
         must_be_ours(at.mount)
         found.setdefault(at.mount.mountpoint, (at.mount, []))[1].append(at)

@@ -8,17 +8,15 @@ from typing import Any
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import LINKS, PATH, Links, Target, must_be_ours, target
+from ipfsfs.cli.paths import LINKS, PATH, STORE, Links, Target, must_be_ours, target
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.questions.why import Question
 from ipfsfs.exchange import why as reasons
 from ipfsfs.exchange.findings import Recorded, remedy
 from ipfsfs.exchange.provenance import Refusal
 from ipfsfs.exchange.why import Known, LeavesTold, Why
-from ipfsfs.printed import printable
-from ipfsfs.store.extents import Extents
+from ipfsfs.printed import counted, printable
 
 
 @click.command(
@@ -27,25 +25,26 @@ from ipfsfs.store.extents import Extents
 )
 @click.argument("path", type=PATH)
 @LINKS
+@STORE
 @click.option(
     "--leaves", is_flag=True, help="List the leaves: the blocks that the file's CID is made of, and their origins."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts for scripts.")
-def why(path: Path, links: Links, leaves: bool, as_json: bool) -> None:
+@tells(Form(Why))
+def why(path: Path, links: Links, store: Path | None, leaves: bool, as_json: bool) -> None:
     """Show what PATH is (secret, scratch, promise, content), whether it is sealed and why not, and what is wrong.
 
     Also its size, CID and sha256; and of what was fetched since the view was mounted, which origin served how much,
     and why others did not.
     """
-    at = target(path, links)
+    at = target(path, links, store)
     told: LeavesTold = "all" if leaves else "first"
     if at.mount is not None:
         must_be_ours(at.mount)
     found = _ask(at, told) if at.mount is not None else _look(at, told)
     if as_json:
-        render.facts(encode(found), as_json)
+        tell(found)
         return
-    render.facts(_shown(at, found, told), as_json)
+    render.facts(_shown(at, found, told))
     if leaves:
         for line in _table(found):
             click.echo(line)
@@ -59,6 +58,8 @@ def _shown(at: Target, found: Why, told: LeavesTold) -> dict[str, Any]:
         shown["sealed"] = _sealed(found)
     if found.wrong:
         shown["wrong"] = [line for item in found.wrong for line in _wrong(item, path)]
+    if found.checked_by is not None:
+        shown["reads"] = render.reads(found.checked_by, found.native, found.native_why)
     if found.identity is not None:
         shown["size"] = render.size(found.identity.size)
     if found.size is not None:
@@ -114,7 +115,7 @@ def _origins(found: Why) -> dict[str, Any]:
 
 
 def _refusal(refusal: Refusal) -> str:
-    times = "" if refusal.times == 1 else f" ({refusal.times:,} times)"
+    times = "" if refusal.times == 1 else f" ({counted(refusal.times, 'time')})"
     return f"{refusal.said}{times}"
 
 
@@ -125,6 +126,11 @@ def _wrong(item: Recorded, path: Path) -> list[str]:
 def _sealed(found: Why) -> str:
     if not found.sealed:
         return f"no: {found.why}"
+    wrong = {item.kind for item in found.wrong or ()}
+    if "broken_promise" in wrong:
+        return "yes, as it is now, which is not what its name promises: reads give these bytes, and they are checked"
+    if wrong & {"rot", "unreadable"}:
+        return "yes, as it was before the disk lost it: reads of what is damaged fail"
     return "yes" if found.leased else f"yes: {found.why}"
 
 
@@ -150,6 +156,10 @@ def _ask(at: Target, leaves: LeavesTold) -> Why:
 
 def _look(at: Target, leaves: LeavesTold) -> Why:
     """Without a daemon: from the plain directory and the store."""
+    from ipfsfs.cli.opened import Opened  # here: where a daemon is asked, none of this is needed
+    from ipfsfs.plain.checked import Checking
+    from ipfsfs.store.extents import Extents
+
     with Opened.at(at) as opened:
         known = Known(
             opened.plain,
@@ -157,7 +167,6 @@ def _look(at: Target, leaves: LeavesTold) -> Why:
             opened.index,
             opened.ledger,
             extents=Extents(opened.store.extents_fd),
-            unsealed="nothing is mounted that would seal it",
-            changed="it was changed since it was sealed; nothing is mounted that would seal it again",
+            checking=Checking.of(opened.plain.fd),
         )
         return reasons.why(known, at.path, leaves)

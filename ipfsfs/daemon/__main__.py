@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import trio
 
-from ipfsfs.daemon import placing
+from ipfsfs.daemon import placing, remains
 from ipfsfs.daemon.codec import encode
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.control import listen
 from ipfsfs.daemon.failure import Failure
-from ipfsfs.daemon.lifecycle import Running, clear_stale, serve
-from ipfsfs.daemon.log_lines import STAMP
+from ipfsfs.daemon.lifecycle import Running, serve
+from ipfsfs.daemon.log_lines import STAMP, for_journal, goes_to_journal
 from ipfsfs.daemon.start import Started
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.plain import syscalls
@@ -74,18 +74,29 @@ def run(config: Config, ready: Callable[[Running], None], *, to_file: bool) -> N
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease that is asked back while it is held sends it
     placing.refuse_what_cannot_be_covered(config.mountpoint, config.store)
     store = Store.open(config.store, wait_s=_PREDECESSOR_S)
+    end, was_served = store.close, False
+
+    def served(running: Running) -> None:
+        nonlocal was_served
+        was_served = True
+        ready(running)
+
     try:
         _log_to(store if to_file else None)
-        clear_stale(config.mountpoint)
+        remains.clear_stale(config.mountpoint)
         plain = PlainDirectory.open(config.mountpoint)
         try:
-            trio.run(serve, config, plain, store, ready, listen)
+            trio.run(serve, config, plain, store, served, listen)
         except ExceptionGroup as group:
             raise _expected(group) or group from group
         finally:
             plain.close()
+    except (IpfsfsError, KeyboardInterrupt):
+        if not was_served:
+            end = store.discard  # what failed is told; there is nothing to be kept of a view that never was
+        raise
     finally:
-        store.close()
+        end()
 
 
 def _expected(group: ExceptionGroup[Any]) -> IpfsfsError | None:
@@ -123,10 +134,20 @@ class _OneLineFormatter(logging.Formatter):
         return printable(message)
 
 
+class _JournalFormatter(_OneLineFormatter):
+    """Gives each line its priority, those of a traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_journal(record.levelname, super().format(record))
+
+
 def _log_to(store: Store | None) -> None:
     """Log to a store, or to stderr. Raises OSError where the store's log cannot be opened."""
     handler = logging.StreamHandler() if store is None else _StoreLog(store)
-    handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", STAMP))
+    if store is None and goes_to_journal():
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(message)s", STAMP))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)

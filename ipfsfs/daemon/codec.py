@@ -41,27 +41,27 @@ _WORDS: Final[dict[object, str]] = {
 }
 
 
-def encode(value: Dataclass) -> Facts:
-    """A dataclass as a JSON object, its fields in their order."""
+def encode(value: Dataclass, *, nulls: bool = False) -> Facts:
+    """A dataclass as a JSON object, its fields in their order; with `nulls` all of them, those that are None too."""
     return {
-        field.name: _encode(inner)
+        field.name: _encode(inner, nulls)
         for field in dataclasses.fields(value)
-        if (inner := getattr(value, field.name)) is not None or field.default is not None
+        if (inner := getattr(value, field.name)) is not None or field.default is not None or nulls
     }
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: Any, nulls: bool) -> Any:
     match value:
         case bytes():
             return os.fsdecode(value)
         case Path():
             return str(value)
         case tuple() | list():
-            return [_encode(inner) for inner in value]
+            return [_encode(inner, nulls) for inner in value]
         case dict():
-            return {name: _encode(inner) for name, inner in value.items()}
+            return {name: _encode(inner, nulls) for name, inner in value.items()}
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return encode(value)
+            return encode(value, nulls=nulls)
         case _:
             return value
 

@@ -11,11 +11,15 @@ from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins.peer_list import host_port
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
-from ipfsfs.origins.signing import Token
 from ipfsfs.unixfs.chunk import DEFAULT, Chunker
 
 PATIENCE_S: Final = 60
 """How long a read waits, where the user says nothing, while nothing of its file comes."""
+NATIVE_FROM: Final = 256 * 1024
+"""The size in bytes from which a file is read natively, where the user says nothing. An open of one costs some eight
+system calls more, and of a small file the kernel keeps the pages anyway."""
+SCRUB_S: Final = 7 * 86_400
+"""How often a file that is read natively is verified, where the user says nothing."""
 _AUTHORIZATION_MOST: Final = 8_192
 
 
@@ -62,6 +66,20 @@ def share_named(name: str) -> Share:
     raise UsageError(f"no such share: {name[:40]!r}", hint="There are " + ", ".join(SHARES) + ".")
 
 
+Check = Literal["read", "native"]
+"""Who checks a file's bytes where its filesystem does not: the daemon at each READ; or the sealer, before the file is
+first read natively and at an interval."""
+CHECKS: Final[tuple[Check, ...]] = ("read", "native")
+
+
+def check_named(name: str) -> Check:
+    """Raises UsageError where there is none of that name."""
+    for check in CHECKS:
+        if check == name:
+            return check
+    raise UsageError(f"no such check: {name[:40]!r}", hint="There are " + ", ".join(CHECKS) + ".")
+
+
 @dataclass(slots=True, frozen=True)
 class SiteConfig:
     """How this machine shares with others. `serve`: HOST:PORT where it listens, None where it serves nothing. `peers`:
@@ -85,6 +103,8 @@ class SiteConfig:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise UsageError(f"the site's token in {self.token_file} cannot be read: {why}") from error
+        from ipfsfs.origins.signing import Token  # here: commands load this module, and few have a token to check
+
         Token.of(text)
         return text
 
@@ -108,6 +128,11 @@ class Config:
     patience_s: int = PATIENCE_S
     cache_size: int | None = None
     """How many bytes may be kept of what origins have; None: extents go while a tenth of their disk is not free."""
+    check: Check = "read"
+    scrub_s: int = SCRUB_S
+    """How often a file is verified that is read natively, where `check` is "native" and its filesystem does not."""
+    native_from: int = NATIVE_FROM
+    """The size in bytes from which a file is read natively, where it may be."""
     metrics: str | None = None
     """Where metrics are served, see `ipfsfs.daemon.metrics.listening`; None: nowhere."""
     site: SiteConfig = SiteConfig()

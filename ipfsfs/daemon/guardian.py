@@ -40,9 +40,9 @@ PATIENCE_S: Final = 120.0
 _LOCK_S: Final = 10.0
 _POLL_S: Final = 0.05
 
-Phase = Literal["mounting", "mounted", "over", "failed"]
+Phase = Literal["mounting", "mounted", "over", "failed", "released"]
 """What the daemon said last: nothing yet; that its view is mounted; that it gave the path back on purpose; that it met
-an error it cannot go on with."""
+an error it cannot go on with; that nothing is left to guard."""
 
 
 @dataclass(slots=True)
@@ -89,6 +89,11 @@ class Ward:
             data = os.read(fd, 4096)
         except BlockingIOError:
             return True
+        self.hear(data)
+        return bool(data)
+
+    def hear(self, data: bytes) -> None:
+        """Take in what it has said, or a part of it."""
         self._heard += data
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
@@ -99,7 +104,8 @@ class Ward:
                     self.phase = "over"
                 case [b"failed"]:
                     self.phase = "failed"
-        return bool(data)
+                case [b"released"]:
+                    self.phase = "released"
 
 
 def guard(ward: Ward, told: int) -> None:
@@ -110,11 +116,12 @@ def guard(ward: Ward, told: int) -> None:
         _watch(ward, told, daemon)
     while ward.listen(told) and select.select([told], [], [], 0)[0]:
         pass
-    _after(ward, daemon)
+    if ward.phase != "released":
+        _after(ward, daemon)
 
 
 def _watch(ward: Ward, told: int, daemon: int) -> None:
-    """Until the daemon has ended, or was ended for it does not answer."""
+    """Until the daemon has ended or needs no guardian, or was ended for it does not answer."""
     waiting = select.poll()
     waiting.register(daemon, select.POLLIN)
     waiting.register(told, select.POLLIN)
@@ -125,6 +132,8 @@ def _watch(ward: Ward, told: int, daemon: int) -> None:
         if told in ready:
             if not ward.listen(told):
                 waiting.unregister(told)
+            if ward.phase == "released":
+                return
         elif ward.phase == "mounted" and not _answers(ward, told, daemon):
             _abort(ward, daemon)
             return
@@ -280,7 +289,7 @@ def _bring_back(ward: Ward, ended: endings.Ended) -> None:
 
 
 def main() -> None:
-    """`python -m ipfsfs.daemon.guardian PID CONFIG STORE_FD`; the daemon speaks on stdin."""
+    """`python -m ipfsfs.daemon.guardian PID CONFIG STORE_FD [SAID]`; the daemon goes on to speak on stdin."""
     syscalls.name_process(b"ipfsfs-guardian")
     os.chdir("/")
     os.setsid()
@@ -288,7 +297,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     pid, config, store_fd = sys.argv[1:4]
     os.set_blocking(0, False)
-    guard(Ward(int(pid), config, int(store_fd)), 0)
+    ward = Ward(int(pid), config, int(store_fd))
+    ward.hear("".join(sys.argv[4:]).encode())
+    guard(ward, 0)
 
 
 if __name__ == "__main__":

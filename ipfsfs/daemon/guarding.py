@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from ipfsfs.daemon.config import Config
+from ipfsfs.daemon.log_lines import goes_to_journal
 from ipfsfs.daemon.mounts import Mount
 from ipfsfs.store.layout import Store
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 _AGAIN_S: Final = 1.0
 _AGAIN_MOST_S: Final = 60.0
 """How long at least, and at most, nothing is done when a guardian that was started again has ended as well."""
+_RELEASED_S: Final = 2.0
+"""How long a guardian may take to end that has nothing to guard any more."""
 
 
 @dataclass(slots=True)
@@ -32,11 +35,13 @@ class Guarding:
     _process: subprocess.Popen[bytes]
     _said: bytes = field(default=b"", init=False)
     """All that it was told, which its successor is told as well."""
+    has_failed: bool = field(default=False, init=False)
+    """Whether the end that is near is an accident, of which the guardian leaves a note."""
 
     @classmethod
     def start(cls, config: Config, store: Store) -> Guarding:
         """Start it, before there is anything to guard. Raises OSError."""
-        return cls(config, store, _start(config, store))
+        return cls(config, store, _start(config, store, b""))
 
     @property
     def pid(self) -> int:
@@ -53,7 +58,15 @@ class Guarding:
 
     def failed(self) -> None:
         """This daemon is about to end for an error that nobody expected."""
+        self.has_failed = True
         self._say(b"failed\n")
+
+    def release(self) -> None:
+        """End it before this process does, where nothing is left to guard: a service manager would kill it otherwise,
+        and log that as a stop that went wrong. Waits for its end."""
+        self._say(b"released\n")
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_RELEASED_S)
 
     async def keep(self) -> None:
         """Start another when it ends: while there is a daemon, none does by itself."""
@@ -63,8 +76,7 @@ class Guarding:
             try:
                 await _until_ended(self._process)
                 log.warning("the guardian was ended (exit code %d): another is started", self._process.wait())
-                self._process = _start(self._config, self._store)
-                self._write(self._said)
+                self._process = _start(self._config, self._store, self._said)
             except OSError as error:
                 log.warning("no guardian can be started, or watched: %s", error)
             lasted = trio.current_time() - began > _AGAIN_MOST_S
@@ -73,13 +85,10 @@ class Guarding:
 
     def _say(self, line: bytes) -> None:
         self._said += line
-        self._write(line)
-
-    def _write(self, data: bytes) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(OSError):  # it has ended: another is told all of it
-            stdin.write(data)
+            stdin.write(line)
 
 
 async def _until_ended(process: subprocess.Popen[bytes]) -> None:
@@ -93,25 +102,27 @@ async def _until_ended(process: subprocess.Popen[bytes]) -> None:
         os.close(fd)
 
 
-def _start(config: Config, store: Store) -> subprocess.Popen[bytes]:
-    """Have a process that outlives this one, and ends by itself when nothing is left to guard.
+def _start(config: Config, store: Store, said: bytes) -> subprocess.Popen[bytes]:
+    """Have a process that outlives this one, and ends by itself when nothing is left to guard. It knows from its first
+    moment what another was told: we may be killed in the next one.
 
-    What it has to say goes to the log: whoever called `mount` must not wait for the end of our stderr.
+    What it has to say goes to the log, which may be the journal. Any other stderr of ours is not for it: whoever called
+    `mount` must not wait for its end.
     """
-    said = store.open_log()
+    log_fd = os.dup(2) if goes_to_journal() else store.open_log()
     try:
         return subprocess.Popen(  # the arguments are ours
             [
                 sys.executable, "-P", "-m", "ipfsfs.daemon.guardian",
-                str(os.getpid()), config.to_json(), str(store.fd),
+                str(os.getpid()), config.to_json(), str(store.fd), said.decode(),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=log_fd,
             bufsize=0,
             pass_fds=[store.fd],
             close_fds=True,
             cwd="/",
         )  # fmt: skip
     finally:
-        os.close(said)
+        os.close(log_fd)

@@ -12,13 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol
 
 import trio
 
 from ipfsfs.caches.registry import root_place
-from ipfsfs.daemon import endings, lingering, mounts, outsiders, register
+from ipfsfs.daemon import endings, lingering, mounts, outsiders, register, remains
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.guarding import Guarding
 from ipfsfs.daemon.lingering import Lingering
@@ -26,6 +25,7 @@ from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
 from ipfsfs.daemon.serving import Address, others_of
+from ipfsfs.daemon.stopping import may_linger_s
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.daemon.upstream.following import Following
@@ -35,9 +35,11 @@ from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.on_hub import Token
 from ipfsfs.fuse import mountpoint
 from ipfsfs.fuse.session import Where, raise_readahead, session
+from ipfsfs.identity import PlainRoot
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.layout import Store
 from ipfsfs.store.quarantine import Quarantine
@@ -56,8 +58,6 @@ _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
 """How long the mount table is left alone after it has changed: what changes it once often does so again."""
-_LINGER_S: Final = 5.0
-"""After a request to stop, files that are still open are served this long; their users are on plain disk after that."""
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ class Running:
     """Set by the kernel, when nothing of the view is in use any more."""
     over: trio.Event = field(default_factory=trio.Event)
     """Set when the view is at its path no more."""
-    linger_s: float = math.inf
-    """How long files that are open are served after that."""
+    asked_to_stop: bool = False
+    """Whether it was by a signal: then files that are open are served for a limited time after that."""
     since: float = field(default_factory=time.time)
 
     @property
@@ -116,7 +116,7 @@ class Running:
                         f"{self.config.mountpoint} is in use:\n{names}" if users else str(error),
                         hint="End these processes (a shell: cd elsewhere) and try again.\n"
                         f"  Or unmount at once, and serve open files until they are closed: "
-                        f"ipfsfs umount --lazy {shell(self.config.mountpoint)}",
+                        f"{command('umount --lazy', self.config.mountpoint)}",
                     ) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
         await self.gone_from_path()
@@ -186,7 +186,7 @@ async def serve(
     ownership = Ownership.prepare()
     os.chdir("/")
     mount: mounts.Mount | None = None
-    _enter_into_register(config)
+    _enter_into_register(config, plain.root)
     guarding = Guarding.start(config, store)
     try:
         settings = config.origin_settings()
@@ -214,6 +214,8 @@ async def serve(
                 extents=extents,
                 patience_s=config.patience_s,
                 cache_size=config.cache_size,
+                checking=Checking.of(plain.fd),
+                native_from=config.native_from,
                 eviction=Possible(bool(config.origins), config.hub is not None, store.extents_fd, plain.fd),
                 server=address.server(store, plain.fd),
                 share=config.site.share,
@@ -222,6 +224,7 @@ async def serve(
                 others=others_of(config.site, is_read_only=read_only(plain)),
                 keeper=keeper,
                 team=team,
+                scrub_s=config.scrub_s if config.check == "native" else None,
             )
             view = View.build(dependencies, behind)
             for root in ledger.announced.all():
@@ -234,6 +237,7 @@ async def serve(
                 read_only=read_only(plain),
                 acl=config.allow_other and has_acl(plain),
                 negotiate=config.negotiate,
+                native=ownership.root,
             )
             async with session(view, where) as (features, ended):
                 mount = mounts.view_at(config.mountpoint)
@@ -258,10 +262,12 @@ async def serve(
         metrics.close()
         address.close()
         if mount is not None:
-            _take_away(mount)
+            remains.take_away(mount)
         if index is not None:
             index.close()
         ledger.close()
+        if not guarding.has_failed and remains.is_gone(mount, config.store):
+            guarding.release()
 
 
 async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
@@ -306,8 +312,10 @@ async def _linger(running: Running) -> None:
         except OSError as error:
             log.warning("no command can see that this daemon goes on: %s", error.strerror)
         running.store.unlock()
-        log.info("files are still open; they are served until they are closed")
-        with trio.move_on_after(running.linger_s):
+        linger_s = await may_linger_s() if running.asked_to_stop else math.inf
+        at_most = f", for {linger_s:.0f} s at most" if linger_s < math.inf else ""
+        log.info("files are still open; they are served until they are closed%s", at_most)
+        with trio.move_on_after(linger_s):
             await running.ended.wait()
     if not running.ended.is_set():
         log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
@@ -319,7 +327,7 @@ async def _obey_signals(running: Running, task_status: trio.TaskStatus[None]) ->
         task_status.started()
         async for number in received:
             log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
-            running.linger_s = _LINGER_S
+            running.asked_to_stop = True
             with suppress(MountError):
                 await running.unmount(lazy=True)
             running.over.set()
@@ -356,9 +364,9 @@ def _is_expected(error: BaseException) -> bool:
     return isinstance(error, expected)
 
 
-def _enter_into_register(config: Config) -> None:
+def _enter_into_register(config: Config, root: PlainRoot) -> None:
     try:
-        register.enter(register.Entry(config.mountpoint, config.store))
+        register.enter(register.Entry(config.mountpoint, config.store, root.ino, root.born_ns))
     except (OSError, StoreError) as error:
         log.info("`status` without a path will not know of this view once it is gone: %s", error)
 
@@ -369,19 +377,3 @@ def _forget_last_end(config: Config, store: Store) -> None:
     with suppress(OSError):
         if not endings.forget(store.fd) and config.restarts:
             raise MountError(f"{config.mountpoint} was unmounted before it was mounted again")
-
-
-def clear_stale(path: Path) -> None:
-    """Unmount what a daemon that died left here. The store is ours, so nobody is behind it."""
-    while (mount := mounts.view_at(path)) is not None:
-        if mounts.answers(mount):
-            raise MountError(f"{path} is mounted already, with the store {mount.store}")
-        mountpoint.unmount(path, lazy=True)
-
-
-def _take_away(mount: mounts.Mount) -> None:
-    """However we got here, leave no mount of ours without a daemon."""
-    with suppress(MountError, OSError):
-        top = mounts.at(mount.mountpoint)
-        if top is not None and top.mount_id == mount.mount_id:
-            mountpoint.unmount(mount.mountpoint, lazy=True)

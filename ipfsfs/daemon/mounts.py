@@ -1,10 +1,9 @@
-"""What is mounted, by the kernel's own word: /proc/self/mountinfo (proc(5))."""
+"""What is mounted, by the kernel's own word, and which of it are views."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import re
 import select
 import signal
 from dataclasses import dataclass
@@ -13,23 +12,15 @@ from typing import Final
 
 from ipfsfs.errors import MountError
 from ipfsfs.fuse.mountpoint import FILESYSTEM
-from ipfsfs.printed import shell
+from ipfsfs.plain.mount_table import Row
+from ipfsfs.printed import command
 
 _PATIENCE_S: Final = 5.0
-_ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(slots=True, frozen=True)
-class Mount:
-    """One mount. `source` is what the mount table shows as the device: for a view, the directory of its store."""
-
-    mount_id: int
-    device: int
-    mountpoint: Path
-    filesystem: str
-    source: str
-    options: tuple[str, ...]
-    """What the filesystem itself was given: for FUSE, whose it is and whom it lets in."""
+class Mount(Row):
+    """One mount, and whose view it is, if it is one."""
 
     @property
     def is_view(self) -> bool:
@@ -78,24 +69,7 @@ def user_in_words(uid: int) -> str:
 
 def all_mounts() -> list[Mount]:
     """Every mount this process can see, in the order they were made. Raises OSError."""
-    with open("/proc/self/mountinfo", "rb") as table:
-        return [parse(line) for line in table]
-
-
-def parse(line: bytes) -> Mount:
-    """One line of mountinfo. Between fields stands one blank: white space but for blank, tab and newline is shown as it
-    is, and a mount without a device has an empty field."""
-    fields = line.rstrip(b"\n").split(b" ")
-    dash = fields.index(b"-", 6)
-    major, minor = fields[2].split(b":")
-    return Mount(
-        int(fields[0]),
-        os.makedev(int(major), int(minor)),
-        Path(os.fsdecode(_plain(fields[4]))),
-        _plain(fields[dash + 1]).decode(),
-        os.fsdecode(_plain(fields[dash + 2])),
-        tuple(os.fsdecode(_plain(option)) for option in fields[dash + 3].split(b",")),
-    )
+    return list(Mount.all())
 
 
 def at(path: Path) -> Mount | None:
@@ -173,10 +147,5 @@ def answers(mount: Mount) -> bool:
         os.close(asked)
     raise MountError(
         f"the daemon behind {mount.mountpoint} does not answer",
-        hint="It may wait for a disk. To have the plain directory back: "
-        f"ipfsfs umount --lazy {shell(mount.mountpoint)}",
+        hint=f"It may wait for a disk. To have the plain directory back: {command('umount --lazy', mount.mountpoint)}",
     )
-
-
-def _plain(field: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)

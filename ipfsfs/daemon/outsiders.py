@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ipfsfs.daemon.mounts import Mount, parse
+from ipfsfs.daemon.mounts import Mount
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR
 
@@ -117,7 +117,7 @@ def _mounts_of(pid: int) -> list[Mount]:
     """The mounts that a process sees; none where we may not look."""
     try:
         with open(f"/proc/{pid}/mountinfo", "rb") as table:
-            return [parse(line) for line in table]
+            return [Mount.parse(line) for line in table]
     except (OSError, ValueError):
         return []
 

@@ -11,7 +11,7 @@ from typing import Final
 import ipfsfs
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 from ipfsfs.store.directory import is_safe
 
 _NAME_MOST: Final = 255
@@ -101,7 +101,7 @@ def _refuse_to_cover_views(mountpoint: Path) -> None:
                 raise MountError(
                     f"cannot mount over {mountpoint}: that would cut off the view of {view.mountpoint}, for {what} "
                     f"lies in it ({path})",
-                    hint=f"Unmount that first: ipfsfs umount {shell(view.mountpoint)}",
+                    hint=f"Unmount that first: {command('umount', view.mountpoint)}",
                 )
         if _lies_in(mountpoint, view.store) and _is_so(view):
             raise MountError(f"cannot mount over {mountpoint}: it is the store of the view of {view.mountpoint}")

@@ -14,6 +14,7 @@ from ipfsfs.daemon.codec import decode
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.failure import Failure
 from ipfsfs.errors import MountError
+from ipfsfs.printed import CALLED_AS, lasting_program
 
 _PATIENCE_S: Final = 60.0
 
@@ -52,11 +53,14 @@ def start(config: Config) -> Started:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with a PYTHONPATH that means the same in another directory."""
-    path = os.environ.get("PYTHONPATH")
+    """Ours, with a PYTHONPATH, and a name of this program, that mean the same in another directory, and without the
+    journal: it logs to a file."""
+    ours = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    ours[CALLED_AS] = lasting_program()
+    path = ours.get("PYTHONPATH")
     if not path:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))}
+        return ours
+    return {**ours, "PYTHONPATH": os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep))}
 
 
 def _read_answer(fd: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:

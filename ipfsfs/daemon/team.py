@@ -6,6 +6,7 @@ import grp
 import os
 
 from ipfsfs.errors import MountError, UsageError
+from ipfsfs.printed import lasting_program
 
 
 def group_number(group: str) -> int:
@@ -16,7 +17,7 @@ def group_number(group: str) -> int:
     if os.geteuid() != 0:
         raise MountError(
             "--team needs root: another user's daemon can neither make files for others nor give them to a group",
-            hint=f"As root: ipfsfs mount --team {group} PATH",
+            hint=f"As root: {lasting_program()} mount --team {group} PATH",
         )
     try:
         return grp.getgrnam(group).gr_gid

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 from ipfsfs.store.tables.findings import Finding, FindingKind
 
 
@@ -44,4 +44,4 @@ def remedy(kind: FindingKind, path: Path) -> str:
     word = shell(path)
     if kind == "withdrawn":
         return f"To keep it: mv {word} NEW-NAME. To remove it: rm {word}"
-    return f"Put it back: ipfsfs restore {word}"
+    return f"Put it back: {command('restore')} {word}"

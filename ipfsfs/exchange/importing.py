@@ -17,6 +17,7 @@ import trio
 from ipfsfs.errors import FormatError, IpfsfsError, NoRoom, NotHeld, StoreError
 from ipfsfs.exchange import reading_out
 from ipfsfs.exchange.here import Here
+from ipfsfs.printed import command
 from ipfsfs.store.blocks import Blocks
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.car import Reader
@@ -94,7 +95,7 @@ class Import:
         except OSError as error:
             raise NoRoom(
                 f"a block cannot be written to the store: {error.strerror}",
-                hint="Make room on its disk, and import again: what came is kept until `ipfsfs collect`.",
+                hint=f"Make room on its disk, and import again: what came is kept until `{command('collect')}`.",
             ) from error
 
     async def _check(self, root: bytes) -> None:

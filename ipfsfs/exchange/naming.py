@@ -6,15 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ipfsfs.errors import FormatError, OriginError, UsageError
-from ipfsfs.origins import dag
-from ipfsfs.origins.origin import Origin
-from ipfsfs.origins.registry import open_publisher
 from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid as cids
+
+if TYPE_CHECKING:
+    from ipfsfs.origins.origin import Origin
 
 _IPFS: Final = ("ipfs://", "/ipfs/")
 _IPNS: Final = ("ipns://", "/ipns/")
@@ -79,6 +79,9 @@ async def root(name: ContentName, nodes: Sequence[OriginSettings]) -> bytes:
             f"no IPNS name can be resolved without an IPFS node: {name.shown}",
             hint="Mount the view with --kubo URL, or name the CID itself.",
         )
+    # Here: what a text names is asked by commands that speak with no origin.
+    from ipfsfs.origins.registry import open_publisher
+
     said: list[OriginError] = []
     for settings in nodes:
         node = open_publisher(settings)
@@ -96,7 +99,11 @@ async def resolved(name: ContentName, nodes: Sequence[OriginSettings], origin: O
     found = await root(name, nodes)
     if cids.unixfs_codec(found) is None:
         raise UsageError(f"{cids.to_text(found)} is no file or directory: its CID is of another kind of data")
-    return await dag.below(origin, found, os.fsencode(name.below)) if name.below else found
+    if not name.below:
+        return found
+    from ipfsfs.origins import dag
+
+    return await dag.below(origin, found, os.fsencode(name.below))
 
 
 def _cid(text: str) -> bytes:

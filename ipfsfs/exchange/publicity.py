@@ -12,7 +12,7 @@ from typing import Final, Literal
 from ipfsfs.caches.registry import repository_over
 from ipfsfs.errors import OriginError, UsageError
 from ipfsfs.origins.hub import Hub
-from ipfsfs.printed import shell
+from ipfsfs.printed import command
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _COMMIT_SIZE: Final = 40
@@ -73,7 +73,7 @@ class Publicity:
     def _refusal(self, why: str) -> UsageError:
         return UsageError(
             f"{self.at} is not {self.command}ed: {why}",
-            hint=f"If all who {_WHO[self.command]} may have it: ipfsfs {self.command} --private-too {shell(self.at)}",
+            hint=f"If all who {_WHO[self.command]} may have it: {command(self.command + ' --private-too', self.at)}",
         )
 
 

@@ -20,6 +20,7 @@ from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Publisher
 from ipfsfs.plain import quiet
 from ipfsfs.plain.directory import PlainDirectory
+from ipfsfs.printed import counted
 from ipfsfs.unixfs import car, cid, file
 from ipfsfs.unixfs.reference import Reference
 
@@ -169,7 +170,7 @@ class Publish:
         if lost := await self.publisher.missing(_some(batch, _LOOKED_FOR)):
             shown = cid.to_text(next(iter(lost)))
             raise OriginError(
-                f"the node took {len(batch)} blocks without an error, and lacks some of them, such as {shown}",
+                f"the node took {counted(len(batch), 'block')} without an error, and lacks some, such as {shown}",
                 hint="Look at the node's log, and at the room on its disk.",
             )
 

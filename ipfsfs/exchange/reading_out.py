@@ -8,6 +8,7 @@ from typing import Final
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import dag
 from ipfsfs.origins.origin import Origin
+from ipfsfs.printed import command
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs import reading
 from ipfsfs.unixfs.file_walk import Leaf
@@ -27,7 +28,7 @@ async def file(origin: Origin, root: bytes, offset: int = 0, length: int | None 
     """
     node = reading.read(root, await origin.block(root))
     if not isinstance(node, File):
-        raise UsageError(f"{cids.to_text(root)} is not a file", hint="To see what it is: ipfsfs stat CID")
+        raise UsageError(f"{cids.to_text(root)} is not a file", hint=f"To see what it is: {command('stat CID')}")
     walk = await dag.file(origin, root, node.size)
     end = walk.size if length is None else min(walk.size, offset + length)
     wanted = (leaf for leaf in walk.leaves() if leaf.offset < end and leaf.offset + leaf.length > offset)

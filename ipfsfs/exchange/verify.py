@@ -139,7 +139,7 @@ async def _verify_one(
             result.changed += 1
             result.changed_inodes.append(found.ino)
         read = await sealer.read(found.path, found.ino, tell)
-        if _is_unreadable(read):
+        if is_unreadable(read):
             wrong = "unreadable"
         elif promised is not None:
             digest = await sealer.digest(found.path, found.ino, promised)
@@ -149,7 +149,7 @@ async def _verify_one(
         verified = await sealer.verify(
             found.path, seal.identity, sums=seal.sums, leaves=seal.leaves, sha256=promised or b"", progress=tell
         )
-        if _is_unreadable(verified):
+        if is_unreadable(verified):
             wrong = "unreadable"
         elif isinstance(verified, Verified):
             if not verified.unchanged:
@@ -169,7 +169,7 @@ async def _verify_one(
     return wrong
 
 
-def _is_unreadable(outcome: Verified | Gone | Failed) -> bool:
+def is_unreadable(outcome: Verified | Gone | Failed) -> bool:
     """Whether the disk refuses part of a file, or all of it."""
     if isinstance(outcome, Failed):
         return outcome.errno in _OF_DISK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as stat_
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -18,7 +19,8 @@ from ipfsfs.exchange.findings import Recorded
 from ipfsfs.exchange.paths import see
 from ipfsfs.exchange.provenance import Provenance, Provenances, Refusal, Served
 from ipfsfs.exchange.secrets import holds_secret
-from ipfsfs.plain import links, syscalls
+from ipfsfs.plain import held, links, syscalls
+from ipfsfs.plain.checked import Checker, Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.index import Index
@@ -79,6 +81,9 @@ class Why:
     has, and how many of them are here; `origins`, who is asked for the rest of a file, in that order. `served`,
     `refused` and `failure` say where what was fetched came from since the view was mounted, which origins did not give
     it, and why what was asked for last did not come; they are None without a daemon that has origins.
+
+    `checked_by`, `native` (the kernel reads the plain file past the daemon) and `native_why` say how a file that has
+    content is read when it is opened now; without a daemon `native` is false.
     """
 
     path: str
@@ -103,11 +108,19 @@ class Why:
     served: tuple[Served, ...] | None = None
     refused: tuple[Refusal, ...] | None = None
     failure: str | None = None
+    checked_by: Checker | None = None
+    native: bool | None = None
+    native_why: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it can be read: it is a regular file, or one that is known by its CID and not wholly here."""
+        return self.native is not None or self.cid is not None
 
 
 @dataclass(slots=True, frozen=True)
 class Known:
-    """Where to look up what is known of a path. `unsealed` and `changed` say what becomes of a file without a seal."""
+    """Where to look up what is known of a path."""
 
     plain: PlainDirectory
     root: Path
@@ -120,8 +133,10 @@ class Known:
     provenance: Provenances | None = None
     """None without a daemon that has origins."""
     unsealable: Unsealable = field(default_factory=Unsealable)
-    unsealed: str = "not yet: it is being written, was changed just now, or its turn has not come"
-    changed: str = "it was changed since it was sealed; it will be sealed again"
+    not_yet: Callable[[os.stat_result], str] = lambda _: "nothing is mounted that would seal it"
+    """Why a file without a seal that holds has none."""
+    checking: Checking | None = None
+    """Which files the filesystem checks; None where there is a daemon, which knows more."""
 
 
 def why(known: Known, path: bytes, leaves: LeavesTold = "first") -> Why:
@@ -140,6 +155,7 @@ def why(known: Known, path: bytes, leaves: LeavesTold = "first") -> Why:
             return _of_link(known, path, st, os.readlink(b"", dir_fd=fd), leaves)
         if stat_.S_ISDIR(st.st_mode):
             return _of_directory(known, path, fd)
+        checked_by, native_why = _checker(known.checking, fd, st)
     finally:
         os.close(fd)
     name = locate(path, root_place(os.fsencode(root)))[1]
@@ -157,6 +173,9 @@ def why(known: Known, path: bytes, leaves: LeavesTold = "first") -> Why:
         why=reason,
         wrong=tuple(Recorded.of(found) for found in known.ledger.findings.all() if found.path == path),
         identity=FileIdentity(st.st_ino, born_ns, st.st_size, st.st_mtime_ns, st.st_ctime_ns),
+        checked_by=checked_by,
+        native=False if checked_by is not None else None,
+        native_why=native_why,
     )
     if seal is None:
         came = known.provenance.find_file(st) if known.provenance is not None else None
@@ -247,10 +266,28 @@ def _seal_of(known: Known, kind: Kind, st: os.stat_result) -> tuple[Seal | None,
     except StoreError as error:
         return None, str(error)
     if seal is None:
-        return None, known.unsealed
+        return None, f"not yet: {known.not_yet(st)}"
     if not seal.identity.agrees(st):
-        return None, known.changed
+        return None, f"it was changed since it was sealed: {known.not_yet(st)}"
     return seal, "sealed" if seal.leased else "sealed, though nobody could tell whether it was being written meanwhile"
+
+
+def _checker(checking: Checking | None, fd: int, st: os.stat_result) -> tuple[Checker | None, str | None]:
+    """Who checks a regular file that `fd` holds where nothing is mounted, and why it is not read natively; None of
+    other files."""
+    if not stat_.S_ISREG(st.st_mode):
+        return None, None
+    if checking is None:
+        return "read", ""
+    try:
+        opened = held.reopen(fd, os.O_RDONLY)
+    except OSError as error:
+        return "nothing", f"nothing is mounted, and it cannot be opened: {error.strerror}"
+    try:
+        why_not = checking.why_not(opened, st)
+    finally:
+        os.close(opened)
+    return ("nothing", f"nothing is mounted, and {why_not}") if why_not else ("filesystem", "nothing is mounted")
 
 
 def _with_seal(facts: Why, seal: Seal) -> Why:

@@ -18,6 +18,8 @@ def of_entry(entry: Entry) -> pyfuse3.EntryAttributes:
 
 def attributes(node: Node, of: Attributes, timeout_s: float = SHORT_S) -> pyfuse3.EntryAttributes:
     """What GETATTR answers; the kernel may trust it for `timeout_s` seconds."""
+    if node.cache.written_unseen:
+        timeout_s = 0.0
     shown = pyfuse3.EntryAttributes()
     shown.st_ino = node.number
     shown.generation = 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import MountError
+from ipfsfs.fuse import permitted
 from ipfsfs.plain import syscalls
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,11 +47,9 @@ def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool, 
 
 def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: bool, directory: int | None) -> int:
     try:
-        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(permitted.DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise MountError(
-            f"cannot open /dev/fuse: {error.strerror}", hint="Load the kernel module: modprobe fuse"
-        ) from error
+        raise MountError(f"cannot open {permitted.DEVICE}: {error.strerror}", hint=permitted.fix()) from error
     over = os.fspath(mountpoint) if directory is None else f"/proc/self/fd/{directory}"
     root_mode = stat.S_IFMT(os.stat(over).st_mode)
     options = f"fd={fd},rootmode={root_mode:o},user_id=0,group_id=0"
@@ -60,14 +59,14 @@ def _mount_as_root(mountpoint: Path, source: str, allow_other: bool, read_only: 
     if _libc.mount(os.fsencode(source), os.fsencode(over), FILESYSTEM.encode(), flags, options.encode()) != 0:
         code = ctypes.get_errno()
         os.close(fd)
-        raise MountError(f"cannot mount over {mountpoint}: {os.strerror(code)}")
+        raise MountError(f"cannot mount over {mountpoint}: {os.strerror(code)}", hint=permitted.fix())
     return fd
 
 
 def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: bool) -> int:
-    helper = shutil.which("fusermount3")
+    helper = shutil.which(permitted.HELPER)
     if helper is None:
-        raise MountError("fusermount3 is not installed", hint="Install the package fuse3.")
+        raise MountError("fusermount3 is not installed", hint=permitted.fix())
     escaped = source.replace("\\", "\\\\").replace(",", "\\,")
     options = f"{'ro' if read_only else 'rw'},nosuid,nodev,fsname={escaped},subtype={SUBTYPE}"
     if allow_other:
@@ -85,7 +84,7 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
         )
         if done.returncode != 0:
             said = done.stderr.strip().removeprefix("fusermount3: ")
-            hint = ""
+            hint = permitted.fix()
             if "user_allow_other" in said:
                 hint = "Have root add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out."
             raise MountError(f"cannot mount over {mountpoint}: {said}", hint=hint)

@@ -23,6 +23,9 @@ _LARGEST_REQUEST: Final = (1 << 20) + 4096
 _IN_FLAGS: Final = 40 + 12
 _OUT_FLAGS: Final = 28
 _OUT_BACKGROUND: Final = 32
+_IN_FLAGS2: Final = _IN_FLAGS + 4
+_OUT_FLAGS2: Final = 48
+_OUT_STACK_DEPTH: Final = 52
 
 WANTED: Final = {
     "dont-mask": 1 << 6,
@@ -31,6 +34,12 @@ WANTED: Final = {
 }
 """What we ask for beyond pyfuse3: default ACLs that override the umask; symlinks in the kernel's cache; no question
 for `security.capability` at every write."""
+
+PASSTHROUGH: Final = "passthrough"
+"""The feature by which the kernel reads files beneath itself. It stacks this filesystem on the one beneath, once."""
+_INIT_EXT: Final = 1 << 30
+_PASSTHROUGH: Final = 1 << (37 - 32)
+_STACK_DEPTH: Final = 1
 
 _BACKGROUND: Final = 4096
 """READs the kernel may have in flight (12 by default): that many waiting for one slow file stop nobody else (H2)."""
@@ -53,8 +62,9 @@ class Exchange:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST_REQUEST)
         return cls(device, theirs.detach(), ours)
 
-    async def run(self, mountpoint: Path, replies: Replies) -> list[str]:
-        """Negotiate, while pyfuse3's loop runs, and hand the connection over to it and to `replies`.
+    async def run(self, mountpoint: Path, replies: Replies, *, native: bool) -> list[str]:
+        """Negotiate, while pyfuse3's loop runs, and hand the connection over to it and to `replies`. `native`: that the
+        kernel may read files beneath itself.
 
         Returns the features won. Raises MountError where the kernel does not begin with INIT.
         """
@@ -62,7 +72,9 @@ class Exchange:
         request = os.read(self.device, _LARGEST_REQUEST)
         if struct.unpack_from("=I", request, 4)[0] != _OPCODE_INIT:
             raise MountError("the kernel did not begin with INIT")
-        (offered,) = struct.unpack_from("=I", request, _IN_FLAGS)
+        offered = _offered(request)
+        if not native:
+            offered &= ~(_PASSTHROUGH << 32)
         self._ours.send(request)
         await trio.lowlevel.wait_readable(self._ours)
         reply = bytearray(self._ours.recv(_LARGEST_REQUEST))
@@ -95,7 +107,7 @@ class Exchange:
 
 
 def amend(reply: bytearray, offered: int) -> list[str]:
-    """Add what we want and the kernel offered to an INIT reply; returns the names of what was added.
+    """Add what we want and the kernel offered, in 64 bits, to an INIT reply; returns the names of what was added.
 
     Raises MountError where the reply is an error.
     """
@@ -106,5 +118,18 @@ def amend(reply: bytearray, offered: int) -> list[str]:
     won = [name for name, bit in WANTED.items() if offered & bit]
     for name in won:
         flags |= WANTED[name]
+    if offered & _INIT_EXT and offered >> 32 & _PASSTHROUGH and len(reply) >= _OUT_STACK_DEPTH + 4:
+        flags |= _INIT_EXT
+        struct.pack_into("=I", reply, _OUT_FLAGS2, _PASSTHROUGH)
+        struct.pack_into("=I", reply, _OUT_STACK_DEPTH, _STACK_DEPTH)
+        won.append(PASSTHROUGH)
     struct.pack_into("=IHH", reply, _OUT_FLAGS, flags, _BACKGROUND, _BACKGROUND * 3 // 4)
     return [*won, f"max-background-{_BACKGROUND}"]
+
+
+def _offered(request: bytes) -> int:
+    """What the kernel offers in INIT: 64 bits, the upper ones where it says so."""
+    (flags,) = struct.unpack_from("=I", request, _IN_FLAGS)
+    if flags & _INIT_EXT and len(request) >= _IN_FLAGS2 + 4:
+        flags |= struct.unpack_from("=I", request, _IN_FLAGS2)[0] << 32
+    return int(flags)

@@ -16,6 +16,7 @@ from ipfsfs.fuse.reading_threads import WORTH_A_THREAD, Handed, ReadingThreads
 from ipfsfs.fuse.replies import CACHE_DIR, KEEP_CACHE, Replies
 from ipfsfs.view.access import Access
 from ipfsfs.view.backing import Content
+from ipfsfs.view.handles import Handle
 from ipfsfs.view.listings import DOTS
 from ipfsfs.view.names import Entry
 from ipfsfs.view.view import View
@@ -126,8 +127,9 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         self.counts.opens += 1
         node, access = self.view.nodes[inode], Access.parse(flags)
-        number, keep = self.view.open_nowait(node, access, ctx) or await self.view.open(node, access, ctx)
-        return pyfuse3.FileInfo(fh=number, keep_cache=keep)
+        opened = self.view.open_nowait(node, access, ctx) or await self.view.open(node, access, ctx)
+        self._pass_through(opened)
+        return pyfuse3.FileInfo(fh=opened.number, keep_cache=opened.keep)
 
     @answered
     async def create(
@@ -135,8 +137,14 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         self.counts.opens += 1
         parent = self.view.nodes[parent_inode]
-        entry, number, keep = await self.view.create(parent, name, Access.parse(flags), mode, ctx)
-        return pyfuse3.FileInfo(fh=number, keep_cache=keep), _referenced(entry)
+        entry, opened = await self.view.create(parent, name, Access.parse(flags), mode, ctx)
+        self._pass_through(opened)
+        return pyfuse3.FileInfo(fh=opened.number, keep_cache=opened.keep), _referenced(entry)
+
+    def _pass_through(self, opened: Handle) -> None:
+        if opened.backing:
+            self.counts.native_opens += 1
+            self.replies.pass_through(opened.backing)
 
     @answered
     async def read(self, fh: int, off: int, size: int) -> Any:

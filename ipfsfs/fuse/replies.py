@@ -1,5 +1,5 @@
-"""Replies to OPENDIR with what pyfuse3 cannot say in them, replies that are given past pyfuse3, and requests that were
-read past it.
+"""Replies to OPENDIR, OPEN and CREATE with what pyfuse3 cannot say in them; replies that are given past pyfuse3, and
+requests that were read past it.
 
 As in the negotiation, a stand-in takes the place of pyfuse3's descriptor under its feet, here for one reply or request:
 handlers answer at once, and pyfuse3 sends the reply before any other task runs. Layouts are those of `linux/fuse.h`.
@@ -21,10 +21,13 @@ log = logging.getLogger(__name__)
 
 KEEP_CACHE: Final = 1 << 1
 CACHE_DIR: Final = 1 << 3
+PASSTHROUGH: Final = 1 << 7
 
 _ERROR: Final = 4
-_OPEN_FLAGS: Final = 24
+_OPENED: Final = struct.Struct("=IIi")
+"""The end of each reply to an open: the handle's upper half, the flags, and the number of a file beneath."""
 _OPEN_LENGTH: Final = 32
+_CREATE_LENGTH: Final = 160
 _UNIQUE: Final = struct.Struct("=8xQ")
 _HEADER_LENGTH: Final = 16
 _ASIDE_LENGTH: Final = 256 * _HEADER_LENGTH
@@ -49,6 +52,7 @@ class Replies:
     __slots__ = (
         "_aside",
         "_at",
+        "_backing",
         "_descriptor",
         "_device",
         "_flags",
@@ -62,7 +66,7 @@ class Replies:
 
     def __init__(self) -> None:
         self._descriptor = self._device = -1
-        self._flags = 0
+        self._flags = self._backing = 0
         self._withheld: Withheld | None = None
         self._injecting = os.memfd_create("injected requests")
         self._injected = 0
@@ -77,6 +81,11 @@ class Replies:
         """`descriptor` is where pyfuse3 speaks to the kernel, `device` another for the same connection, ours now."""
         self._descriptor, self._device = descriptor, device
 
+    @property
+    def device(self) -> int:
+        """Another descriptor for the connection than pyfuse3's; -1 where there is none."""
+        return self._device
+
     def device_of_ours(self) -> int:
         """A new descriptor of the connection, the caller's; -1 where replies stay as they are."""
         return os.dup(self._device) if self._device >= 0 else -1
@@ -86,6 +95,11 @@ class Replies:
         if self._device >= 0 and open_flags:
             os.dup2(self._theirs.fileno(), self._descriptor, inheritable=False)
             self._flags = open_flags
+
+    def pass_through(self, backing: int) -> None:
+        """As `add`: the kernel is to read the file of this number instead of asking for its bytes."""
+        self.add(PASSTHROUGH)
+        self._backing = backing
 
     def withhold(self, request: Withheld) -> None:
         """Keep the reply of the handler that calls this as the last thing it does from the kernel: `request` gets its
@@ -138,14 +152,17 @@ class Replies:
     def _send(self) -> None:
         os.dup2(self._device, self._descriptor, inheritable=False)
         flags, self._flags = self._flags, 0
+        backing, self._backing = self._backing, 0
         try:
-            reply = bytearray(self._ours.recv(_OPEN_LENGTH))
-            if len(reply) == _OPEN_LENGTH and not struct.unpack_from("=i", reply, _ERROR)[0]:
-                (given,) = struct.unpack_from("=I", reply, _OPEN_FLAGS)
-                struct.pack_into("=I", reply, _OPEN_FLAGS, given | flags)
+            reply = bytearray(self._ours.recv(_CREATE_LENGTH))
+            if len(reply) in (_OPEN_LENGTH, _CREATE_LENGTH) and not struct.unpack_from("=i", reply, _ERROR)[0]:
+                handle, given, _ = _OPENED.unpack_from(reply, len(reply) - _OPENED.size)
+                # No other flag may stand beside that one: the kernel would fail the open.
+                flags = flags if flags == PASSTHROUGH else given | flags
+                _OPENED.pack_into(reply, len(reply) - _OPENED.size, handle, flags, backing)
             os.write(self._device, reply)
         except OSError as error:  # the kernel has ended the connection, or the request: nobody waits for this
-            log.info("a reply to OPENDIR found nobody: %s", error.strerror)
+            log.info("a reply to an open found nobody: %s", error.strerror)
 
     def close(self) -> None:
         """Let go of the connection."""

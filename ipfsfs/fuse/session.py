@@ -17,8 +17,9 @@ from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
-from ipfsfs.fuse.negotiate import Exchange
+from ipfsfs.fuse.negotiate import PASSTHROUGH, Exchange
 from ipfsfs.fuse.operations import Operations
+from ipfsfs.fuse.passthrough import Passthrough
 from ipfsfs.fuse.reading_threads import ReadingThreads
 from ipfsfs.fuse.replies import Replies
 from ipfsfs.view.view import View
@@ -37,7 +38,8 @@ class Where:
     """What to mount, and how. `source` is what the mount table is to show as the device, `directory` a descriptor of
     what is at the mount point.
 
-    `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done.
+    `negotiate`: ask the kernel for more than pyfuse3 does, where that can be done. `native`: among it, that it may read
+    files beneath itself.
     """
 
     mountpoint: Path
@@ -47,6 +49,7 @@ class Where:
     read_only: bool
     acl: bool
     negotiate: bool
+    native: bool
 
 
 @asynccontextmanager
@@ -65,6 +68,8 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
+        if PASSTHROUGH in features:
+            view.native.begin(Passthrough(replies.device))
         if (device := replies.device_of_ours()) >= 0:
             await nursery.start(threads.run, device)
             leading.begin(replies.device_of_ours())
@@ -72,6 +77,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:
+            view.native.end()
             leading.end()
             pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
             replies.close()
@@ -93,7 +99,7 @@ async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, en
         pyfuse3.init(operations, f"/dev/fd/{exchange.stand_in}", set())
         nursery.start_soon(_serve, serving, ended)
         with trio.fail_after(_PATIENCE_S):
-            return await exchange.run(where.mountpoint, operations.replies)
+            return await exchange.run(where.mountpoint, operations.replies, native=where.native)
     except (MountError, OSError, RuntimeError, trio.TooSlowError) as error:
         log.warning("no negotiation of our own: %s; the view is served as pyfuse3 does it", error)
         serving.cancel()

@@ -24,7 +24,7 @@ from ipfsfs.origins.origin import gives
 from ipfsfs.origins.paused import Paused
 from ipfsfs.origins.refusal import refusal
 from ipfsfs.origins.said import shown
-from ipfsfs.printed import printable
+from ipfsfs.printed import command, printable
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs import recut
 
@@ -40,7 +40,6 @@ _CLIENTS_MOST: Final = 16
 _ABSENT: Final = (401, 403, 404, 410, 416)
 _ETAG: Final = re.compile(r'(?:W/)?"?([0-9a-f]{64}|[0-9a-f]{40})"?')
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_PRIVATE: Final = "For a private or gated repository: ipfsfs mount --hub-token-file FILE"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -235,7 +234,8 @@ class HubFiles:
         answer = Answer(response.head, await response.beginning(TEXT_MAX))
         if status in _ABSENT:
             code = shown(response.head.header("x-error-code"), self.authorization, 60)
-            hint = _PRIVATE if status in (401, 403, 404) else ""
+            private = f"For a private or gated repository: {command('mount --hub-token-file FILE')}"
+            hint = private if status in (401, 403, 404) else ""
             raise NotHeld(f"{self.name} does not give {_shown(file)} ({status}{' ' if code else ''}{code})", hint=hint)
         raise refusal(self.name, answer, self.authorization)
 

@@ -45,6 +45,15 @@ class Ownership:
         if not self.root and uid != self.uid:
             raise PermissionError(1, f"this view belongs to user {self.uid}: it makes no files for others")
         previous = os.umask(umask)
+        try:
+            with self.acting(uid, gid):
+                yield
+        finally:
+            os.umask(previous)
+
+    @contextmanager
+    def acting(self, uid: int, gid: int) -> Iterator[None]:
+        """Act for a user, as root: what the kernel is given meanwhile, it uses for that user's account."""
         acting = self.root and (uid != 0 or gid != 0)
         if acting:
             syscalls.act_as(uid, gid)
@@ -53,7 +62,6 @@ class Ownership:
         finally:
             if acting:
                 syscalls.act_as(0, 0)
-            os.umask(previous)
 
     def pwrite(self, fd: int, data: bytes, offset: int, uid: int, gid: int) -> int:
         """Write for whoever opened the file: what a disk keeps back for root is not for others. Raises OSError."""

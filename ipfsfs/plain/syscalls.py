@@ -39,9 +39,13 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BASIC: Final = 0x7FF
 _STATX_BTIME: Final = 0x800
+_STATX_MNT_ID: Final = 0x1000
+_STATX_DIOALIGN: Final = 0x2000
 _STATX_SIZE: Final = 256
 _StatxBuffer: Final = ctypes.c_char * _STATX_SIZE
 _BIRTH: Final = struct.Struct("=I76xqI")  # mask, then (seconds, ns) of birth
+_DIO_ALIGN: Final = struct.Struct("=I152xI")  # mask, then the alignment of offsets that O_DIRECT asks for, 0 for none
+_MNT_ID: Final = struct.Struct("=I140xQ")  # mask, then the number of the mount
 # mask, mode, ino, size, then (seconds, ns) of birth, change and modification, then the device
 _STATX: Final = struct.Struct("=I24xH2xQQ32xqI4xqI4xqI4x8xII112x")
 
@@ -58,6 +62,7 @@ _PR_SET_SECUREBITS: Final = 28
 _SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 
 CAP_FSETID: Final = 4
+CAP_SYS_ADMIN: Final = 21
 CAP_SYS_RESOURCE: Final = 24
 
 
@@ -96,6 +101,25 @@ def birth_time_ns(fd: int) -> int:
         raise _fail()
     mask, seconds, nanoseconds = _BIRTH.unpack_from(buffer)
     return int(seconds) * 1_000_000_000 + int(nanoseconds) if mask & _STATX_BTIME else 0
+
+
+def mount_id(fd: int) -> int:
+    """The number in the mount table of the mount that `fd` was opened through; 0 before Linux 5.8. Raises OSError."""
+    buffer = _StatxBuffer()
+    if _libc.syscall(_NR["statx"], fd, b"", _AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, buffer) != 0:
+        raise _fail()
+    mask, number = _MNT_ID.unpack_from(buffer)
+    return int(number) if mask & _STATX_MNT_ID else 0
+
+
+def reads_directly(fd: int) -> bool:
+    """Whether reads with O_DIRECT of the file behind `fd` pass by the page cache, as far as its filesystem says: some
+    accept the flag and read through the page cache all the same. Raises OSError."""
+    buffer = _StatxBuffer()
+    if _libc.syscall(_NR["statx"], fd, b"", _AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW, _STATX_DIOALIGN, buffer) != 0:
+        raise _fail()
+    mask, alignment = _DIO_ALIGN.unpack_from(buffer)
+    return not mask & _STATX_DIOALIGN or alignment > 0
 
 
 def filesystem_type(fd: int) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -55,19 +56,28 @@ class Store:
     extents_fd: int
     blocks_fd: int
     _lock_fd: int
+    _made: _Made | None
+    """What was made when it was opened, where there was no store before."""
 
     @classmethod
     def open(cls, directory: Path, *, create: bool = True, wait_s: float = 0.0) -> Store:
         """Open and lock the store in `directory`; where there is none it is made, if `create`.
 
         Waits up to `wait_s` seconds for another process to release it, then raises StoreBusy. Raises StoreError where
-        the directory cannot be used or is of another version.
+        the directory cannot be used or is of another version; it is then left as it was.
         """
         fds: list[int] = []
+        made: _Made | None = None
+        missing = tuple(path for path in (directory, *directory.parents) if not os.path.lexists(path))
         try:
             fds.append(open_directory(directory, create=create))
+            if not _is_store(fds[0]):
+                made = _Made(fds[0], missing)
+                _check_new(fds[0], directory, create)
             _claim(fds[0], directory)
             fds.append(_lock(fds[0], directory, wait_s))
+            if made is not None and _is_store(fds[0]):
+                made = None  # another process was faster
             _check_format(fds[0], directory, create)
             for name in ("quarantine", "extents", blocks.NAME, "log"):
                 with suppress(FileExistsError):
@@ -75,8 +85,10 @@ class Store:
             fds.append(os.open("quarantine", _DIRECTORY, dir_fd=fds[0]))
             fds.append(os.open("extents", _DIRECTORY, dir_fd=fds[0]))
             fds.append(os.open(blocks.NAME, _DIRECTORY, dir_fd=fds[0]))
-            return cls(Path(os.readlink(f"/proc/self/fd/{fds[0]}")), fds[0], fds[2], fds[3], fds[4], fds[1])
+            return cls(Path(os.readlink(f"/proc/self/fd/{fds[0]}")), fds[0], fds[2], fds[3], fds[4], fds[1], made)
         except BaseException as error:
+            if made is not None:
+                made.take_away(is_locked=len(fds) > 1)
             for fd in reversed(fds):
                 os.close(fd)
             if isinstance(error, OSError):
@@ -115,10 +127,53 @@ class Store:
         """Release the store for another process. Files in it stay open here, but must not be written any more."""
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
+    def discard(self) -> None:
+        """Close the store; where there was none before it was opened, nothing of it is left."""
+        if self._made is not None:
+            self._made.take_away(is_locked=True)
+        self.close()
+
     def close(self) -> None:
         """Close the store, its lock last."""
         for fd in (self.blocks_fd, self.extents_fd, self.quarantine_fd, self.fd, self._lock_fd):
             os.close(fd)
+
+
+@dataclass(slots=True, frozen=True)
+class _Made:
+    """A store that was none before: a descriptor of its directory, and which of that and those above it are new."""
+
+    fd: int
+    directories: tuple[Path, ...]
+
+    def take_away(self, *, is_locked: bool) -> None:
+        """Remove it as far as nothing else is in it. What is in it is ours alone while we have the lock."""
+        with suppress(OSError):
+            if is_locked:
+                # The lock goes last: who waits for it then has one that is nobody's, and sees that.
+                for name in sorted(_own_names(self.fd), key=lambda name: name == "lock"):
+                    _remove(name, self.fd)
+            for path in self.directories:
+                path.rmdir()
+
+
+def _own_names(dir_fd: int) -> list[str]:
+    """What a store has in it, of all that is in a directory."""
+    of_databases = ("index", "ledger")
+    others = {"lock", "format", "format.new", "quarantine", "extents", blocks.NAME, "log", "control.sock", "lingering"}
+    return [name for name in names_in(dir_fd) if name in others or name.startswith(of_databases)]
+
+
+def _remove(name: str, dir_fd: int) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        shutil.rmtree(name, dir_fd=dir_fd)
+    else:
+        os.unlink(name, dir_fd=dir_fd)
+
+
+def _is_store(dir_fd: int) -> bool:
+    """Whether a directory is a store already, by its format."""
+    return "format" in names_in(dir_fd)
 
 
 def _claim(fd: int, directory: Path) -> None:
@@ -145,6 +200,12 @@ def _lock(dir_fd: int, directory: Path, wait_s: float) -> int:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink == 0:
+                os.close(fd)
+                raise StoreBusy(
+                    f"the store {directory} was removed meanwhile: another mount made it, and failed",
+                    hint="Run this again.",
+                )
             return fd
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK or time.monotonic() >= deadline:

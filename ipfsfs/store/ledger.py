@@ -10,6 +10,7 @@ import sqlite3
 from typing import Final
 
 from ipfsfs.errors import NoRoom, StoreError
+from ipfsfs.printed import command
 from ipfsfs.store import database
 from ipfsfs.store.database import Database, File, Schema, Unusable
 from ipfsfs.store.tables import announced, brought, checks, findings, marks, pins, published, quarantined, upstream
@@ -76,7 +77,7 @@ class Ledger:
                 raise NoRoom(f"the ledger {file} cannot be opened: {error}", hint="Make room on its disk.") from error
             raise StoreError(
                 f"the ledger {file} cannot be read: {error}",
-                hint="`ipfsfs fsck --repair` makes a new one; findings are lost, files are not.",
+                hint=f"`{command('fsck --repair')}` makes a new one; findings are lost, files are not.",
             ) from error
 
     @classmethod

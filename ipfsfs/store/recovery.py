@@ -26,9 +26,9 @@ def rebuild_ledger(store: Store) -> Ledger:
     return Ledger.rebuild(store.ledger_file)
 
 
-def open_index(store: Store, ledger: Ledger, *, plain_root: PlainRoot) -> Index:
+def open_index(store: Store, ledger: Ledger, *, plain_root: PlainRoot, renew: bool = True) -> Index:
     """Open the index, without the seals that the ledger says hold no longer. Raises StoreError; then there is none."""
-    index = Index.open(store.index_file, plain_root=plain_root, marked=ledger.marks)
+    index = Index.open(store.index_file, plain_root=plain_root, marked=ledger.marks, renew=renew)
     try:
         forget_marks(index, ledger)
     except NoRoom:

@@ -1,8 +1,7 @@
 """The seals of a view: recent ones in memory, the others in the index.
 
-A change is seen here at once, and reaches the index in batches, from one thread (H6). While the disk of the store is
-full, changes wait in memory, and are tried again. When the index fails for any other reason, the view goes on without
-it: nothing is checked, nothing is sealed. `degraded` says which of it is the case, and why.
+A change is seen here at once, and reaches the index in batches, from one thread (H6). While the disk is full, changes
+wait in memory. When the index fails in another way, the view neither checks nor seals; `degraded` says which it is.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import trio
 
 from ipfsfs.errors import NoRoom, StoreError
 from ipfsfs.identity import Stat
+from ipfsfs.printed import command
 from ipfsfs.store import recovery
 from ipfsfs.store.follower import Follower, NoFollower
 from ipfsfs.store.index import Index
@@ -384,7 +384,7 @@ class Seals:
         if self.index is not None:
             self.degraded = f"{error}: what is sealed waits in memory until there is room"
         if given_up := self._pending.drop_oldest_seals(_HELD_BYTES):
-            log.warning("no memory for %d seals that wait for room; `ipfsfs seal` makes them again", given_up)
+            log.warning("no memory for %d seals that wait for room; `%s` makes them again", given_up, command("seal"))
         if len(self._pending) > _HELD_MOST:
             self.fail(error)
 

@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ipfsfs.caches.place import Place
 from ipfsfs.unixfs.reference import Reference
@@ -84,6 +84,15 @@ class Content(Protocol):
         """Let go of it. Never raises."""
 
 
+class Opened(NamedTuple):
+    """A file that was opened. `keep`: whether the kernel may keep the pages it has of it; `backing`: the kernel's
+    number of the file beneath where it is to read that itself, else 0."""
+
+    content: Content
+    keep: bool
+    backing: int = 0
+
+
 class Backing(Protocol):
     """What a node's file is. One object may back many nodes. All methods raise OSError; ESTALE where the node's name
     reaches another file by now."""
@@ -123,10 +132,10 @@ class Backing(Protocol):
     def remove_xattr(self, node: Node, name: bytes) -> None:
         """Remove an extended attribute."""
 
-    def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool] | None:
-        """Open the file: its content, and whether the kernel may keep the pages it has. None where that has to wait."""
+    def open_nowait(self, node: Node, access: Access, caller: Caller) -> Opened | None:
+        """Open the file. None where that has to wait."""
 
-    async def open(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool]:
+    async def open(self, node: Node, access: Access, caller: Caller) -> Opened:
         """The same, waiting where need be."""
 
 

@@ -11,11 +11,13 @@ class Counts:
     """Since the view was mounted.
 
     `reads`: READs that were answered with bytes, `read_bytes` of them; `waited_reads`: those of all READs that could
-    not be answered at once from memory; `failed_reads`: those that were answered with an error.
+    not be answered at once from memory; `failed_reads`: those that were answered with an error. `native_opens`: those
+    of all opens after which the kernel reads the file beneath itself, without READs.
     """
 
     lookups: int = 0
     opens: int = 0
+    native_opens: int = 0
     reads: int = 0
     read_bytes: int = 0
     waited_reads: int = 0

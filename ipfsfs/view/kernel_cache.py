@@ -47,6 +47,8 @@ class KernelCache:
 
     _told: int = _NOTHING
     _stale_pages: bool = False
+    written_unseen: bool = False
+    """A process has the file open to write it past the daemon: what the kernel is told of it is old at once."""
     _refused: dict[int, tuple[int, int]] | None = None
     """By process: what had been told when its open was refused, and when that was (ns). It is refused once."""
 
@@ -66,6 +68,20 @@ class KernelCache:
         """A call through the view changed the ctime, and left the content alone."""
         if self._told == stamp(before):
             self._told = stamp(after)
+
+    def expect_unseen_writes(self) -> None:
+        """A process is about to open the file to write it past the daemon: the kernel is to ask for size and times
+        from now on, also where it was told that it may trust them."""
+        if not self.written_unseen:
+            self.written_unseen = True
+            self._told = _OUTDATED
+
+    def expect_no_more_unseen_writes(self) -> None:
+        """The last of those processes has closed the file. Pages that the kernel was asked for meanwhile (as by
+        fadvise) may be older than what was written, and the times not show it."""
+        if self.written_unseen:
+            self.written_unseen = False
+            self._stale_pages = True
 
     def lost(self) -> None:
         """An answer did not reach the kernel. What it has is old if pages were to be dropped with that answer."""
@@ -95,7 +111,7 @@ class KernelCache:
             if pid != _UNKNOWN_PID:
                 if now - when < _REFUSED_NS:
                     return False
-            elif told != self._told and now - when < _RETRIED_NS:
+            elif now - when < _RETRIED_NS and (told != self._told or self._told == _OUTDATED):
                 return False
         if self._refused is None:
             self._refused = {}

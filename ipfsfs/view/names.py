@@ -93,13 +93,14 @@ class Names:
         """The entry of a node, by the name it is known by. Raises OSError; ESTALE where that reaches another file."""
         st = self.nodes.stat(node)
         if node.parent is None or node.held >= 0:
-            return Entry(node, node.backing.shown(st), SHORT_S if node.backing.is_settled else 0.0)
+            is_trusted = node.backing.is_settled and not node.cache.written_unseen
+            return Entry(node, node.backing.shown(st), SHORT_S if is_trusted else 0.0)
         return self._trusted(node, node.parent, node.name, st)
 
     def _trusted(self, node: Node, parent: Node, name: bytes, st: os.stat_result) -> Entry:
         node.cache.told(st)
         backing = node.backing
-        if not backing.is_settled:
+        if not backing.is_settled or node.cache.written_unseen:
             return Entry(node, backing.shown(st), 0.0)
         if self.team is not None and (
             self.team.is_secret(self.nodes.place(parent), name, st.st_mode) or self.team.is_turning(parent.number, name)

@@ -18,6 +18,7 @@ import trio
 from ipfsfs.identity import Stat
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.backing import Node
+from ipfsfs.view.kernel_cache import stamp
 from ipfsfs.view.streams import Streams
 
 _lending: Final = threading.Lock()
@@ -63,6 +64,10 @@ class OpenFile:
     """The seal that was broken for a change that has not succeeded yet."""
     borrowed: int = 0
     """How many uses of it go on that need no content, such as a truncation by name."""
+    backing: int = 0
+    """The kernel's number of the file while its handles are native; 0 while the daemon serves them."""
+    before: Stat | None = None
+    """What the file was like when the first of its native writers was about to open it."""
     guarded: bool = False
     """Its mode or owner was changed since it was opened: the filesystem is to judge the next open again."""
 
@@ -82,6 +87,8 @@ class OpenFile:
             identity = self.seal.identity.after(after)
             if identity is not None:
                 self.seal = replace(self.seal, identity=identity)
+        if self.before is not None and stamp(self.before) == stamp(before):
+            self.before = after
 
     def add_reader(self, fd: int) -> int:
         """A content that reads has come, with a descriptor that is ours from now on; returns the one to read by."""
@@ -96,6 +103,12 @@ class OpenFile:
     def add_writer(self, fd: int) -> None:
         """A content that writes has come, with its own descriptor."""
         self.writing.append(fd)
+        self._show()
+
+    def replace_writer(self, fd: int, by: int) -> None:
+        """A content that writes has another descriptor from now on."""
+        self.writing[self.writing.index(fd)] = by
+        self._close(fd)
         self._show()
 
     def remove_reader(self) -> None:

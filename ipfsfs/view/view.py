@@ -25,6 +25,7 @@ from ipfsfs.exchange.published_offers import PublishedOffers
 from ipfsfs.exchange.recutting import Recutting
 from ipfsfs.exchange.site import Site
 from ipfsfs.exchange.trees import SealedLeaves, Trees
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store.arrivals import Arrivals
@@ -40,14 +41,15 @@ from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes, Changes
 from ipfsfs.view.background import Background, logged
-from ipfsfs.view.backing import Caller, Node, stale
+from ipfsfs.view.backing import Caller, Node, Opened, stale
 from ipfsfs.view.counts import Counts
-from ipfsfs.view.handles import Handles
+from ipfsfs.view.handles import Handle, Handles
 from ipfsfs.view.linking import Linking
 from ipfsfs.view.listings import Listings
 from ipfsfs.view.locking import KeptContent, Leasing, Locking
 from ipfsfs.view.making import AsAsked, AsTeam
 from ipfsfs.view.names import Entry, Names
+from ipfsfs.view.native import Native
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.placeholder import serving as placeholder_serving
@@ -72,8 +74,10 @@ from ipfsfs.view.resident.resident import Resident
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.resident.xattrs import Xattrs
 from ipfsfs.view.team import Team, as_team
+from ipfsfs.view.upkeep.damage import Damage
 from ipfsfs.view.upkeep.healing import PlacingInView
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.sealing import Sealing
 from ipfsfs.view.upkeep.upkeep import Upkeep
 from ipfsfs.workers.fetcher.client import Fetcher
@@ -118,6 +122,9 @@ class Dependencies:
     """How many bytes may be kept of what origins have; None: what the disk has room for."""
     eviction: Possible
     """Whether files can be evicted."""
+    checking: Checking
+    native_from: int
+    """The size in bytes from which a file is read natively, where it may be."""
     server: Server | None = None
     """Gives what is here to other machines; None where nothing is served."""
     share: Share = "public"
@@ -134,6 +141,9 @@ class Dependencies:
     """What has clients wait for those."""
     team: Team | None = None
     """The group that shares the view, if one does."""
+    scrub_s: float | None = None
+    """How often a file is verified that is read natively while its filesystem does not check it; None: none is read so,
+    and every read of it is checked."""
 
 
 @dataclass(slots=True)
@@ -144,8 +154,10 @@ class View:
     nodes: NodeTable
     files: OpenFiles
     handles: Handles
+    native: Native
     seals: Seals
     upkeep: Upkeep
+    scrubbing: Scrubbing
     resident: Resident
     names: Names
     renames: Renames
@@ -177,16 +189,18 @@ class View:
         seals = Seals(on.plain.dev, on.index, on.ledger, on.degraded)
         background = Background(nursery)
         promises = Promises.build(nodes, files, seals, on.sealer, on.quarantine, background)
-        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot)
+        damage = Damage(seals, background, on.mountpoint)
+        scrubbing = Scrubbing(nodes, files, seals, on.sealer, damage, on.boot, on.scrub_s)
+        sealing = Sealing(nodes, files, seals, promises, on.sealer, on.chunker, on.boot, scrubbing)
         uses = Uses(seals)
-        upkeep = Upkeep(nodes, seals, promises, sealing, background, uses, on.mountpoint)
+        upkeep = Upkeep(nodes, seals, promises, sealing, scrubbing, damage, background, uses)
         trees = Trees(on.plain, on.place, SealedLeaves(seals))
         records = Records(nodes, files, seals, upkeep)
         keeping = Keeping(Kept.open(on.extents.fd), on.ledger.pins, on.plain.dev, records.linked_elsewhere)
         breaker = Breaker(seals, upkeep, keeping)
-        serving = Serving(
-            nodes, files, Reader(seals, upkeep, on.boot), Writer(on.ownership, breaker, upkeep), breaker, upkeep
-        )
+        native = Native(on.checking, scrubbing, on.ownership, on.native_from)
+        reader, writer = Reader(seals, upkeep, on.boot), Writer(on.ownership, breaker, upkeep)
+        serving = Serving(nodes, files, reader, writer, breaker, upkeep, native)
         resident = Resident(nodes, seals, serving, Xattrs(nodes, files, seals, trees, upkeep, on.team), keeping)
         nodes.begin(resident)
         on_hub = OnHub(on.fetcher, on.plain.fd)
@@ -228,9 +242,11 @@ class View:
             plain=on.plain,
             nodes=nodes,
             files=files,
-            handles=Handles(),
+            handles=Handles(native),
+            native=native,
             seals=seals,
             upkeep=upkeep,
+            scrubbing=scrubbing,
             resident=resident,
             names=names,
             renames=Renames(nodes, records, upkeep, on.team),
@@ -267,30 +283,28 @@ class View:
         later. Raises OSError."""
         return None if self.appearing is None else await self.appearing.look(parent, name, caller)
 
-    def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool] | None:
+    def open_nowait(self, node: Node, access: Access, caller: Caller) -> Handle | None:
         """Open a file as `open` does; None where that has to wait."""
         if self.locking.is_keeper(caller):
-            return self.handles.add_ours(KeptContent()), True
+            return self.handles.add_ours(node, KeptContent())
         opened = node.backing.open_nowait(node, access, caller)
-        return None if opened is None else (self.handles.add(opened[0]), opened[1])
+        return None if opened is None else self.handles.add(node, opened)
 
-    async def open(self, node: Node, access: Access, caller: Caller) -> tuple[int, bool]:
-        """Open a file. Returns the handle's number, and whether what the kernel has cached of it is still right.
+    async def open(self, node: Node, access: Access, caller: Caller) -> Handle:
+        """Open a file.
 
         Raises OSError; ESTALE where the file is not what the kernel was told it is, so that it looks again (H22).
         """
-        content, keep = await node.backing.open(node, access, caller)
-        number = self.handles.add(content)
+        handle = self.handles.add(node, await node.backing.open(node, access, caller))
         if access.writes:
             await self.locking.opened(node)
-        return number, keep
+        return handle
 
     async def create(
         self, parent: Node, name: bytes, access: Access, mode: int, caller: Caller
-    ) -> tuple[Entry, int, bool]:
-        """Make and open a file; one that was made beneath a moment ago is opened, unless O_EXCL forbids that. Returns
-        its entry, the handle's number, and whether what the kernel has cached of it is still right: it may know the
-        file by another name.
+    ) -> tuple[Entry, Handle]:
+        """Make and open a file; one that was made beneath a moment ago is opened, unless O_EXCL forbids that. The
+        kernel may know such a file by another name.
 
         Raises OSError.
         """
@@ -302,11 +316,12 @@ class View:
                 raise
             if caller.uid not in (0, os.geteuid()):
                 raise stale() from None  # the kernel looks again, and checks whether this user may
-            number, keep = await self.open(found.node, access, caller)
-            return found._replace(attributes=found.node.backing.attributes(found.node)), number, keep
-        number = self.handles.add(self.resident.made(entry.node, fd, access, caller))
+            handle = await self.open(found.node, access, caller)
+            return found._replace(attributes=found.node.backing.attributes(found.node)), handle
+        made = self.resident.made(entry.node, fd, access, caller)
+        handle = self.handles.add(entry.node, Opened(made, True))
         await self.locking.opened(entry.node)
-        return entry, number, True
+        return entry, handle
 
     async def change(self, node: Node, changes: Changes, handle: int | None, caller: Caller) -> Attributes:
         """Set attributes, by a handle where there is one, and return all of them. Raises OSError."""

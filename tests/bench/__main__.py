@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench import report
 from tests.bench.bench import Bench, say
-from tests.bench.catalogue import LARGE, ROWS, selected
+from tests.bench.catalogue import LARGE, NATIVE, ROWS, selected
 from tests.bench.material import FULL, QUICK
 from tests.bench.row import Row
 
@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", help=f"only these, by name or how it begins, separated by commas: {names}")
     parser.add_argument("--rounds", type=int, help=f"how often to measure (default {_ROUNDS}, quick {_QUICK_ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for the record")
+    parser.add_argument("--native", action="store_true", help="the rows of files that the kernel reads itself")
     parser.add_argument("--large", action="store_true", help="also what takes minutes: a million files")
     parser.add_argument("--directory", type=Path, help="a directory on the filesystem to measure (default: TMPDIR)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
@@ -43,6 +44,8 @@ def chosen(options: argparse.Namespace) -> list[Row]:
             return selected(options.rows.split(","))
         except KeyError as error:
             sys.exit(f"there is no row {error}")
+    if options.native:
+        return list(NATIVE)
     return [*ROWS, *(LARGE if options.large else ())]
 
 
@@ -59,7 +62,7 @@ def main() -> int:
     if os.geteuid() != 0:
         say("not root: read-ahead stays at 128 KiB, in all rows")
     began = time.monotonic()
-    with Bench(options.directory, scale) as bench:
+    with Bench(options.directory, scale, arguments=("--check", "native") if options.native else ()) as bench:
         bench.prepare(rows)
         for row in rows:
             bench.run(row, rounds)

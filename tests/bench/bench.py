@@ -58,9 +58,14 @@ def cpu_seconds(place: Place) -> Iterator[Seen]:
 
 
 class Bench:
-    """Everything a run has, in a new directory below `within` (None: TMPDIR), gone when the `with` block ends."""
+    """Everything a run has, in a new directory below `within` (None: TMPDIR), gone when the `with` block ends.
 
-    def __init__(self, within: Path | None, scale: Scale, watch: Watch = cpu_seconds) -> None:
+    `arguments`: of the view's mount.
+    """
+
+    def __init__(
+        self, within: Path | None, scale: Scale, watch: Watch = cpu_seconds, arguments: tuple[str, ...] = ()
+    ) -> None:
         self._made = tempfile.TemporaryDirectory(prefix="ipfsfs-bench-", dir=within, ignore_cleanup_errors=True)
         self.directory = directory = Path(self._made.name).resolve()
         self.scale = scale
@@ -69,7 +74,7 @@ class Bench:
         self.places: dict[str, Place] = {
             PLAIN: Place(directory / "plain"),
             BARE: Bare(directory / "bare"),
-            VIEW: View(directory / "ipfsfs"),
+            VIEW: View(directory / "ipfsfs", arguments),
         }
         self.scratch = directory / "scratch"
         self._clients: dict[tuple[str, Callable[[], None] | None], Client] = {}

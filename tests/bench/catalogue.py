@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tests.bench import cold, downloads, elsewhere, loading, memory, mounting, names, reads, sealing, writes
+from tests.bench import cold, downloads, elsewhere, loading, memory, mounting, names, native, reads, sealing, writes
 from tests.bench.row import Row
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -22,13 +22,16 @@ ROWS: Final[tuple[Row, ...]] = (
 LARGE: Final[tuple[Row, ...]] = (*memory.LARGE, *elsewhere.LARGE)
 """What takes minutes or much memory, and is asked for."""
 
+NATIVE: Final[tuple[Row, ...]] = native.NATIVE
+"""Those of a view where the kernel reads files itself."""
+
 
 def selected(wanted: Iterable[str]) -> list[Row]:
     """The rows that have a line of one of these names, or whose name begins so (of `LARGE` the whole name only).
 
     Raises KeyError for a name that has none.
     """
-    rows = [*ROWS, *LARGE]
+    rows = [*ROWS, *LARGE, *NATIVE]
     chosen: list[Row] = []
     for name in wanted:
         found = [row for row in rows if any(line.name == name for line in row.lines)]

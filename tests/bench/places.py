@@ -137,11 +137,13 @@ class View(Place):
     """ipfsfs, checking on, with a store beside the place."""
 
     name: ClassVar[str] = VIEW
+    arguments: tuple[str, ...] = ()
+    """Those of `ipfsfs mount`."""
     _mounted: Mounted = field(init=False)
     _fd: int = -1
 
     def __post_init__(self) -> None:
-        self._mounted = Mounted(self.root)
+        self._mounted = Mounted(self.root, self.arguments)
 
     @property
     def beneath(self) -> Path:

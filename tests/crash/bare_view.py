@@ -17,6 +17,7 @@ import trio
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.exchange.eviction import Possible
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.identities import identity_of
 from ipfsfs.plain.ownership import Ownership
@@ -66,7 +67,7 @@ def killed_at(line: int, *where: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def bare_view(
-    directory: Path, *, patience_s: float, has_origins: bool, has_hub: bool
+    directory: Path, *, patience_s: float, has_origins: bool, has_hub: bool, scrub_s: float | None = None
 ) -> AsyncIterator[tuple[View, trio.Nursery]]:
     """A view of `cache` with its `store`, both in a directory, and the nursery of its tasks; no origin is asked."""
     store, plain = Store.open(directory / "store"), PlainDirectory.open(directory / "cache")
@@ -83,6 +84,8 @@ async def bare_view(
                 plain, directory / "cache", place, index, ledger, Quarantine(store.quarantine_fd), sealer, "auto",
                 boot_id(), Ownership(root=False, uid=os.getuid()), 1000, "", fetcher, Extents(store.extents_fd),
                 patience_s, None, Possible(has_origins, has_hub, store.extents_fd, plain.fd),
+                Checking.of(plain.fd), 0,
+                scrub_s=scrub_s,
             ),
             nursery,
         )  # fmt: skip

@@ -121,7 +121,7 @@ def test_h05_commands_do_not_hang_with_the_daemon(mounted: Callable[..., Mounted
     mount = filled(mounted())
     time.sleep(1.1)  # what the kernel has cached of the root
     with stopped([mount.pid]):
-        said = ipfsfs("status", mount.path, timeout=40).stdout
+        said = ipfsfs("status", mount.path, check=False, timeout=40).stdout
         assert "does not answer" in said
         assert "umount --lazy" in said
         for command in ("mount", "umount"):

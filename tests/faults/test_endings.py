@@ -64,7 +64,7 @@ def test_status_says_that_a_daemon_ended_and_what_to_do(mounted: Callable[..., M
         assert str(mount.path) in done.stdout
         assert f"the daemon (process {pid}) " in done.stdout
         assert f"ipfsfs mount {mount.path}" in done.stdout
-    facts = json.loads(ipfsfs("status", mount.path, "--json", check=False).stdout)
+    (facts,) = json.loads(ipfsfs("status", mount.path, "--json", check=False).stdout)
     assert (facts["mounted"], facts["ended"]["pid"]) == (False, pid)
     assert facts["ended"]["status"] in (None, -number)  # kernels before 6.15 do not tell of who was waited for
     assert f"(process {pid})" in mount.log()
@@ -133,9 +133,12 @@ def test_a_view_mounted_with_restart_comes_back(mounted: Callable[..., Mounted],
 
 
 def is_back(mount: Mounted, killed: int) -> bool:
-    if not mount.mounted or not (found := ipfsfs("status", mount.path, "--json", check=False).stdout):
+    if not mount.mounted:
         return False
-    mount.pid = json.loads(found)["pid"]
+    found = json.loads(ipfsfs("status", mount.path, "--json", check=False).stdout)
+    if "error" in found:
+        return False
+    mount.pid = found[0]["pid"]
     return mount.pid not in (None, killed)
 
 

@@ -113,7 +113,7 @@ def test_the_oldest_goes_when_the_limit_is_reached_and_status_says_both(mounted:
         (kept,) = said["quarantine"]
         assert kept["note"]["path"].endswith(path.name)
         assert 600_000 < said["quarantine_size"] < said["quarantine_limit"] == 1_000_000
-    text = mount.run("status", mount.path).stdout
+    text = mount.run("status", mount.path, check=False).stdout
     assert "1 file, " in text
     assert " of 1.0 MB" in text
 
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_put_into_quarantine_is_renamed_and_listed(
         assert hidden.read_bytes() == WRONG, "the kernel knows the old name for a second"
         mine.unlink()
         assert NAME in found["detail"]
-        assert f"mv '{hidden}' NEW-NAME" in mount.run("status", mount.path).stdout
+        assert f"mv '{hidden}' NEW-NAME" in mount.run("status", mount.path, check=False).stdout
 
         mount.run("verify", mount.path)
         mount.remount()

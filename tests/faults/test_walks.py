@@ -49,4 +49,4 @@ def test_what_is_made_beneath_and_never_opened_is_found_by_a_later_walk(tmp_path
 
 
 def _sealed(cache: Path) -> int:
-    return int(json.loads(ipfsfs("status", cache, "--json").stdout)["sealed"])
+    return int(json.loads(ipfsfs("status", cache, "--json").stdout)[0]["sealed"])

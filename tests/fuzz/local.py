@@ -63,7 +63,7 @@ def mountinfo(data: bytes) -> None:
     """A line of the mount table. The kernel writes it, but with names that others choose."""
     path = b"/" + data.replace(b"\0", b"").replace(b"/", b"")
     shown = b"".join(b"\\%03o" % byte if byte in b" \t\n\\#" else bytes([byte]) for byte in path)
-    found = mounts.parse(b"36 35 98:0 / " + shown + b" rw,noatime shared:1 - fuse.ipfsfs " + shown + b" rw\n")
+    found = mounts.Mount.parse(b"36 35 98:0 / " + shown + b" rw,noatime shared:1 - fuse.ipfsfs " + shown + b" rw\n")
     assert os.fsencode(found.mountpoint).strip(b"/.") == path.strip(b"/.")
     assert os.fsencode(found.source) == path
 

@@ -240,7 +240,7 @@ def _is_nowhere_else(site: Site, node: KuboNode, views: tuple[Mounted, ...]) -> 
     assert {one.authorization for one in asked if one.port == site.local_hub.content_port} == {None}
     assert {one.authorization for one in asked if one.path.startswith("/api/")} == {None}, "is it public, for anyone?"
     assert any(one.authorization == f"Bearer {HUB_TOKEN}" for one in asked)
-    assert json.loads(site.said[f"status {views[0].path} --json"])["mounted"]
+    assert json.loads(site.said[f"status {views[0].path} --json"])[0]["mounted"]
 
 
 def _records(views: tuple[Mounted, ...]) -> list[Path]:

@@ -113,7 +113,7 @@ def _mounts_and_verifies(cache: Path, state: Path) -> None:
         (cache / "f").write_bytes(b"content")
         ipfsfs("seal", cache, env=env)
         ipfsfs("umount", cache, env=env)
-        assert json.loads(ipfsfs("status", cache, "--json", env=env).stdout)["store"]
+        assert json.loads(ipfsfs("status", cache, "--json", env=env).stdout)[0]["store"]
         assert json.loads(ipfsfs("verify", cache, "--json", env=env).stdout)["unsealed"] == 0
         ipfsfs("fsck", cache, env=env)
     finally:
@@ -186,7 +186,7 @@ def test_a_path_inside_a_view_is_known_to_lie_in_it(mounted: Callable[..., Mount
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{mount.path}/hub lies in the view of {mount.path}\n" in done.stderr
     assert mount.mounted
-    assert json.loads(ipfsfs("status", mount.path / "hub", "--json").stdout)["pid"] == mount.pid
+    assert json.loads(ipfsfs("status", mount.path / "hub", "--json").stdout)[0]["pid"] == mount.pid
     said = ipfsfs("status", mount.path / "hub").stdout
     assert f"{mount.path}/hub lies in the view of {mount.path}.\n" in said
     assert f"mounted by process {mount.pid}" in said

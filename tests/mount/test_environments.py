@@ -135,7 +135,7 @@ def test_what_a_daemon_runs_from_is_kept_until_it_ends(tmp_path: Path, installed
     view.mkdir()
     try:
         assert run([launcher(installed), "mount", view]).returncode == 0
-        daemon = json.loads(run([launcher(installed), "status", "--json", view]).stdout)
+        (daemon,) = json.loads(run([launcher(installed), "status", "--json", view]).stdout)
         python = Path(f"/proc/{daemon['pid']}/cmdline").read_text().split("\0")[0]
         assert Path(python).is_relative_to(installed / ".venv.d")
         with held.installing(launcher(renewed(installed)), "--version") as installation:

@@ -204,7 +204,7 @@ class TestMountHelper:
         ]
 
     def test_what_concerns_mount_and_init_is_left_to_them(self) -> None:
-        options = "rw,defaults,noauto,user=ann,users,nofail,_netdev,x-systemd.automount,X-mount.mkdir,comment=x,noatime"
+        options = "rw,defaults,noauto,user=ann,users,nofail,_netdev,x-systemd.before=x,X-mount.mkdir,comment=x,noatime"
         assert self.said("none", "/srv/hf", "-t", "fuse.ipfsfs", "-fv", "-o", options) == "mount -- /srv/hf"
 
     @pytest.mark.parametrize(
@@ -213,6 +213,7 @@ class TestMountHelper:
             (["none", "/srv/hf", "-o", "allow_others"], "allow_others"),
             (["none", "/srv/hf", "-o", "chunker=big"], "chunker=big"),
             (["none", "/srv/hf", "-o", "suid"], "suid"),
+            (["none", "/srv/hf", "-sfv", "-o", "nofail,x-systemd.automount"], "x-systemd.automount"),
             (["some/store", "/srv/hf"], "some/store"),
             (["none", "/srv/hf", "-N", "4711"], "-N"),
             (["none", "/srv/hf", "--quick"], "--quick"),
@@ -236,7 +237,7 @@ class TestMountHelper:
 
     @pytest.mark.root
     def test_a_line_in_fstab_mounts(self, tmp_path: Path) -> None:
-        view, said = self.mount_by_fstab(tmp_path, "allow_other,chunker=fixed,ro,noauto,nofail,x-systemd.automount")
+        view, said = self.mount_by_fstab(tmp_path, "allow_other,chunker=fixed,ro,noauto,nofail,x-systemd.before=x")
         kind, options, content = said.split()[-3:]
         assert kind == "fuse.ipfsfs"
         assert {"ro", "nosuid", "nodev", "allow_other"} <= set(options.split(","))

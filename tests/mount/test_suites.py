@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from tests.support.mounted import Mounted
+from tests.support.native import CHECKED, NATIVE, counted
 from tests.support.stuck import dump
 
 pytestmark = [pytest.mark.campaign, pytest.mark.root, pytest.mark.timeout(0)]
@@ -79,7 +80,8 @@ def tool(name: str, how: str) -> str:
     return found
 
 
-def test_pjdfstest(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
+@pytest.mark.parametrize("way", [CHECKED, NATIVE], ids=["checked", "native"])
+def test_pjdfstest(open_to_all: Path, mounted: Callable[..., Mounted], way: tuple[str, ...]) -> None:
     """A thousand questions of POSIX, asked as several users; all must come out as they do on plain disk."""
     program = tool("pjdfstest", "cargo install --locked pjdfstest@0.2.2")
     nobody = pwd.getpwnam("nobody")
@@ -90,7 +92,7 @@ def test_pjdfstest(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
         at = open_to_all / place
         at.mkdir()
         if place == "view":
-            mounted(at, "--allow-other")
+            mounted(at, "--allow-other", *way)
         done = subprocess.run(
             [program, "-c", open_to_all / "settings.toml", "-p", at], capture_output=True, text=True, check=False
         )
@@ -103,17 +105,22 @@ def test_pjdfstest(open_to_all: Path, mounted: Callable[..., Mounted]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fsx(mounted: Callable[..., Mounted], tmp_path: Path, seed: int) -> None:
-    """250,000 reads, writes, truncations and copies of one file, by call and by mapping, checked against memory."""
+    """250,000 reads, writes, truncations and copies of one file, by call and by mapping, checked against memory. Every
+    other time the file is native: another handle keeps it so, for what is opened to be written is not by itself."""
+    way = NATIVE if seed % 2 else CHECKED
     program = tool("fsx", "cargo install --locked fsx@0.3.2")
-    mount = mounted()
+    mount = mounted(None, *way)
+    path = mount.path / "file"
+    path.write_bytes(b"sealed")
+    mount.seal()
     (tmp_path / "fsx.toml").write_text(FSX)
     operations = os.environ.get("IPFSFS_FSX_OPERATIONS", "250000")
-    done = subprocess.run(
-        [program, "-q", "-f", tmp_path / "fsx.toml", "-S", f"{seed + 1}", "-N", operations, "-P", tmp_path,
-         mount.path / "file"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    options = ["-q", "-f", str(tmp_path / "fsx.toml"), "-S", str(seed + 1), "-N", operations, "-P", str(tmp_path)]
+    with path.open("rb"):
+        done = subprocess.run([program, *options, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5_000:] + done.stderr[-5_000:]
+    writes = counted(mount, "ipfsfs_writes_total")
+    assert writes == 1 if way is NATIVE else writes > 1, "the daemon is asked to write what the file begins with"
 
 
 @pytest.mark.parametrize("stressor", STRESSORS)

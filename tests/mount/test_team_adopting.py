@@ -111,7 +111,7 @@ def test_adopting_while_mounting_names_what_cannot_be_changed(
     finally:
         subprocess.run(["chattr", "-i", fixed], check=True)
     said = ipfsfs("mount", "--adopt", *view.arguments, cache).stdout
-    assert "1 files and directories were given" in said, said
+    assert "1 file or directory was given" in said, said
     view.finish()
 
 

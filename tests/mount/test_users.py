@@ -307,7 +307,7 @@ do(lambda: open("file").close())
             came = NOBODY.run(script, cache)
             assert came == [("0o100644", NOBODY.uid, NOBODY.uid, 1), True, "EPERM", None, "EPERM", "EACCES", None]
             assert ipfsfs("seal", cache).returncode == 0
-            status = json.loads(ipfsfs("status", cache, "--json").stdout)
+            (status,) = json.loads(ipfsfs("status", cache, "--json").stdout)
             assert (status["sealed"], status["degraded"]) == (1, "")
             assert "cache-symlinks" in status["features"]
             assert NOBODY.run("do(lambda: os.getxattr('file', 'ipfs.cid'))", cache)[0].startswith(b"baf")

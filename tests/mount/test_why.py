@@ -22,6 +22,7 @@ from ipfsfs.daemon.questions import why
 from ipfsfs.daemon.upstream.following import Following
 from ipfsfs.exchange.eviction import Possible
 from ipfsfs.exchange.why import Why
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
 from ipfsfs.store import recovery
@@ -95,6 +96,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("checked_reads")
 def test_what_to_remove_is_one_command_in_the_log_and_everywhere(
     disk: Disk, tmp_path: Path, mounted: Callable[..., Mounted]
 ) -> None:
@@ -158,6 +160,8 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             extents=Extents(store.extents_fd),
             patience_s=1.0,
             cache_size=None,
+            checking=Checking.of(plain.fd),
+            native_from=0,
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="there is no index here",
         )
@@ -190,3 +194,50 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
         running.view.nodes.close()
         nursery.cancel_scope.cancel()
     return found[0]
+
+
+def _told(path: Path) -> tuple[object, object, str]:
+    found = json.loads(ipfsfs("why", path, "--json").stdout)
+    return found.get("checked_by"), found.get("native"), found.get("native_why", "")
+
+
+@pytest.fixture(params=["ext4", "btrfs"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, Disk]]:
+    """A disk that checks nothing, and one that does."""
+    with spoilable_disk(tmp_path, 512, request.param) as made:
+        yield request.param, made
+
+
+@pytest.mark.root
+def test_h51_it_says_who_checks_what_is_read_of_a_file(
+    either: tuple[str, Disk], mounted: Callable[..., Mounted]
+) -> None:
+    """With a daemon, and of the plain directory; never of what has no content."""
+    kind, disk = either
+    mount = mounted(disk.cache)
+    path = mount.path / "weights.bin"
+    path.write_bytes(b"w" * (20 * LEAF + 5))
+    (mount.path / "link").symlink_to("weights.bin")
+    mount.seal()
+    by, native, why_not = _told(path)
+    assert by == ("filesystem" if native else "read")
+    assert native or why_not
+    (line,) = [line for line in ipfsfs("why", path).stdout.splitlines() if line.startswith("reads")]
+    assert ("checked by the filesystem" if native else "checked by the daemon") in line
+    if kind == "ext4":
+        assert native is False
+        assert "ext4 does not check" in why_not
+    status = mount.status()
+    assert status["native"] == native == (kind == "btrfs" and "passthrough" in status["features"])
+    assert status["checked_by"] == by
+    assert "reads" in mount.run("status", mount.path).stdout
+    for other in (mount.path, mount.path / "link"):
+        found = json.loads(ipfsfs("why", other, "--no-dereference", "--json").stdout)
+        assert {found["checked_by"], found["native"], found["native_why"]} == {None}
+
+    mount.umount()
+    by, native, why_not = _told(path)
+    assert native is False
+    assert by == ("filesystem" if kind == "btrfs" else "nothing")
+    assert "nothing is mounted" in why_not
+    assert "not native: nothing is mounted" in ipfsfs("why", path).stdout

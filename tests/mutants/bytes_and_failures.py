@@ -8,6 +8,8 @@ from tests.mutants.calls import KERNEL, SEMANTICS
 from tests.mutants.mutant import Mutant
 
 DURABILITY: Final = "tests/mount/test_durability.py::"
+ANSWERS: Final = "tests/mount/test_answers.py::"
+CHECKED: Final = "tests/unit/test_checked.py::"
 ROT: Final = "tests/faults/test_rot.py::"
 INDEX: Final = "tests/faults/test_index.py::"
 CONTENT: Final = "tests/mount/test_hazards_content.py::"
@@ -121,6 +123,22 @@ MUTANTS: Final = (
         (f"{ROT}test_rot_is_found_by_who_opened_a_file_before_it_was_sealed",),
     ),
     Mutant(
+        "S85",
+        "what Btrfs shows to anybody is all that is asked of a file there",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(flags, 0)\n",
+        (f"{CHECKED}test_what_is_called_checked_on_btrfs_is_and_nothing_else",),
+    ),
+    Mutant(
+        "S85",
+        "only what is on the disk of a file's flags counts on Btrfs",
+        "ipfsfs/plain/checked.py",
+        "                    return btrfs_why_not(flags, _btrfs_inode_flags(fd, st.st_ino))\n",
+        "                    return btrfs_why_not(0, _btrfs_inode_flags(fd, st.st_ino))\n",
+        (f"{CHECKED}test_flags_that_are_not_on_the_disk_yet_count",),
+    ),
+    Mutant(
         "S14",
         "every seal can tell rot from change",
         "ipfsfs/store/seal.py",
@@ -194,6 +212,30 @@ MUTANTS: Final = (
         '    return f"{_command(pid)} (process {pid})"\n',
         '    return "a program"\n',
         (f"{SEMANTICS}test_what_a_blob_was_before_it_was_written_in_place_is_kept_and_who_did_it_is_named",),
+    ),
+    Mutant(
+        "S17",
+        "status exits with 0 whatever is wrong with files",
+        "ipfsfs/cli/standing.py",
+        "            return tuple(troubles(found.answer))\n",
+        "            return ()\n",
+        (f"{ANSWERS}test_a_broken_promise_has_status_exit_with_1_and_says_the_way_out_until_it_is_taken",),
+    ),
+    Mutant(
+        "S17",
+        "names that are not in the quarantine are removed",
+        "ipfsfs/exchange/kept_aside.py",
+        "    if unknown:\n",
+        "    if unknown and not remove:\n",
+        (f"{ANSWERS}test_good_bytes_in_quarantine_come_back_to_a_name_that_is_gone_and_can_be_removed",),
+    ),
+    Mutant(
+        "S17",
+        "what a name does not promise is said to be put back by restore",
+        "ipfsfs/exchange/kept_aside.py",
+        '    way: Way = "copy"\n',
+        '    way: Way = "restore"\n',
+        (f"{ANSWERS}test_what_a_path_in_quarantine_does_not_promise_can_be_copied_and_removed",),
     ),
     Mutant(
         "S18",

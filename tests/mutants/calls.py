@@ -130,8 +130,8 @@ MUTANTS: Final = (
         "S9",
         "files are opened past the page cache",
         "ipfsfs/fuse/operations.py",
-        "        return pyfuse3.FileInfo(fh=number, keep_cache=keep)\n",
-        "        return pyfuse3.FileInfo(fh=number, direct_io=True)\n",
+        "        return pyfuse3.FileInfo(fh=opened.number, keep_cache=opened.keep)\n",
+        "        return pyfuse3.FileInfo(fh=opened.number, direct_io=True)\n",
         ("tests/mount/test_posix_locks.py::test_mappings",),
     ),
     Mutant(

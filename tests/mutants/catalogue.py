@@ -15,6 +15,7 @@ from tests.mutants import (
     hostile,
     kept_once,
     making_room,
+    natively,
     not_here,
     peers,
     pinned,
@@ -47,6 +48,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *waiting.MUTANTS,
     *appearing.MUTANTS,
     *beyond_the_site.MUTANTS,
+    *natively.MUTANTS,
 )
 
 WITHOUT: Final = {

@@ -71,8 +71,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S75",
         "the keeper's handles count as files that are open",
         "ipfsfs/view/view.py",
-        "self.handles.add_ours(KeptContent())",
-        "self.handles.add(KeptContent())",
+        "self.handles.add_ours(node, KeptContent())",
+        "self.handles.add(node, Opened(KeptContent(), True))",
         (f"{_KEEPER}test_the_keeper_is_no_reader",),
     ),
 )

@@ -246,6 +246,10 @@ def fset_xattr(side: Side, number: int, name: str, value: bytes) -> list[str]:
     return sorted(os.listxattr(side.fds[number]))
 
 
+def fget_xattr(side: Side, number: int, name: str) -> bytes:
+    return os.getxattr(side.fds[number], name)
+
+
 def fsync(side: Side, number: int, data_only: bool) -> None:
     (os.fdatasync if data_only else os.fsync)(side.fds[number])
 

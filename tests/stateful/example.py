@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 
 from tests.stateful.material import COMMIT, DOWNLOADED, FURNITURE, PROMISED, SKELETON
 from tests.stateful.pair import Actor, Pair
 
-few_open = precondition(lambda self: len(self.open) < 8)
+OPEN_MOST: Final = 8
+few_open = precondition(lambda self: len(self.open) < OPEN_MOST)
 some_open = precondition(lambda self: self.open)
 some_mapped = precondition(lambda self: self.maps)
 

@@ -10,12 +10,17 @@ from tests.stateful.failing_rules import FailingRules
 from tests.stateful.file_rules import FileRules
 from tests.stateful.mapping_rules import MappingRules
 from tests.stateful.name_rules import NameRules
+from tests.stateful.native_rules import NativeRules
 from tests.stateful.placeholder_rules import PlaceholderRules
 from tests.stateful.view_rules import ViewRules
 
 
 class ViewAgainstPlain(FileRules, MappingRules, NameRules, ViewRules):
     """All rules together."""
+
+
+class ViewReadNatively(NativeRules):
+    """All rules together, where sealed files are native, and rules that make them so."""
 
 
 class ViewOnTroubledDisk(FileRules, NameRules, FailingRules):

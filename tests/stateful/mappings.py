@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from tests.stateful.side import Side, checked, content, digest
+from tests.stateful.side import Mapping, Side, checked, content, digest
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -30,8 +30,9 @@ def begin(side: Side, view: bytes, plain: bytes) -> None:
 
 
 def close_all(side: Side) -> None:
-    for address, length in side.maps.values():
-        _libc.munmap(address, length)
+    for mapping in side.maps.values():
+        _libc.munmap(mapping.address, mapping.length)
+        os.close(mapping.file)
     side.maps.clear()
     for fd in side.fds.values():
         with suppress(OSError):  # a descriptor of a daemon that is gone says so when it is closed, and is closed
@@ -41,8 +42,8 @@ def close_all(side: Side) -> None:
 
 def sync_maps(side: Side) -> None:
     """Have what was written through shared mappings in the file: a daemon that is killed could not be given it."""
-    for address, length in side.maps.values():
-        _libc.msync(address, length, _MS_SYNC)
+    for mapping in side.maps.values():
+        _libc.msync(mapping.address, mapping.length, _MS_SYNC)
 
 
 def map_(side: Side, mapping: int, number: int, offset: int, length: int, shared: bool, writable: bool) -> None:
@@ -52,26 +53,35 @@ def map_(side: Side, mapping: int, number: int, offset: int, length: int, shared
     if address == _MAP_FAILED:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    side.maps[mapping] = (address, length)
+    file = os.open(f"/proc/self/fd/{side.fds[number]}", os.O_PATH)
+    side.maps[mapping] = Mapping(address, length, offset, file)
 
 
 def map_read(side: Side, mapping: int, at: int, length: int) -> tuple[int, str]:
-    address, size = side.maps[mapping]
-    at %= size
+    mapped = side.maps[mapping]
+    at %= mapped.length
     with open("/proc/self/mem", "rb", buffering=0) as memory:
-        return digest(os.pread(memory.fileno(), min(length, size - at), address + at))
+        return digest(os.pread(memory.fileno(), min(length, mapped.length - at), mapped.address + at))
 
 
 def map_write(side: Side, mapping: int, at: int, seed: int, length: int) -> int:
-    address, size = side.maps[mapping]
-    at %= size
+    """Write to mapped pages, but not to what the last one has beyond the end of the file: in a view that is content
+    once the file grows, for the kernel does not clear it as plain disk does, unless the file is native."""
+    mapped = side.maps[mapping]
+    at %= mapped.length
+    length = min(length, mapped.length - at)
+    left = mapped.left_at(at)
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        return os.pwrite(memory.fileno(), content(seed, min(length, size - at)), address + at)
+        data = content(seed, length if left is None else min(length, left))
+        return os.pwrite(memory.fileno(), data, mapped.address + at)
 
 
 def map_sync(side: Side, mapping: int) -> None:
-    checked(_libc.msync(*side.maps[mapping], _MS_SYNC))
+    mapped = side.maps[mapping]
+    checked(_libc.msync(mapped.address, mapped.length, _MS_SYNC))
 
 
 def unmap(side: Side, mapping: int) -> None:
-    checked(_libc.munmap(*side.maps.pop(mapping)))
+    mapped = side.maps.pop(mapping)
+    os.close(mapped.file)
+    checked(_libc.munmap(mapped.address, mapped.length))

@@ -17,6 +17,7 @@ from typing import Any, Final
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.question import AnswerT, Asked, ProgressT
 from tests.support.mounted import TREE, Mounted, environment
+from tests.support.native import counted
 from tests.support.stuck import dump
 
 DEADLINE_S: Final = 30.0
@@ -90,6 +91,8 @@ class Pair:
     """A descriptor of the directory beneath the view, from before the mount."""
     actors: list[Actor] = field(default_factory=list)
     examples: int = 0
+    _native_opens: int = 0
+    """Those that earlier daemons counted."""
 
     @classmethod
     def make(cls, root: Path, *arguments: str) -> Pair:
@@ -110,6 +113,14 @@ class Pair:
     def ask(self, question: Asked[AnswerT, ProgressT]) -> AnswerT:
         """Put a question to the daemon."""
         return ask(self.view.store, question, patience_s=DEADLINE_S)
+
+    def native_opens(self) -> int:
+        """How many opens were native so far, by all daemons of the view."""
+        return self._native_opens + int(counted(self.view, "ipfsfs_native_opens_total"))
+
+    def before_end_of_daemon(self) -> None:
+        """The daemon is about to end, and what it counted with it."""
+        self._native_opens = self.native_opens()
 
     def next_example(self) -> str:
         """A new pair of empty directories, of the same name in both."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
 import os
 import random
+from dataclasses import dataclass
 
 
 def content(seed: int, length: int) -> bytes:
@@ -18,6 +20,21 @@ def digest(data: bytes) -> tuple[int, str]:
     return len(data), hashlib.sha256(data).hexdigest()[:16]
 
 
+@dataclass(slots=True, frozen=True)
+class Mapping:
+    """`length` bytes of a file from `offset` on. `file` names it, and does not keep it open."""
+
+    address: int
+    length: int
+    offset: int
+    file: int
+
+    def left_at(self, at: int) -> int | None:
+        """How many bytes the file has from there on; None in pages beyond its last one."""
+        end = os.fstat(self.file).st_size - self.offset
+        return max(0, end - at) if at < -(-end // mmap.PAGESIZE) * mmap.PAGESIZE else None
+
+
 class Side:
     """One of the two directories, with the descriptors and mappings this process has in it."""
 
@@ -25,7 +42,7 @@ class Side:
         self.name = name
         self.root = b""
         self.fds: dict[int, int] = {}
-        self.maps: dict[int, tuple[int, int]] = {}
+        self.maps: dict[int, Mapping] = {}
 
     def path(self, relative: bytes) -> bytes:
         return self.root + b"/" + relative if relative else self.root

@@ -116,6 +116,7 @@ class ViewRules(Example):
     def remount(self) -> None:
         self.heavy()
         self.leave()
+        self.pair.before_end_of_daemon()
         self.pair.view.umount()
         self.compare_beneath()
         self.pair.view.mount()
@@ -129,6 +130,7 @@ class ViewRules(Example):
         for actor in self.pair.actors:
             actor.same("sync_maps")
         # What is open ends with the daemon; the process that had it goes on.
+        self.pair.before_end_of_daemon()
         self.pair.view.kill()
         self.compare_beneath()
         for actor in self.pair.actors:

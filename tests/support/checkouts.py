@@ -42,7 +42,11 @@ def run(command: Sequence[str | Path], **environ: str) -> subprocess.CompletedPr
 
 def clone(into: Path) -> Path:
     """A clone in which nothing was run yet, with what is in the working tree."""
-    for name in run(["git", "-c", f"safe.directory={TREE}", "-C", TREE, "ls-files", "-z"]).stdout.split("\0"):
+    if (TREE / ".git").exists():
+        names = run(["git", "-c", f"safe.directory={TREE}", "-C", TREE, "ls-files", "-z"]).stdout.split("\0")
+    else:  # such a copy itself
+        names = [str(path.relative_to(TREE)) for path in TREE.rglob("*") if "__pycache__" not in path.parts]
+    for name in names:
         if (TREE / name).is_file():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TREE / name, into / name)

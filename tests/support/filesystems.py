@@ -42,10 +42,10 @@ def new_ext4_image(path: Path, size_mib: int = 64, *options: str) -> Path:
 
 
 @contextmanager
-def mounted_image(image: Path, at: Path) -> Iterator[Path]:
-    """An image, mounted over a loop device while the block runs."""
+def mounted_image(image: Path, at: Path, *options: str) -> Iterator[Path]:
+    """An image, mounted over a loop device while the block runs. `options`: of the mount."""
     at.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", image, at], check=True)
+    subprocess.run(["mount", "-o", ",".join(("loop", *options)), image, at], check=True)
     try:
         yield at
     finally:

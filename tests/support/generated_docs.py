@@ -1,4 +1,4 @@
-"""What of docs/ follows from the code: the command line, the errors, the metrics, and the states of a file.
+"""What of docs/ follows from the code: the command line, JSON, the errors, the metrics, and the states of a file.
 
 python -m tests.support.generated_docs     # writes them
 """
@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
 from ipfsfs.cli.main import cli
+from ipfsfs.cli.manual import commands
 from ipfsfs.daemon.metrics.table import METRICS
 from ipfsfs.errors import BY_NAME
 from ipfsfs.view.upkeep.life import TABLE, Event, State
+from tests.support import json_forms
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDTH = 100
@@ -25,8 +25,8 @@ _LIFE_END = "<!-- end -->\n"
 _ERRORS = """\
 A script meets an error as the exit code of a command, which also says what happened and what to do next. 0 is success;
 1 is any failure without a code of its own, an interruption included. `verify` exits with 4 where it finds wrong
-content; `fsck` with 1 where a problem is left, `doctor` where something needed is missing, `seal` where the view is
-degraded. `mount.ipfsfs` has the exit codes of mount(8).
+content; `fsck` with 1 where a problem is left, `status` where anything is, `doctor` where something needed is missing,
+`seal` where the view is degraded. `mount.ipfsfs` has the exit codes of mount(8).
 
 A worker meets one as the errno of a system call, and of these only `IntegrityError`: where right bytes cannot be had.
 All else is what plain disk answers, bugs apart: those are EIO, with a traceback in the log.
@@ -61,6 +61,7 @@ def pages() -> dict[str, str]:
     """The text of each page, by its name in docs/."""
     return {
         "cli.md": "".join(_cli()),
+        "json.md": "".join(json_forms.page()),
         "errors.md": "".join(_error_table()),
         "metrics.md": "".join(_metrics()),
         "concurrency.md": _with_life((DOCS / "concurrency.md").read_text()),
@@ -93,9 +94,8 @@ def _word(name: State | Event) -> str:
 
 def _cli() -> Iterator[str]:
     yield f"# The command line\n\n{_NOTE}"
-    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    whole = click.Context(cli, info_name="ipfsfs", **settings)
-    for context in _with_below(whole):
+    for context in commands(cli):
+        context.terminal_width = context.max_content_width = WIDTH
         yield f"\n## {context.command_path}\n\n"
         yield from (f"    {line}".rstrip() + "\n" for line in context.command.get_help(context).splitlines())
 
@@ -105,16 +105,6 @@ def _metrics() -> Iterator[str]:
     for metric in METRICS:
         label = f"`{metric.label}`" if metric.label else ""
         yield f"| `{metric.name}` | {metric.kind} | {metric.unit} | {label} | {metric.meaning} |\n"
-
-
-def _with_below(context: click.Context) -> Iterator[click.Context]:
-    """A command, and the commands of its own that it has."""
-    yield context
-    if isinstance(context.command, click.Group):
-        for name in context.command.list_commands(context):
-            command = context.command.get_command(context, name)
-            assert command is not None
-            yield from _with_below(click.Context(command, context, name))
 
 
 def _error_table() -> Iterator[str]:

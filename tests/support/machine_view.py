@@ -56,7 +56,8 @@ class MachineView:
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
-        found: dict[str, Any] = json.loads(self.run("status", self.machine.home, "--json").stdout)
+        found: dict[str, Any]
+        (found,) = json.loads(self.run("status", self.machine.home, "--json").stdout)
         return found
 
     def peers(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import CI_MARKERS, USER_SWITCHES
+from tests.support import json_forms
 from tests.support.fresh_attributes import ask_for_directories
 from tests.support.processes import eventually
 from tests.support.trees import differences
@@ -58,6 +59,8 @@ def ipfsfs(*arguments: str | Path, check: bool = True, **options: Any) -> subpro
     )
     if check and done.returncode != 0:
         raise AssertionError(f"ipfsfs {arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    if done.stdout:  # else it was ended before it could say anything
+        json_forms.check([str(one) for one in arguments], done.stdout)
     return done
 
 
@@ -107,8 +110,12 @@ class Mounted:
         return ipfsfs(*arguments, check=check, **options)
 
     def status(self) -> dict[str, Any]:
-        """What `status --json` says."""
-        found: dict[str, Any] = json.loads(ipfsfs("status", self.path, "--json").stdout)
+        """What `status --json` says, whether all is well or not."""
+        done = ipfsfs("status", self.path, "--json", check=False)
+        assert done.returncode in (0, 1), done.stderr
+        found: dict[str, Any]
+        (found,) = json.loads(done.stdout)
+        assert done.returncode == bool(found["wrong"])
         return found
 
     def pins(self) -> list[dict[str, Any]]:

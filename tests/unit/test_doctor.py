@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ipfsfs.cli import native_reads
+from tests.support.filesystems import mounted_tmpfs, new_image
 from tests.support.mounted import Mounted
 from tests.support.processes import stopped
 
@@ -146,3 +149,72 @@ def test_a_cache_in_a_view_whose_daemon_hangs_is_not_waited_for(
     assert told["ok"] is False
     assert "does not answer" in told["detail"]
     assert f"ipfsfs umount --lazy {mount.path}" in told["fix"]
+
+
+def _first_message(flags: int, more_flags: int) -> bytes:
+    """INIT, as a kernel sends it (linux/fuse.h)."""
+    return bytes(40) + struct.pack("=IIIII", 7, 45, 0, flags, more_flags) + bytes(44)
+
+
+@pytest.mark.parametrize(
+    ("first", "is_possible"),
+    [
+        (_first_message(1 << 30, 1 << 5), True),
+        (_first_message(1 << 30, 0), False),
+        (_first_message(0, 1 << 5), False),
+        (_first_message(1 << 30, 1 << 5)[:56], False),
+    ],
+    ids=["6.18", "built without", "no second flags", "an old kernel"],
+)
+@pytest.mark.root
+def test_whether_native_reads_are_possible_here(first: bytes, is_possible: bool) -> None:
+    told = native_reads.possible(first)
+    assert (told.ok is True) == is_possible
+    assert is_possible or ("CONFIG_FUSE_PASSTHROUGH" in told.fix and "nothing to do" in told.fix)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("become", "why"),
+    [
+        (["setpriv", "--reuid", "1001", "--regid", "1001", "--clear-groups"], "root alone"),
+        (["unshare", "--user", "--map-root-user"], "user namespace"),
+    ],
+    ids=["an ordinary user", "root of a container"],
+)
+def test_who_cannot_have_native_reads_is_told_why_and_that_nothing_need_be_done(become: list[str], why: str) -> None:
+    asked = f"from ipfsfs.cli import native_reads; print(native_reads.possible({_first_message(1 << 30, 1 << 5)!r}))"
+    done = subprocess.run([*become, sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert why in done.stdout
+    assert "nothing to do" in done.stdout
+
+
+@pytest.mark.root
+def test_it_tells_who_checks_what_is_read_of_the_cache(tmp_path: Path) -> None:
+    """By what it lies on, be a view mounted over it or not."""
+    (tmp_path / "hf").mkdir()
+    image = new_image(tmp_path / "image", "btrfs", 256)
+    for before, says in (
+        (f"mount -t tmpfs none {tmp_path}/hf", "tmpfs does not check"),
+        (f"mount -o loop {image} {tmp_path}/hf", "btrfs checks what it reads"),
+        (f"mount -o loop,nodatasum {image} {tmp_path}/hf", "btrfs is mounted with nodatasum"),
+    ):
+        told = findings(tmp_path, before=before, HF_HOME=f"{tmp_path}/hf")
+        assert f"{tmp_path}/hf: " in told["reads"]["detail"]
+        assert says in told["reads"]["detail"]
+        assert told["reads"]["ok"] is True
+        assert "checks what" in says or "--check native" in told["reads"]["fix"]
+        assert told["native reads"]["detail"]
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    with mounted_tmpfs(tmp_path, "size=10m") as at:
+        yield at
+
+
+@pytest.mark.root
+def test_who_checks_is_told_of_what_lies_beneath_a_view(memory: Path, mounted: Callable[..., Mounted]) -> None:
+    (memory / "hf").mkdir()
+    view = mounted(memory / "hf", "--store", str(memory / "store"))
+    assert f"{view.path}: the daemon checks each read, for tmpfs" in findings(memory)["reads"]["detail"]

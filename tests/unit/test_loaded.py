@@ -10,7 +10,7 @@ import pytest
 from ipfsfs.cli.main import cli
 from tests.support.mounted import environment
 
-OFTEN = ("mount", "umount", "status", "seal", "fsck", "why")
+OFTEN = ("mount", "umount", "status", "ls", "seal", "fsck", "why")
 
 
 @pytest.mark.parametrize("command", OFTEN)

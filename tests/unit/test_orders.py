@@ -17,6 +17,7 @@ import trio.testing
 
 from ipfsfs.caches.registry import root_place
 from ipfsfs.exchange.eviction import Possible
+from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.identities import identity_of
 from ipfsfs.plain.ownership import Ownership
@@ -87,6 +88,8 @@ async def _sealed(tmp_path: Path) -> AsyncIterator[_Sealed]:
             extents=Extents(store.extents_fd),
             patience_s=1.0,
             cache_size=None,
+            checking=Checking.of(plain.fd),
+            native_from=0,
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="",
         )
@@ -125,12 +128,12 @@ def test_what_a_blob_was_is_kept_though_its_last_user_goes_while_it_is_truncated
     async def run() -> None:
         async with _sealed(tmp_path) as sealed:
             view, node = sealed.view, sealed.node
-            number, _ = await view.open(node, Access.parse(access), _Program())
+            opened = await view.open(node, Access.parse(access), _Program())
             async with trio.open_nursery() as nursery:
                 with held_elsewhere(view.seals.ledger._database._turn):
                     nursery.start_soon(view.change, node, Changes(size=2), None, _Program())
                     await _until(lambda: (file := view.files.of(node)) is not None and file.broken is not None)
-                    view.handles.release(number)
+                    view.handles.release(opened.number)
             assert sealed.kept() == [OLD]
             await _until(lambda: view.seals.is_found(os.fsencode(BLOB)))
             assert view.files.of(node) is None

@@ -33,7 +33,7 @@ def test_a_view_is_known_until_its_store_is_gone(state: Path, tmp_path: Path) ->
     store = tmp_path / "store"
     store.mkdir()
     register.enter(register.Entry(tmp_path / "cache", store))
-    assert register.store_of(tmp_path / "cache") == store
+    assert [entry.store for entry in register.entries()] == [store]
     store.rmdir()
     assert register.entries() == []
     assert list((state / "ipfsfs" / "views").iterdir()) == []

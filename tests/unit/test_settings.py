@@ -24,7 +24,7 @@ from ipfsfs.cli.settings.table import SETTINGS, Entry
 from ipfsfs.errors import UsageError
 from tests.support.checkouts import SCRIPTS, run
 
-_OF_THE_MOMENT = {"path", "foreground", "force", "adopt"}
+_OF_THE_MOMENT = {"as_json", "path", "foreground", "force", "adopt"}
 """What concerns one run of `mount`, and is no setting."""
 _OTHER: dict[str, tuple[str, object]] = {
     "store": ("/srv/store", "/srv/store"),
@@ -41,6 +41,9 @@ _OTHER: dict[str, tuple[str, object]] = {
     "hub_token_file": ("/srv/token", "/srv/token"),
     "patience": ("7", 7),
     "cache_size": ("3GB", 3_000_000_000),
+    "check": ("native", "native"),
+    "scrub": ("2d", 172_800),
+    "native_from": ("1M", 1_000_000),
     "serve": ("10.0.0.1:4780", "10.0.0.1:4780"),
     "peers": ("10.0.0.1:4780;node2:4780", "10.0.0.1:4780;node2:4780"),
     "token_file": ("/srv/site", "/srv/site"),
@@ -136,6 +139,9 @@ def _contrary(entry: Entry) -> str:
         "patience": 9,
         "quarantine_size": 5,
         "cache_size": 5,
+        "check": "read",
+        "scrub": 5,
+        "native_from": 5,
         "metrics": "unix:///other",
         "hub": "none",
         "serve": "other:1",
@@ -185,6 +191,12 @@ def test_the_first_file_of_the_xdg_directories_is_the_only_one(tmp_path: Path) -
         ('quarantine_size = "much"', "'much' is not a size: write for example 500MB or 16G"),
         ("quarantine_size = -1", "-1 is not a size"),
         ('quarantine_size = "' + "9" * 400 + '"', "is not a size"),
+        ('scrub = "7"', "'7' is not a duration from 1s to 365d: write for example 7d, 12h, 30m or 90s"),
+        ('scrub = "0s"', "'0s' is not a duration"),
+        ('scrub = "53w"', "'53w' is not a duration"),
+        ("scrub = 0", "0 is not a duration"),
+        ("scrub = true", "True is not a duration"),
+        ('check = "never"', "'never' is not one of: read, native"),
         ('chunker = "big"', "'big' is not one of: auto, fixed"),
         ('kubo = ["ftp://x"]', "the address of an origin begins with ftp:"),
         ('kubo = ["http://user:canary@x"]', "holds credentials"),

@@ -16,7 +16,8 @@ from ipfsfs.store.seal import UNIT
 from ipfsfs.workers.sealer.client import Sealer
 from ipfsfs.workers.sealer.outcome import Gone, Sealed, Verified
 from tests.support.filesystems import mounted_image, mounted_tmpfs, new_ext4_image
-from tests.support.sealers import slow, with_sealer, write
+from tests.support.rot import spoilable_disk
+from tests.support.sealers import rest, slow, with_sealer, write
 from tests.support.seals import packed
 
 _DATA = random.Random(3).randbytes(3_300_001)
@@ -95,6 +96,25 @@ def spoil(image: Path, content: bytes) -> None:
         file.write(bytes([content[len(content) // 2] ^ 1]))
 
 
+@pytest.mark.parametrize("size", [0, UNIT, len(_DATA), 5 << 20])
+def test_checksums_alone_are_compared_where_no_leaves_are_given(tmp_path: Path, size: int) -> None:
+    """Of holes as well: the last of these sizes has some."""
+    file = tmp_path / "file"
+    file.write_bytes(_DATA[:size])
+    os.truncate(file, size)
+    rest()
+
+    async def use(sealer: Sealer) -> list[object]:
+        sealed = await _sealed(sealer)
+        others = sealed.sums[:-1] + bytes([sealed.sums[-1] ^ 1]) if sealed.sums else b""
+        verify, identity = sealer.verify, sealed.identity
+        return [await verify(b"file", identity, sums=sums, leaves=None) for sums in (sealed.sums, others)]
+
+    sound, other = with_sealer(tmp_path, use)
+    assert sound == _SOUND
+    assert other == replace(_SOUND, bad_units=((size - 1) // UNIT * UNIT,) if size else ())
+
+
 @pytest.mark.root
 def test_where_the_page_cache_cannot_be_passed_by_it_still_works(tmp_path: Path) -> None:
     with mounted_tmpfs(tmp_path, "size=16m") as mounted:
@@ -104,6 +124,20 @@ def test_where_the_page_cache_cannot_be_passed_by_it_still_works(tmp_path: Path)
             return await _verify(sealer, await _sealed(sealer))
 
         assert with_sealer(mounted, use) == _SOUND
+
+
+@pytest.mark.root
+def test_where_the_filesystem_only_seems_to_pass_by_the_page_cache_the_disk_is_read(tmp_path: Path) -> None:
+    """As ext4 does with a journal of data: it takes O_DIRECT, and reads from the page cache."""
+    with spoilable_disk(tmp_path, options=("data=journal",)) as disk:
+        write(disk.cache / "file", _DATA)
+
+        async def use(sealer: Sealer) -> object:
+            sealed = await _sealed(sealer)
+            disk.rot_beneath("file", 7 * UNIT)
+            return await sealer.verify(b"file", sealed.identity, sums=sealed.sums, leaves=None)
+
+        assert with_sealer(disk.cache, use) == replace(_SOUND, bad_units=(7 * UNIT,))
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

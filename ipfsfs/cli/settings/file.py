@@ -20,7 +20,7 @@ from typing import Any, Final
 from ipfsfs.cli.settings.table import SETTINGS
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError, UsageError
-from ipfsfs.printed import printable, shell
+from ipfsfs.printed import command, printable, shell
 from ipfsfs.store.directory import UnsafePlace, open_directory
 
 NAMED_BY: Final = "IPFSFS_CONFIG"
@@ -31,7 +31,6 @@ KEEPERS: Final = ("cluster", "service")
 _SIZE_MOST: Final = 1 << 16
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _SHOWN: Final = 60
-_SEE: Final = "To see all settings: ipfsfs config"
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,7 +106,7 @@ def _refuse_a_dead_view(path: Path) -> None:
         pass
     raise UsageError(
         f"{path} is in the view of {view.mountpoint}, whose daemon does not answer",
-        hint=f"Unmount that first: ipfsfs umount --lazy {shell(view.mountpoint)}",
+        hint=f"Unmount that first: {command('umount --lazy', view.mountpoint)}",
     )
 
 
@@ -219,7 +218,8 @@ def _short(name: str) -> str:
 
 def _like(name: str) -> str:
     near = difflib.get_close_matches(name.replace("-", "_")[:_SHOWN], list(SETTINGS), 1)
-    return f'Perhaps "{near[0]}" is meant. {_SEE}' if near else _SEE
+    see = f"To see all settings: {command('config')}"
+    return f'Perhaps "{near[0]}" is meant. {see}' if near else see
 
 
 def _line(text: str, table: tuple[str, ...], name: str) -> int:

@@ -150,6 +150,46 @@ class Size:
         return f"{value:,} bytes"
 
 
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+@dataclass(slots=True, frozen=True)
+class Duration:
+    """Whole seconds within limits, as `7d`, `12h`, `30m` or `90s`. Text without a unit is refused, for who writes 7 may
+    mean days."""
+
+    least: int
+    most: int
+    metavar: str = "DURATION"
+
+    @property
+    def must_be(self) -> str:
+        """As `Kind`."""
+        limits = f"from {self.shown(self.least)} to {self.shown(self.most)}"
+        return f"a duration {limits}: write for example 7d, 12h, 30m or 90s"
+
+    def from_text(self, text: str) -> int:
+        """As `Kind`."""
+        found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+        if found is None or not self.least <= int(found[1]) * _UNITS_S[found[2]] <= self.most:
+            raise refused(self, text)
+        return int(found[1]) * _UNITS_S[found[2]]
+
+    def from_toml(self, value: object) -> int:
+        """As `Kind`; a number is one of seconds, as `ipfsfs config --json` shows it."""
+        if isinstance(value, str):
+            return self.from_text(value)
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise refused(self, value)
+        return value
+
+    def shown(self, value: object) -> str:
+        """As `Kind`: in the largest unit up to days of which it is a whole number."""
+        assert isinstance(value, int)
+        unit = next(unit for unit in "dhms" if value % _UNITS_S[unit] == 0)
+        return f"{value // _UNITS_S[unit]}{unit}"
+
+
 class _Text:
     """What is text in the file as well."""
 

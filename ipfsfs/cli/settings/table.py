@@ -18,6 +18,7 @@ from ipfsfs.cli.settings.kinds import (
     UPSTREAM,
     URL,
     Choice,
+    Duration,
     File,
     Kind,
     Parsed,
@@ -28,7 +29,7 @@ from ipfsfs.cli.settings.kinds import (
     Whole,
     team_name,
 )
-from ipfsfs.daemon.config import PATIENCE_S, SHARES
+from ipfsfs.daemon.config import CHECKS, NATIVE_FROM, PATIENCE_S, SCRUB_S, SHARES
 from ipfsfs.origins.settings import PUBLIC_HUB
 from ipfsfs.unixfs.chunk import CHUNKERS, DEFAULT
 
@@ -82,7 +83,8 @@ class Settings:
         None,
         File(),
         "The directory for seals and quarantine",
-        unless_set="PATH.ipfsfs, beside PATH",
+        unless_set="that of the last view, else PATH.ipfsfs, beside PATH; where PATH is a filesystem of its own, as a "
+        "tmpfs is, or its parent is not yours: below ~/.local/state/ipfsfs",
         scope="one view",
     )
     allow_other: bool = _setting(
@@ -159,6 +161,25 @@ class Settings:
         "Keep at most this much, such as 200GB, of what origins can give again; the longest unused goes first",
         unit=_BYTES,
         unless_set="parts of files go while less than a tenth of the disk is free, whole files never",
+    )
+    check: str = _setting(
+        "read",
+        Choice(CHECKS),
+        "Who checks a file's bytes where its filesystem does not. read: every read of them is checked. native: the "
+        "kernel reads the file at the disk's speed, once it was verified in full; it is verified again every --scrub, "
+        "so that rot is reported within that time, and not prevented",
+    )
+    scrub: int = _setting(
+        SCRUB_S,
+        Duration(1, 365 * 86_400),
+        "With --check native: how often a file that is read so is verified again",
+        unit=_SECONDS,
+    )
+    native_from: int = _setting(
+        NATIVE_FROM,
+        Size(),
+        "The size from which the kernel reads files itself, where it may: each open then takes longer. 1TB: none",
+        unit=_BYTES,
     )
     serve: str | None = _setting(
         None,

@@ -41,6 +41,13 @@ _BYTES: Final = "bytes"
 METRICS: Final = (
     Metric("ipfsfs_lookups_total", "counter", "", "Names that the kernel looked up.", lambda f: f.counts.lookups),
     Metric("ipfsfs_opens_total", "counter", "", "Files that were opened or created.", lambda f: f.counts.opens),
+    Metric(
+        "ipfsfs_native_opens_total",
+        "counter",
+        "",
+        "Files that were opened natively: the kernel reads them itself, and no reads of theirs are counted.",
+        lambda f: f.counts.native_opens,
+    ),
     Metric("ipfsfs_reads_total", "counter", "", "READ requests that were answered.", lambda f: f.counts.reads),
     Metric("ipfsfs_read_bytes_total", "counter", _BYTES, "Bytes in these answers.", lambda f: f.counts.read_bytes),
     Metric(

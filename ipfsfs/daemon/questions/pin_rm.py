@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ipfsfs.daemon.questions.question import Asked, NoProgress
 from ipfsfs.errors import UsageError
+from ipfsfs.printed import command
 from ipfsfs.unixfs import cid
 
 if TYPE_CHECKING:
@@ -38,5 +39,5 @@ class Question(Asked[Answer, NoProgress]):
         """See `Asked`. Raises UsageError where that CID is not pinned."""
         freed = await running.view.pinning.remove(cid.from_text(self.root))
         if freed is None:
-            raise UsageError(f"{self.root} is not pinned", hint="To list the pins: ipfsfs pin ls")
+            raise UsageError(f"{self.root} is not pinned", hint=f"To list the pins: {command('pin ls')}")
         return Answer(freed)

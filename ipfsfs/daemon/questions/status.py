@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from ipfsfs import __version__
-from ipfsfs.daemon.config import OriginConfig, Share
+from ipfsfs.daemon.config import Check, OriginConfig, Share
 from ipfsfs.daemon.questions.question import Asked, NoProgress, in_thread
 from ipfsfs.errors import StoreError
 from ipfsfs.exchange.findings import Recorded
+from ipfsfs.plain.checked import Checker
 from ipfsfs.store import quarantine
 from ipfsfs.store.quarantine import Kept
 from ipfsfs.unixfs.chunk import Chunker
+from ipfsfs.view.upkeep.scrubbed import Scrubbed
 
 if TYPE_CHECKING:
     from ipfsfs.daemon.lifecycle import Running
@@ -40,7 +42,10 @@ class Served:
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why."""
+    """Sizes are in bytes, times in whole seconds (`since` from the epoch). `degraded` is empty or says why.
+    `scrubbing`: None where every read is checked. `checked_by`, `native` and `native_why`: how large sealed files are
+    read, but for those that something keeps from it, which `why` tells of.
+    """
 
     mountpoint: str
     mounted: bool
@@ -59,6 +64,9 @@ class Answer:
     cache_size: int | None
     no_eviction: str
     too_large: str
+    check: Check
+    scrub_s: int
+    scrubbing: Scrubbed | None
     metrics: str | None
     served: Served | None
     upstream: str | None
@@ -78,6 +86,9 @@ class Answer:
     sealer: str
     sealing: str
     features: tuple[str, ...]
+    checked_by: Checker
+    native: bool
+    native_why: str
     files_known_to_the_kernel: int
     open_files: int
     being_put_in_place: int
@@ -100,6 +111,7 @@ class Question(Asked[Answer, NoProgress]):
         view = running.view
         files, size = await _sealed(running)
         recorded = await _recorded(running)
+        reads = view.native.usually()
         return Answer(
             mountpoint=str(running.config.mountpoint),
             mounted=running.mounted,
@@ -118,6 +130,9 @@ class Question(Asked[Answer, NoProgress]):
             cache_size=running.config.cache_size,
             no_eviction=await in_thread(view.room.evicting.possible.why_not),
             too_large=view.room.trouble,
+            check=running.config.check,
+            scrub_s=running.config.scrub_s,
+            scrubbing=view.scrubbing.progress if running.config.check == "native" else None,
             metrics=running.config.metrics,
             served=_served(running),
             upstream=running.config.upstream,
@@ -137,6 +152,9 @@ class Question(Asked[Answer, NoProgress]):
             sealer=running.sealer.state or "ready",
             sealing=os.fsdecode(running.sealer.reading.path),
             features=tuple(running.features),
+            checked_by=reads.checked_by,
+            native=reads.native,
+            native_why=reads.why,
             files_known_to_the_kernel=len(view.nodes),
             open_files=len(view.handles),
             being_put_in_place=len(view.hydrating.loads.placing),

@@ -30,6 +30,7 @@ from ipfsfs.exchange import naming, upstream
 from ipfsfs.exchange.naming import ContentName
 from ipfsfs.exchange.upstream import FilledIn, Upstream
 from ipfsfs.plain import syscalls
+from ipfsfs.printed import counted
 from ipfsfs.unixfs import cid
 from ipfsfs.workers.memory import bound_memory, end_by_signal
 
@@ -107,7 +108,7 @@ class Follower:
         text, at = cid.to_text(root), int(time.time())
 
         def show(done: FilledIn) -> None:
-            self._tell(f"{text} is being filled in: {done.made:,} of its {done.names:,} names were made so far")
+            self._tell(f"{text} is being filled in: {done.made:,} of its {counted(done.names, 'name')} so far")
 
         fd = os.open(self.mountpoint, _DIRECTORY)
         try:
@@ -118,9 +119,14 @@ class Follower:
         finally:
             os.close(fd)
         ask(self.store, questions.Question(upstream=self.shown, complete=text, at=at))
-        removed = f", {done.removed:,} stay removed" if done.removed else ""
-        passed_over = f", {done.passed_over:,} were passed over, such as {done.example}" if done.passed_over else ""
-        return f"{text} was filled in, {_when(at)}: {done.made:,} names were made{removed}{passed_over}"
+        removed = f", {counted(done.removed, 'stays', 'stay')} removed" if done.removed else ""
+        passed_over = (
+            f", {counted(done.passed_over, 'was', 'were')} passed over, such as {done.example}"
+            if done.passed_over
+            else ""
+        )
+        made = counted(done.made, "name was", "names were")
+        return f"{text} was filled in, {_when(at)}: {made} made{removed}{passed_over}"
 
     def _tell(self, says: str, *, is_done: bool = False) -> None:
         ask(self.store, questions.Question(says=says[: questions.SAYS_MOST], is_done=is_done))

@@ -145,18 +145,18 @@ class PlaceholderContent:
 
     async def _opened(self) -> Content:
         try:
-            opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
+            opened = await self.node.backing.open(self.node, self.access, self.caller)
         except OSError as error:
             if error.errno != errno.ESTALE or self.node.held >= 0:
                 raise
             # Changed beneath meanwhile: an open of the kernel's would be refused once, so that it looks again (H22). A
             # handle that is open stays with its file, be its name another's by now.
             try:
-                opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
+                opened = await self.node.backing.open(self.node, self.access, self.caller)
             except OSError:
                 self.serving.links.lose_name(self.node)
-                opened, _ = await self.node.backing.open(self.node, self.access, self.caller)
-        return opened
+                opened = await self.node.backing.open(self.node, self.access, self.caller)
+        return opened.content
 
     async def resident(self) -> Content:
         """The content of the file as a resident one, for which all of it is fetched. Raises OSError, NotHere."""

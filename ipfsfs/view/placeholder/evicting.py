@@ -23,6 +23,7 @@ from ipfsfs.exchange.eviction import Possible
 from ipfsfs.plain import syscalls, vacating
 from ipfsfs.plain.links import sync_directory
 from ipfsfs.plain.vacating import FileInUse, Vacating
+from ipfsfs.printed import command
 from ipfsfs.store.arrivals import Arrivals
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.seal import Seal
@@ -96,9 +97,8 @@ class Evicting:
         place = locate(directory + b"/" if directory else b"", self.nodes.root_place)[0]
         if not place.may_be_elsewhere(name):
             return "clients have to find it at once"
-        if is_loaded_dataset(os.fsencode(self.upkeep.mountpoint) + b"/" + item.path) or self._is_with_dataset(
-            directory
-        ):
+        cache = os.fsencode(self.upkeep.damage.mountpoint)
+        if is_loaded_dataset(cache + b"/" + item.path) or self._is_with_dataset(directory):
             return "it belongs to a dataset that load_dataset made, which takes its files for granted"
         return ""
 
@@ -141,11 +141,11 @@ class Evicting:
             return "it is open"
         seal = self._seal(item)
         if seal is None:
-            return "it is not sealed yet (`ipfsfs seal PATH` does it)"
+            return f"it is not sealed yet (`{command('seal PATH')}` does it)"
         if self._is_pinned(one, seal):
             return _PINNED
         if self._ledger.published.is_served(seal.root):
-            return "others have it from here (`ipfsfs unpublish` ends that)"
+            return f"others have it from here (`{command('unpublish')}` ends that)"
         came = one.came(seal)
         if item.promise is None and came is None:
             return "it was made here, for all that is known: no name promises its content, and it came from no origin"

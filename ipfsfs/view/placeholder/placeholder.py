@@ -16,7 +16,7 @@ from ipfsfs.unixfs import cid, reference
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import CID_XATTR, NOTHING, Attributes, Changes, Shown
-from ipfsfs.view.backing import Caller, Content, Node, stale
+from ipfsfs.view.backing import Caller, Content, Node, Opened, stale
 from ipfsfs.view.kernel_cache import Pages
 from ipfsfs.view.placeholder.content import PlaceholderContent
 from ipfsfs.view.placeholder.serving import Serving
@@ -190,7 +190,7 @@ class Placeholder:
         del node, name
         raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
 
-    def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool] | None:
+    def open_nowait(self, node: Node, access: Access, caller: Caller) -> Opened | None:
         """As `Backing`: to open one never waits for the network. A file that is truncated is made by `open`."""
         if access.truncates:
             return None
@@ -201,9 +201,9 @@ class Placeholder:
         if pages is Pages.LOOK_AGAIN:
             raise stale()
         self.serving.links.hold(node)
-        return PlaceholderContent(node, self.reference, self.serving, access, caller), pages is Pages.KEEP
+        return Opened(PlaceholderContent(node, self.reference, self.serving, access, caller), pages is Pages.KEEP)
 
-    async def open(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool]:
+    async def open(self, node: Node, access: Access, caller: Caller) -> Opened:
         """As `Backing`."""
         opened = self.open_nowait(node, access, caller)
         if opened is not None:

@@ -20,6 +20,7 @@ from ipfsfs.caches.registry import repository_over
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.below import Below, Item
 from ipfsfs.exchange.loads import Loads
+from ipfsfs.printed import counted
 from ipfsfs.store.extents import Kept
 from ipfsfs.store.seals import Seals
 from ipfsfs.store.uses import Uses
@@ -142,7 +143,8 @@ class Room:
         why = (
             f"{os.fsdecode(given.stays[0].path)}: {given.stays[0].why}" if given.stays else "what is left is being read"
         )
-        self.trouble = f"{given.size} bytes are kept. Of {len(given.stays)} files that stay, the first is {why}"
+        stay = counted(len(given.stays), "file that stays", "files that stay")
+        self.trouble = f"{counted(given.size, 'byte is', 'bytes are')} kept. Of {stay}, the first is {why}"
         return False
 
     def _lacking(self) -> int:

@@ -17,7 +17,7 @@ from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import READING, Access
 from ipfsfs.view.attributes import NOTHING, Attributes, Changes, Shown
-from ipfsfs.view.backing import Caller, Content, Node, stale
+from ipfsfs.view.backing import Caller, Content, Node, Opened, stale
 from ipfsfs.view.kernel_cache import Pages
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile
@@ -76,7 +76,7 @@ class Resident:
         """As `Backing`."""
         self.xattrs.remove(node, name)
 
-    def open_nowait(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool] | None:
+    def open_nowait(self, node: Node, access: Access, caller: Caller) -> Opened | None:
         """As `Backing`; for reading only."""
         if access.needs_writing:
             return None
@@ -87,28 +87,32 @@ class Resident:
                 fd = self._descriptor_nowait(node, access)
             except BlockingIOError:
                 return None
-        return self._opened(node, fd, access, caller)
+        opened, keep = self._opened(node, fd, access, caller)
+        return Opened(opened, keep, opened.file.backing)
 
-    async def open(self, node: Node, access: Access, caller: Caller) -> tuple[Content, bool]:
+    async def open(self, node: Node, access: Access, caller: Caller) -> Opened:
         """As `Backing`. A file that is to be truncated is opened first, so that an open that fails changes nothing."""
         if access.truncates and not access.writes:
-            truncated, _ = await self.open(node, _TRUNCATING, caller)
-            truncated.close()
-            opened, _ = await self.open(node, READING, caller)
-            return opened, False
+            truncated = await self.open(node, _TRUNCATING, caller)
+            truncated.content.close()
+            opened = await self.open(node, READING, caller)
+            return opened._replace(keep=False)
         fd = await self._descriptor(node, access)
         if access.writes:
             await self._before_writer(node, fd)
         entered, keep = self._opened(node, fd, access, caller)
-        if access.truncates:
-            try:
+        try:
+            if access.writes and entered.file.backing:
+                await self._before_unseen_writes(entered)
+            if access.truncates:
                 await self._truncate(entered, 0)
-            except BaseException:
-                entered.close()
-                raise
+        except BaseException:
+            entered.close()
+            raise
+        if access.truncates:
             node.cache.opened(content.stat(entered.fd), caller.pid)
             keep = False
-        return entered, keep
+        return Opened(entered, keep, entered.file.backing)
 
     def made(self, node: Node, fd: int, access: Access, caller: Caller) -> Content:
         """The content of a file that was just made and opened as `fd`."""
@@ -124,9 +128,20 @@ class Resident:
             os.close(fd)
             raise
 
+    async def _before_unseen_writes(self, opened: ResidentContent) -> None:
+        """A file is about to be written past the daemon: what a first write would break is broken now."""
+        file = opened.file
+        await self.serving.breaker.before_change(file, opened.opener.pid)
+        if file.before is None:
+            file.before = content.stat(opened.fd)
+        file.written = True
+        self.serving.upkeep.written_unseen(file.node)
+
     def _opened(self, node: Node, fd: int, access: Access, caller: Caller) -> tuple[ResidentContent, bool]:
         st = content.stat(fd)
         file = self.serving.files.of(node)
+        if access.writes and file is not None and file.backing:
+            node.cache.expect_unseen_writes()
         pages = Pages.DROP if access.truncates else node.cache.opened(st, caller.pid)
         if pages is Pages.LOOK_AGAIN:
             if file is None or fd != file.fd:
@@ -141,6 +156,12 @@ class Resident:
             content.count_as_access(fd, st)
             self.serving.upkeep.opened_for_reading()
         self._check_against_seal(opened.file, fd, st)
+        if not access.writes:
+            try:
+                self.serving.native.opened(opened.file, opened.fd, st)
+            except OSError:
+                opened.close()
+                raise
         return opened, pages is Pages.KEEP
 
     def _enter(self, node: Node, fd: int, access: Access, caller: Caller) -> ResidentContent:

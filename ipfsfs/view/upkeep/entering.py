@@ -17,6 +17,7 @@ from ipfsfs.view.backing import Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFiles
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.settling import Settling
 from ipfsfs.view.upkeep.sharing import Sharing
 from ipfsfs.workers.sealer.client import Sealer, Urgency
@@ -38,6 +39,7 @@ class Entering:
     sealer: Sealer
     settling: Settling
     sharing: Sharing
+    scrubbing: Scrubbing
     chunker: Chunker
     boot: str
 
@@ -97,6 +99,7 @@ class Entering:
         if file is not None and file.fd >= 0 and seal.identity.agrees(os.fstat(file.fd)):
             file.attach(seal)
         self.sharing.sealed(seal, path)
+        self.scrubbing.sealed(seal)
         await self.seals.mended(path, "rot")
         await self.seals.mended(path, "unreadable")
         await self.settling.sealed(seal, path)

@@ -20,6 +20,7 @@ import trio
 from ipfsfs.caches.beside import withdrawn_name
 from ipfsfs.errors import IntegrityError
 from ipfsfs.plain import entries, held, moving, syscalls
+from ipfsfs.printed import command
 from ipfsfs.store import quarantine
 from ipfsfs.store.quarantine import Quarantine
 from ipfsfs.store.seal import Seal
@@ -51,7 +52,7 @@ class BrokenPromise:
         return IntegrityError(
             f"{os.fsdecode(self.path)}: the download has sha256 {self.actual.hex()}, which is not what its name "
             "promises",
-            hint=f"The file was {where} (see `ipfsfs status`). Download it again.",
+            hint=f"The file was {where} (see `{command('status')}`). Download it again.",
         )
 
 

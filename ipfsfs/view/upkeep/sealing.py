@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from ipfsfs.exchange.site import Site
+from ipfsfs.printed import command
 from ipfsfs.store.seals import Seals
 from ipfsfs.unixfs.chunk import Chunker
 from ipfsfs.view.backing import Node
@@ -27,6 +28,7 @@ from ipfsfs.view.upkeep.entering import Entering
 from ipfsfs.view.upkeep.lanes import WIDTHS, lane_of
 from ipfsfs.view.upkeep.life import Event, State
 from ipfsfs.view.upkeep.promises import Promises
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.settling import Settling
 from ipfsfs.view.upkeep.sharing import Sharing
 from ipfsfs.view.upkeep.walking import TreeProgress, Walking
@@ -83,6 +85,7 @@ class Sealing:
     sealer: Sealer
     chunker: Chunker
     boot: str
+    scrubbing: Scrubbing
     entering: Entering = field(init=False)
     settling: Settling = field(init=False)
     sharing: Sharing = field(init=False)
@@ -100,8 +103,8 @@ class Sealing:
         self.settling = Settling(self.nodes, self.seals, self.sealer)
         self.sharing = Sharing(self.nodes, self.seals, self.sealer)
         self.entering = Entering(
-            self.nodes, self.files, self.seals, self.promises, self.sealer, self.settling, self.sharing, self.chunker,
-            self.boot,
+            self.nodes, self.files, self.seals, self.promises, self.sealer, self.settling, self.sharing, self.scrubbing,
+            self.chunker, self.boot,
         )  # fmt: skip
         self.walking = Walking(self.nodes, self.seals, self.promises, self.sealer, self.entering)
         self._lanes = [_Lane(*trio.open_memory_channel[_Task](math.inf)) for _ in WIDTHS]
@@ -115,6 +118,26 @@ class Sealing:
     def walked(self) -> bool:
         """Whether everything that was there at mounting has been looked at once."""
         return self.walking.walked
+
+    def why_not_yet(self, st: os.stat_result) -> str:
+        """Why a file that is to have a seal has none that holds, in words. From memory, and from any thread."""
+        node = self.nodes.find(st.st_dev, st.st_ino)
+        file = self.files.of(node) if node is not None else None
+        if file is not None and file.writers:
+            return "a program has it open for writing"
+        task = None if node is None else self._due.get(node.number) or self._in_hand.get(node.number)
+        if task is None:
+            if not self.walked:
+                return "its turn has not come: what was here before the view is being looked through"
+            return f"nothing is planned: `{command('seal')}` seals it"
+        match task.state:
+            case State.DUE if task.again_s > _AGAIN_S:
+                return "it was in use when it was to be sealed, and is tried again"
+            case State.DUE:
+                return "it was changed just now, and is sealed once it rests"
+            case State.QUEUED:
+                return "its turn has not come: others are being sealed"
+        return "it is being read for its seal now"
 
     def changed(self, node: Node) -> None:
         """A file was made, written, renamed or found changed: seal it when it has been left alone for a moment."""

@@ -11,24 +11,23 @@ import math
 import os
 import stat as stat_
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from ipfsfs.errors import IntegrityError
-from ipfsfs.exchange.findings import remedy
 from ipfsfs.exchange.site import Site
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
-from ipfsfs.store.tables.findings import Finding
 from ipfsfs.store.uses import Uses
 from ipfsfs.view.background import Background, logged
 from ipfsfs.view.backing import Node
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import Broken
+from ipfsfs.view.upkeep.damage import Damage
 from ipfsfs.view.upkeep.promises import Promises, describe_process
+from ipfsfs.view.upkeep.scrubbing import Scrubbing
 from ipfsfs.view.upkeep.sealing import Sealing
 
 log = logging.getLogger(__name__)
@@ -45,16 +44,14 @@ class Upkeep:
     seals: Seals
     promises: Promises
     sealing: Sealing
+    scrubbing: Scrubbing
+    damage: Damage
     background: Background
     uses: Uses
-    mountpoint: Path
-    """Where users know the view: what they are told to do names files by their absolute paths."""
     site: Site | None = None
     """What other machines have; None where no others are asked."""
     _last_removal: float = -math.inf
     """When a file last lost its last name (s, monotonic): until the kernel has forgotten it, it keeps its blocks."""
-    _rotten: set[tuple[bytes, int, int]] = field(default_factory=set)
-    """Path, seal and unit of the rot that was reported."""
 
     def made(self, node: Node, parent: Node, name: bytes) -> None:
         """A file was made."""
@@ -110,6 +107,12 @@ class Upkeep:
         if node.dev == self.nodes.plain.dev:
             self.promises.written(node, offset, length)
 
+    def written_unseen(self, node: Node) -> None:
+        """A file is open for writes that pass the daemon: what was known of its bytes counts no longer."""
+        if node.dev == self.nodes.plain.dev:
+            self.promises.written(node, 0, 0)
+            self.promises.truncated(node.ino, 0)
+
     def truncated(self, node: Node, size: int) -> None:
         """A file was cut or extended."""
         if node.dev == self.nodes.plain.dev:
@@ -121,6 +124,7 @@ class Upkeep:
 
     async def about_to_change(self, node: Node, seal: Seal, pid: int) -> Broken:
         """A process is about to change sealed content. Returns when what is to be kept of it is kept."""
+        self.scrubbing.changed(seal.ino)
         if not self.promises.keeps_promise(node, seal):
             return Broken(seal, "")
         return Broken(seal, await self.promises.keep_old(node, seal, describe_process(pid)))
@@ -161,6 +165,7 @@ class Upkeep:
             self.seals.lapse(ino)
         else:
             self.seals.forget(ino)
+        self.scrubbing.changed(ino)
         self.promises.finished(ino)
         self._last_removal = time.monotonic()
 
@@ -187,15 +192,8 @@ class Upkeep:
         """
         path = self.nodes.path(node)
         shown = os.fsdecode(path)
-        advice = remedy("rot", self.mountpoint / shown)
-        if (path, seal.seal_id, unit) not in self._rotten:
-            self._rotten.add((path, seal.seal_id, unit))
-            log.error(
-                "%s: rot: bytes from %d on are not what was written there; reads of them fail. %s",
-                shown, unit * UNIT, advice,
-            )  # fmt: skip
-            finding = Finding("rot", path, seal.ino, f"bytes from {unit * UNIT} on", "", time.time_ns())
-            self.background.start(self.seals.record, lambda ledger: ledger.findings.add(finding))
+        advice = self.damage.is_rot(path, seal, unit)
+        self.scrubbing.found_damaged(seal)
         return IntegrityError(
             f"{shown}: bytes {unit * UNIT} to {min((unit + 1) * UNIT, seal.size)} are not what was written there",
             hint=f"The disk returned other bytes than were sealed. {advice}",
@@ -209,3 +207,4 @@ class Upkeep:
             nursery.start_soon(logged, self.uses.run)
             nursery.start_soon(logged, self.sealing.run)
             nursery.start_soon(logged, self.sealing.seal_what_was_there)
+            nursery.start_soon(logged, self.scrubbing.run)

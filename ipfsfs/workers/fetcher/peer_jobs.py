@@ -22,6 +22,7 @@ from ipfsfs.origins.peer_list import HostPort
 from ipfsfs.origins.peer_messages import About, Announced, Announcement, Found, Leases, Question, Wish
 from ipfsfs.origins.peers import Peers
 from ipfsfs.origins.rendezvous import owners
+from ipfsfs.printed import counted
 from ipfsfs.workers.fetcher import site_messages
 from ipfsfs.workers.fetcher.hub_jobs import hub_files
 from ipfsfs.workers.fetcher.job import Answer, SendPart
@@ -233,7 +234,7 @@ async def announce(peers: Peers, blobs: Sequence[Announced]) -> None:
     untold = by_sha256.keys() - told
     if untold:
         why = "; ".join(dict.fromkeys(map(str, failures))) or peers.trouble or "there is no peer"
-        raise OriginError(f"{len(untold)} blobs could not be announced: {why}")
+        raise OriginError(f"{counted(len(untold), 'blob')} could not be announced: {why}")
 
 
 async def site(peers: Peers) -> list[PeerState]:

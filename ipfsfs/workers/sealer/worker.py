@@ -138,7 +138,8 @@ class Worker:
             case "digest":
                 return self._following.digest(path, header["ino"], bytes.fromhex(header["expected"]), self._buffer)
             case "verify":
-                leaves, sums = blob[: header["leaves"]], blob[header["leaves"] :]
+                cut = header["leaves"]
+                leaves, sums = (blob[:cut], blob[cut:]) if cut is not None else (None, blob)
                 identity, sha256 = Identity(*header["identity"]), bytes.fromhex(header["sha256"])
                 return jobs.verify(self.root, path, identity, leaves, sums, sha256, self._buffer)
             case "read":

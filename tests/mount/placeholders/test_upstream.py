@@ -100,7 +100,7 @@ def test_a_published_tree_is_there_and_its_next_version_too(elsewhere: Elsewhere
     assert (snapshots / OTHER / "model.safetensors").read_bytes() == b"second" * 300_000
     assert weights.read_bytes() == b"mine"
     assert not (snapshots / ONE / "sub" / "config.json").exists()
-    assert "1 stay removed" in _says(view)
+    assert "1 stays removed" in _says(view)
 
 
 def test_what_was_removed_stays_removed_in_a_new_mount_and_a_new_tree(elsewhere: Elsewhere) -> None:
