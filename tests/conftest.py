@@ -74,11 +74,11 @@ def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
 
 @pytest.fixture
-def checked_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon answers all reads of what is mounted and compares them, whatever the environment has asked for: for
-    tests of what that brings."""
-    monkeypatch.setenv("IPFSFS_CHECK", "read")
-    monkeypatch.setenv("IPFSFS_NATIVE_FROM", "1TB")
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How sealed files are read is what the test asks for, or the default, whatever the environment asks for: for tests
+    of rot that reads find, and of the settings themselves."""
+    for setting in ("IPFSFS_CHECK", "IPFSFS_NATIVE_FROM"):
+        monkeypatch.delenv(setting, raising=False)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.support.rot import Disk, spoilable_disk
 from tests.support.sealers import rest
 from tests.support.stores import amend_seals
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("checked_reads")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("unasked")]
 
 PAGE: Final = 4096
 SIZE: Final = 24 * UNIT + 5000

@@ -23,7 +23,7 @@ from ipfsfs.store.seal import UNIT
 from tests.support.mounted import Mounted
 from tests.support.rot import Disk, spoilable_disk
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("unasked")]
 
 PAGE: Final = mmap.PAGESIZE
 SIZE: Final = 24 * UNIT + 5000

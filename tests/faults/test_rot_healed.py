@@ -15,7 +15,7 @@ from tests.support.mounted import Mounted
 from tests.support.repositories import downloaded
 from tests.support.rot import Disk, spoilable_disk
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("checked_reads")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("unasked")]
 
 LEAF = 1 << 20
 DATA = random.Random(8).randbytes(6 * LEAF + 12_345)

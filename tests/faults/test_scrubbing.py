@@ -171,7 +171,7 @@ def test_what_was_sealed_before_the_mount_is_not_vouched_for(mounted: Callable[.
     assert abs(found["up_to_date_at"] - time.time()) < 600
 
 
-@pytest.mark.usefixtures("checked_reads")
+@pytest.mark.usefixtures("unasked")
 def test_status_and_mount_say_how_files_are_checked(mounted: Callable[..., Mounted]) -> None:
     mount = mounted(None, "--check", "native", "--scrub", "36h")
     used(mount)
@@ -188,7 +188,7 @@ def test_status_and_mount_say_how_files_are_checked(mounted: Callable[..., Mount
     assert "scrubbing" not in mount.run("status", mount.path).stdout
 
 
-@pytest.mark.usefixtures("checked_reads")
+@pytest.mark.usefixtures("unasked")
 def test_nothing_of_it_happens_where_every_read_is_checked(disk: Disk, mounted: Callable[..., Mounted]) -> None:
     mount = mounted(disk.cache, "--scrub", "1s")
     (mount.path / "model").write_bytes(CONTENT)

@@ -96,7 +96,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.root
-@pytest.mark.usefixtures("checked_reads")
+@pytest.mark.usefixtures("unasked")
 def test_what_to_remove_is_one_command_in_the_log_and_everywhere(
     disk: Disk, tmp_path: Path, mounted: Callable[..., Mounted]
 ) -> None:
@@ -209,6 +209,7 @@ def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("unasked")
 def test_h51_it_says_who_checks_what_is_read_of_a_file(
     either: tuple[str, Disk], mounted: Callable[..., Mounted]
 ) -> None:

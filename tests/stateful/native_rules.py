@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, rule
 
 from ipfsfs.daemon.questions import seal
 from tests.stateful.example import OPEN_MOST
@@ -24,7 +24,7 @@ from tests.stateful.name_rules import NameRules
 from tests.stateful.view_rules import ViewRules
 
 AT_FIRST: Final = [b"a", b"d/a", b"d/e/a", PROMISED[3]]
-"""The files with which each example begins that are read natively then."""
+"""The files with which each example begins."""
 OPENING: Final = ["duplicate", "reopen to write", "open to truncate", "read and truncate"]
 WRITING: Final = ["write", "append", "truncate", "truncate by name"]
 MAPPING: Final = ["map", "map to write", "map to write and close", "close all but mappings"]
@@ -70,11 +70,12 @@ class NativeRules(FileRules, MappingRules, NameRules, ViewRules):
     used: ClassVar[Counter[str]] = Counter()
     """How often a file was used in a way while it was native."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        for at, path in enumerate(AT_FIRST):
-            use = USES[(self.pair.examples * len(AT_FIRST) + at) % len(USES)]
-            self.read_natively(Native(path, bool(at % 2), [use]))
+    @initialize(uses=st.just(USES) | st.lists(st.sampled_from(USES), max_size=len(AT_FIRST)))
+    def begin_natively(self, uses: list[str]) -> None:
+        """In the simplest example, the first of each run, that is every use."""
+        for at, use in enumerate(uses):
+            again, which = divmod(at, len(AT_FIRST))
+            self.read_natively(Native(AT_FIRST[which], bool(at % 2), [use], alone=again > 0))
 
     @rule(native=_natives(OPENING))
     def open_natively(self, native: Native) -> None:

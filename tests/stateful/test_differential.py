@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.example import Example
 from tests.stateful.machine import ViewAgainstPlain, ViewReadNatively
-from tests.stateful.native_rules import AT_FIRST, USES
+from tests.stateful.native_rules import USES
 from tests.stateful.pair import Pair
 from tests.support.mounted import clear
 from tests.support.native import CHECKED, NATIVE
@@ -77,8 +77,8 @@ def run(root: Path, way: str, *, examples: int, steps: int, batch: int) -> None:
         return
     used = ViewReadNatively.used
     print(f"{native} native opens; used while native: {dict(used)}")
-    assert native >= examples * len(AT_FIRST), "each example begins with files that are native"
-    assert set(USES) == set(used), "each use is the first of some example"
+    assert native >= 20 * examples
+    assert set(USES) == set(used), "files were not native while they were used so"
 
 
 @pytest.mark.parametrize("way", ["checked", pytest.param("native", marks=pytest.mark.root)])

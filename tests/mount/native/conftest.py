@@ -19,15 +19,8 @@ def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield disk
 
 
-@pytest.fixture(autouse=True)
-def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not asked for by a test is as it is where nobody asks."""
-    for setting in ("IPFSFS_CHECK", "IPFSFS_NATIVE_FROM"):
-        monkeypatch.delenv(setting, raising=False)
-
-
 @pytest.fixture
-def native(btrfs: Path, request: pytest.FixtureRequest, mounted: Callable[..., Mounted]) -> Mounted:
+def native(btrfs: Path, request: pytest.FixtureRequest, unasked: None, mounted: Callable[..., Mounted]) -> Mounted:
     """A view where the kernel may read files itself."""
     path = btrfs / request.node.name
     path.mkdir()
