@@ -106,8 +106,8 @@ def _drop_ours(at: At) -> None:
 
 def drop_all(at: At) -> None:
     """Drop the file from the place's cache and from the disk's."""
+    caches.drop(at.place.beneath / BIG)  # first: what is mapped natively are these pages
     caches.drop(at.root / BIG)
-    caches.drop(at.place.beneath / BIG)
 
 
 def _row(name: str, title: str, unit: Unit, measure: object, aim: Aim | None = None, per: str = "MiB") -> Row:
