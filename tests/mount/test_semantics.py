@@ -92,7 +92,8 @@ def test_h36_a_file_with_a_token_in_it_gets_no_cid_and_does_not_keep_its_directo
     assert (said["kind"], said["sealed"]) == ("secret", False)
     mount.umount()
     assert mount.run("cid", notes, check=False).returncode == 2
-    assert facts(mount, "cid", folder)[0] == {"path": str(folder), "cid": without, "left_out": 1}
+    found = facts(mount, "cid", folder)[0]
+    assert (found["cid"], found["left_out"]) == (without, 1)
     assert facts(mount, "why", notes)["kind"] == "secret"
     mount.mount()
     notes.write_text("my token is not in here any more\n")
