@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tests.bench import caches, loading, reads
+from tests.bench import caches, loading, material, reads
 from tests.bench.bench import At
 from tests.bench.material import BIG
 from tests.bench.row import MOUNTED, PLAIN, Aim, Done, Line, Row, Unit
@@ -52,6 +52,8 @@ def _cached_bytes() -> int:
 
 
 def models(at: At) -> None:
+    if not at.round:
+        _drop_model(at)
     at.run(loading.load_model, ready=loading.ready_transformers)
     at.timed("native-load", loading.load_model, ready=loading.ready_transformers)
 
@@ -66,6 +68,7 @@ def read_warm(at: At) -> None:
 
 
 def mmap_warm(at: At) -> None:
+    _drop(at)  # else the pages are those that sealing has read, in smaller pieces
     caches.warm(at.root / BIG)
     at.timed("native-mmap-warm", reads.touch, str(at.root / BIG), at.scale.passes)
 
@@ -89,6 +92,11 @@ def cpu_of_reads(at: At) -> None:
 def memory(at: At) -> None:
     _drop(at)
     at.timed("native-memory", map_and_measure, str(at.root / BIG))
+
+
+def _drop_model(at: At) -> None:
+    for blob in (material.folder(at.place.beneath, material.MODEL) / "blobs").iterdir():
+        caches.drop(blob)
 
 
 def _drop(at: At) -> None:
