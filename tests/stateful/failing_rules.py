@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from tests.stateful.view_rules import ViewRules
 GROWTH: Final = 300_000
 """More than is left over in the last block of a file, or in the metadata of a full disk."""
 SEALED_AGAIN_S: Final = 20.0
+SHOWN_S: Final = 5.0
 OTHER: Final = 4_001
 """A user who owns nothing."""
 
@@ -63,6 +65,7 @@ class FailingRules(ViewRules):
         size = os.lstat(here[1]).st_size
         with self.disk.troubles()[trouble](here):
             view, plain = self.first.both(what, path, *arguments)
+        self.wait_until_shown(path)
         if view[0] == plain[0] == "failed":
             assert view == plain, f"{what}{arguments} of {path!r}: the view answers {view}, plain disk {plain}"
             self.check_seals_after(view, before)
@@ -74,6 +77,17 @@ class FailingRules(ViewRules):
         else:
             assert view == plain, f"{what}{arguments} of {path!r}: the view answers {view}, plain disk {plain}"
         self.times = [{}, {}]
+
+    def wait_until_shown(self, path: bytes) -> None:
+        """Return when the view shows that a file was made immutable beneath it and is so no longer (S6)."""
+        beneath = self.pair.beneath_path(self.root) + b"/" + path
+        view = os.fsencode(self.pair.view.path / self.name) + b"/" + path
+
+        def shown() -> None:
+            with suppress(FileNotFoundError):
+                assert os.lstat(view).st_ctime_ns == os.lstat(beneath).st_ctime_ns
+
+        eventually(shown, within_s=SHOWN_S)
 
     def cids(self) -> dict[bytes, bytes]:
         """The files that are sealed now, and their CIDs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -88,9 +89,13 @@ def plain_root(view: Mounted) -> Path:
 
 
 def plain_link(view: Mounted, path: Path) -> str | None:
-    """What stands for a path in the plain directory of a mounted view: a link's text, None where it is a file."""
-    beneath = plain_root(view) / path.relative_to(view.path)
-    return os.readlink(beneath) if beneath.is_symlink() else None
+    """What stands for a path in the plain directory of a mounted view: a link's text, None where there is no link."""
+    try:
+        return os.readlink(plain_root(view) / path.relative_to(view.path))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+        return None
 
 
 def eventually_resident(view: Mounted, path: Path) -> None:
