@@ -20,6 +20,7 @@ import trio
 
 from ipfsfs.fuse.answer import errno_of
 from ipfsfs.fuse.shifts import Shifts
+from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.view.backing import Content, ReadJob
 from ipfsfs.view.counts import Counts
 
@@ -129,12 +130,13 @@ class ReadingThreads:
         bell = threading.Lock()
         bell.acquire()
         try:
-            while (handed := self._shifts.next(bell)) is not None:
-                self._do(handed, buffer)
+            with ReadAhead() as means:
+                while (handed := self._shifts.next(bell)) is not None:
+                    self._do(handed, buffer, means)
         finally:
             self._leave()
 
-    def _do(self, handed: Handed, buffer: memoryview) -> None:
+    def _do(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> None:
         job, file = handed.job, handed.job.file
         if not handed.is_answered and not self._answered(handed, buffer, waits=False):
             if not self._shifts.wait(handed, file):
@@ -146,7 +148,7 @@ class ReadingThreads:
         while True:
             if job.wants_more:
                 with suppress(OSError):  # then the next READ finds it
-                    job.read_ahead(buffer)
+                    job.read_ahead(means)
             job.over()
             following = self._shifts.waited(file)
             if following is None:

@@ -60,17 +60,6 @@ def in_memory(fd: int, offset: int, length: int) -> bool:
         return False
 
 
-def read_ahead(fd: int, offset: int, length: int, buffer: memoryview) -> None:
-    """Have a part of a file in memory, waiting for the disk; `buffer` is for what nobody wants.
-
-    POSIX_FADV_WILLNEED would need none. But it brings the file page by page, where reading brings large folios: half as
-    fast, and to read those pages afterwards takes four times the processor's time (Linux 6.18, ext4).
-    """
-    for at in range(offset, offset + length, len(buffer)):
-        if not os.preadv(fd, [buffer[: offset + length - at]], at):
-            break
-
-
 def truncate(fd: int, size: int) -> None:
     """Cut or extend a file that is open for writing."""
     os.ftruncate(fd, size)

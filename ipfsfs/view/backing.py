@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ipfsfs.caches.place import Place
+from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes, Changes
@@ -51,8 +52,8 @@ class ReadJob(Protocol):
     def wants_more(self) -> bool:
         """Whether the file should be read ahead, once this is answered."""
 
-    def read_ahead(self, buffer: memoryview) -> None:
-        """Do that, waiting for the disk; what is in `buffer` is lost."""
+    def read_ahead(self, means: ReadAhead) -> None:
+        """Do that, waiting for the disk."""
 
     def over(self) -> None:
         """Let go of the file. Always called, once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ipfsfs.plain import content
+from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.open_files import OpenFile
 from ipfsfs.view.resident import units
@@ -56,10 +57,10 @@ class ResidentRead:
         """As `ReadJob`."""
         return self._ahead is not None
 
-    def read_ahead(self, buffer: memoryview) -> None:
+    def read_ahead(self, means: ReadAhead) -> None:
         """As `ReadJob`."""
         if self._ahead is not None:
-            content.read_ahead(self.fd, *self._ahead, buffer)
+            means.bring(self.fd, *self._ahead)
 
     def over(self) -> None:
         """As `ReadJob`."""

@@ -17,6 +17,7 @@ import trio
 import trio.lowlevel
 
 from ipfsfs.plain import content
+from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.view.open_files import OpenFile
@@ -76,7 +77,8 @@ class Reader:
 
         def bring() -> None:
             try:
-                content.read_ahead(own, *ahead, memoryview(bytearray(_LARGEST_READ)))
+                with ReadAhead() as means:
+                    means.bring(own, *ahead)
             finally:
                 os.close(own)
                 self._asking.release()
