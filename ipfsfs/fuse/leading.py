@@ -20,6 +20,7 @@ from typing import Final
 import trio
 
 from ipfsfs.fuse.reading_threads import BUFFER, Handed, ReadingThreads
+from ipfsfs.plain.buffers import page_aligned
 from ipfsfs.store.seal import UNIT
 from ipfsfs.view.handles import Handles
 
@@ -98,7 +99,7 @@ class Leading:
 
     def _run(self, device: int) -> None:
         assert self._token is not None
-        requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), memoryview(bytearray(BUFFER))
+        requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), page_aligned(BUFFER)
         poll = select.poll()
         poll.register(device, select.POLLIN)
         try:

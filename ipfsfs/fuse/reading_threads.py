@@ -21,6 +21,7 @@ import trio
 from ipfsfs.fuse.answer import errno_of
 from ipfsfs.fuse.shifts import Shifts
 from ipfsfs.plain.ahead import ReadAhead
+from ipfsfs.plain.buffers import page_aligned
 from ipfsfs.view.backing import Content, ReadJob
 from ipfsfs.view.counts import Counts
 
@@ -126,7 +127,7 @@ class ReadingThreads:
             os.close(self._device)
 
     def _work(self) -> None:
-        buffer = memoryview(bytearray(BUFFER))
+        buffer = page_aligned(BUFFER)
         bell = threading.Lock()
         bell.acquire()
         try:

@@ -18,6 +18,7 @@ import trio.lowlevel
 
 from ipfsfs.plain import content
 from ipfsfs.plain.ahead import ReadAhead
+from ipfsfs.plain.buffers import page_aligned
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.view.open_files import OpenFile
@@ -41,7 +42,7 @@ class Reader:
     seals: Seals
     upkeep: Upkeep
     boot: str
-    _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_LARGEST_READ + 2 * UNIT)))
+    _buffer: memoryview = field(default_factory=lambda: page_aligned(_LARGEST_READ + 2 * UNIT))
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
     _asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_THREADS))
 
