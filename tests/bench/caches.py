@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.plain import syscalls
+from ipfsfs.plain.buffers import page_aligned
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,7 +33,7 @@ def warm(file: Path) -> None:
     """Have all of a file in the page cache of the filesystem that `file` names it on."""
     fd = os.open(file, os.O_RDONLY)
     try:
-        buffer = bytearray(1 << 20)
+        buffer = page_aligned(1 << 20)
         while os.readv(fd, [buffer]):
             pass
     finally:

@@ -19,10 +19,10 @@ from tests.bench.row import MOUNTED, Aim, Done, Line, Row, Unit
 _LOOKUPS: Final = 2000
 _LATE: Final = 0.99
 _READING: Final = """
-import os, sys
+import mmap, os, sys
 path = sys.argv[1]
 fd = os.open(path, os.O_RDONLY)
-buffer = bytearray(1 << 20)
+buffer = mmap.mmap(-1, 1 << 20)
 print("ready", flush=True)
 while True:
     os.lseek(fd, 0, os.SEEK_SET)

@@ -13,6 +13,8 @@ import sys
 import pyfuse3
 import trio
 
+from ipfsfs.plain.buffers import page_aligned
+
 TRUSTED_S = 1.0
 LARGEST_READ = 1 << 20
 
@@ -28,7 +30,7 @@ class Passthrough(pyfuse3.Operations):
         self.paths = {pyfuse3.ROOT_INODE: root}
         self.lookups: dict[int, int] = {}
         self.listings: dict[int, list[os.DirEntry[bytes]]] = {}
-        self.buffer = memoryview(bytearray(LARGEST_READ))
+        self.buffer = page_aligned(LARGEST_READ)
 
     def entry(self, path: bytes, st: os.stat_result, counted: bool = True) -> pyfuse3.EntryAttributes:
         shown = pyfuse3.EntryAttributes()

@@ -7,6 +7,7 @@ import os
 import time
 from typing import Final
 
+from ipfsfs.plain.buffers import page_aligned
 from tests.bench import caches
 from tests.bench.bench import At
 from tests.bench.material import BIG
@@ -15,7 +16,7 @@ from tests.bench.row import BARE, PLAIN, Aim, Done, Line, Row, Unit
 
 
 def sequential(path: str, passes: int) -> Done:
-    buffer = bytearray(1 << 20)
+    buffer = page_aligned(1 << 20)
     buffer[:] = bytes(len(buffer))
     done = 0
     fd = os.open(path, os.O_RDONLY)

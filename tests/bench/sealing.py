@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from ipfsfs.plain.buffers import page_aligned
 from tests.bench import caches, material
 from tests.bench.bench import At
 from tests.bench.loading import load_model, ready_transformers
@@ -49,7 +50,7 @@ def hash_one(directory: str, name: str) -> Done:
     """sha2-256 alone, the most of what sealing is, on this processor at this moment."""
     from hashlib import sha256
 
-    buffer = memoryview(bytearray(1 << 20))
+    buffer = page_aligned(1 << 20)
     size = 0
     with open(os.path.join(directory, name), "rb", buffering=0) as file:
         digest = sha256()
