@@ -191,18 +191,11 @@ class Booted:
 
     def install_units(self, *arguments: str | Path, checkout: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
         """Run `install-units --system`, with the packages that this machine has already been brought."""
-        uv = [str(path.parent) for path in Path(sys.prefix).parent.glob("*.uv/bin/uv")]
-        uv += [os.path.dirname(found)] if (found := shutil.which("uv")) else []
-        path = ":".join([*uv, _CLEAN["PATH"]])
+        path = ":".join([*found_uv(), _CLEAN["PATH"]])
         command = checkout / "mount_scripts" / "install-units"
-        passed = {
-            name: os.environ[name]
-            for name in os.environ
-            if name.startswith(("UV_", "PIP_", "SSL_")) or "proxy" in name.lower()
-        }
         return self.run(
             command, "--system", *arguments, check=False, network=True, PATH=path, HOME=os.path.expanduser("~"),
-            UV_LINK_MODE="copy", **passed,
+            UV_LINK_MODE="copy", **of_the_network(),
         )  # fmt: skip
 
     def mounted(self, path: Path) -> bool:
@@ -217,6 +210,21 @@ class Booted:
         self.run("journalctl", "--sync", check=False)
         said = self.run("journalctl", "--output=json", "--all", "--unit", unit, *arguments, check=False).stdout
         return [json.loads(line) for line in said.splitlines()]
+
+
+def found_uv() -> list[str]:
+    """The directories where uv is that this checkout's environment was made with."""
+    found = [str(path.parent) for path in Path(sys.prefix).parent.glob("*.uv/bin/uv")]
+    return found + ([os.path.dirname(other)] if (other := shutil.which("uv")) else [])
+
+
+def of_the_network() -> dict[str, str]:
+    """The variables that say how packages are had here."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("UV_", "PIP_", "SSL_")) or "proxy" in name.lower()
+    }
 
 
 def _cgroups() -> list[Path]:
