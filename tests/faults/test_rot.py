@@ -6,10 +6,6 @@ import json
 import mmap
 import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +18,7 @@ from tests.support.calls import cid_of
 from tests.support.mounted import Mounted
 from tests.support.processes import eventually
 from tests.support.rot import Disk, spoilable_disk
+from tests.support.rotten import WAYS, Rotten, by_pread
 from tests.support.sealers import rest
 from tests.support.stores import amend_seals
 
@@ -32,6 +29,7 @@ SIZE: Final = 24 * UNIT + 5000
 CONTENT: Final = random.Random(1).randbytes(SIZE)
 BAD: Final = 9
 """The unit that rots."""
+ROTTEN: Final = Rotten(CONTENT, BAD * UNIT, (BAD + 1) * UNIT)
 OTHER_BOOT: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -41,111 +39,38 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield made
 
 
-def pages() -> Iterator[tuple[int, bytes | None]]:
-    """Each page's offset and bytes, None for those in the bad unit."""
-    for offset in range(0, SIZE, PAGE):
-        yield offset, None if offset // UNIT == BAD else CONTENT[offset : offset + PAGE]
-
-
-def by_pread(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        for offset, expected in pages():
-            if expected is None:
-                with pytest.raises(OSError, match="Input/output error"):
-                    os.pread(fd, PAGE, offset)
-            else:
-                assert os.pread(fd, PAGE, offset) == expected
-    finally:
-        os.close(fd)
-
-
-def by_read(path: Path) -> None:
-    """As a program reads that goes through the file in large steps, and over an error to what is behind it."""
-    seen = bytearray()
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        with pytest.raises(OSError, match="Input/output error"):
-            read_on(fd, seen)
-        assert bytes(seen) == CONTENT[: BAD * UNIT]
-        os.lseek(fd, (BAD + 1) * UNIT, os.SEEK_SET)
-        seen.clear()
-        read_on(fd, seen)
-        assert bytes(seen) == CONTENT[(BAD + 1) * UNIT :]
-    finally:
-        os.close(fd)
-
-
-def read_on(fd: int, seen: bytearray) -> None:
-    while data := os.read(fd, 300_000):
-        seen += data
-
-
-def by_mmap(path: Path) -> None:
-    """In children: a page that cannot be had is SIGBUS."""
-    touch = "import mmap, sys; f = open(sys.argv[1], 'rb'); m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)\n"
-    spans = "".join(f"sys.stdout.buffer.write(m[{a}:{b}])\n" for a, b in ((0, BAD * UNIT), ((BAD + 1) * UNIT, SIZE)))
-    good = subprocess.run([sys.executable, "-c", touch + spans, path], capture_output=True, check=False)
-    assert good.returncode == 0, good.stderr
-    assert good.stdout == CONTENT[: BAD * UNIT] + CONTENT[(BAD + 1) * UNIT :]
-    for offset in (BAD * UNIT, (BAD + 1) * UNIT - 1):
-        bad = subprocess.run([sys.executable, "-c", touch + f"m[{offset}]", path], capture_output=True, check=False)
-        assert bad.returncode == -signal.SIGBUS
-
-
-def by_sendfile(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    ours, theirs = socket.socketpair()
-    try:
-        for offset, expected in pages():
-            if expected is None:
-                with pytest.raises(OSError, match="Input/output error"):
-                    os.sendfile(theirs.fileno(), fd, offset, PAGE)
-            else:
-                assert os.sendfile(theirs.fileno(), fd, offset, PAGE) == len(expected)
-                assert ours.recv(2 * PAGE, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == expected
-    finally:
-        os.close(fd)
-        ours.close()
-        theirs.close()
-
-
-WAYS: Final = (by_pread, by_read, by_mmap, by_sendfile)
-
-
 def test_never_a_wrong_byte_and_the_rest_is_readable(disk: Disk, mounted: Callable[..., Mounted]) -> None:
     mount = mounted(disk.cache)
-    files = {way.__name__: way for way in WAYS}
-    for name in files:
+    for name in WAYS:
         (mount.path / name).write_bytes(CONTENT)
     assert mount.seal()["failed"] == 0
-    mount.expect_logged += [f"{name}: rot: " for name in files]
-    for name, way in files.items():
+    mount.expect_logged += [f"{name}: rot: " for name in WAYS]
+    for name, way in WAYS.items():
         disk.rot(name, BAD * UNIT + 77_777)
-        way(mount.path / name)
+        way(mount.path / name, ROTTEN)
         told = [line for line in mount.log().splitlines() if " ERROR " in line and name in line]
         assert len(told) == 1, "one log line, however many pages are read"
         assert "ipfsfs restore " in told[0]
 
-    assert sorted(found["path"] for found in mount.status()["rot"]) == sorted(files)
+    assert sorted(found["path"] for found in mount.status()["rot"]) == sorted(WAYS)
     verified = mount.run("verify", mount.path, "--json", check=False)
     assert verified.returncode == 4
     wrong = json.loads(verified.stdout)["wrong"]
-    assert sorted(item["path"] for item in wrong) == sorted(str(mount.path / name) for name in files)
+    assert sorted(item["path"] for item in wrong) == sorted(str(mount.path / name) for name in WAYS)
     assert {item["kind"] for item in wrong} == {"rot"}
     assert all("ipfsfs restore " in item["fix"] for item in wrong)
 
     mount.remount()
-    by_pread(mount.path / "by_pread")
+    by_pread(mount.path / "by_pread", ROTTEN)
     mount.umount()
     assert mount.run("verify", mount.path, check=False).returncode == 4, "found without a view as well"
     mount.mount()
 
-    for name in files:
+    for name in WAYS:
         (mount.path / name).unlink()
         (mount.path / name).write_bytes(CONTENT)
     assert mount.seal()["failed"] == 0
-    assert all((mount.path / name).read_bytes() == CONTENT for name in files)
+    assert all((mount.path / name).read_bytes() == CONTENT for name in WAYS)
     assert mount.status()["rot"] == []
     assert mount.run("verify", mount.path).returncode == 0
 
@@ -208,7 +133,7 @@ def test_h16_only_a_seal_that_can_tell_calls_it_rot(disk: Disk, mounted: Callabl
         path = mount.path / name
         if is_rot:
             mount.expect_logged.append(f"{name}: rot: ")
-            by_pread(path)
+            by_pread(path, ROTTEN)
             path.unlink()
             continue
         mount.expect_logged.append(f"{name}: changed or rotten")
@@ -271,10 +196,10 @@ def test_rot_is_found_whatever_is_done_to_the_inode(disk: Disk, mounted: Callabl
         with pytest.raises(OSError, match="Input/output error"):
             os.pread(opened[change], PAGE, BAD * UNIT)
         os.close(opened[change])
-        by_pread(path)
+        by_pread(path, ROTTEN)
     mount.seal()
     for path in changed.values():
-        by_pread(path)
+        by_pread(path, ROTTEN)
     named = {(mount.path / found["path"]).stat().st_ino for found in mount.status()["rot"]}
     assert named == {path.stat().st_ino for path in changed.values()}, "each, by one of its names"
     for path in mount.path.iterdir():
@@ -319,7 +244,7 @@ def test_h18_a_rotten_file_stays_as_it_is_until_its_user_does_something(
     os.setxattr(path, "user.tag", b"1")
     os.link(path, mount.path / "second")
     for _ in range(2):
-        by_pread(path)
+        by_pread(path, ROTTEN)
         assert path.stat().st_ino == number
         assert mount.run("verify", mount.path, check=False).returncode == 4
         mount.seal()
