@@ -96,6 +96,16 @@ def view_over(path: Path) -> Mount | None:
     return best if best is not None and best.is_view else None
 
 
+def mounted_on(mount_id: int) -> list[Mount]:
+    """What is mounted in a mount, and in that, and so on: it is to be unmounted before, in this order."""
+    numbers, found = {mount_id}, list[Mount]()
+    for mount in all_mounts():
+        if mount.parent_id in numbers:
+            numbers.add(mount.mount_id)
+            found.append(mount)
+    return found[::-1]
+
+
 def is_reached(mount: Mount) -> bool:
     """Whether its path leads to a mount: nothing is mounted over it, nor over a directory above.
 

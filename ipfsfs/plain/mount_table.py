@@ -17,6 +17,8 @@ class Row:
     """One mount. `source` is what the mount table shows as the device: for a view, the directory of its store."""
 
     mount_id: int
+    parent_id: int
+    """The number of the mount that it is mounted on."""
     device: int
     mountpoint: Path
     filesystem: str
@@ -33,6 +35,7 @@ class Row:
         major, minor = fields[2].split(b":")
         return cls(
             int(fields[0]),
+            int(fields[1]),
             os.makedev(int(major), int(minor)),
             Path(os.fsdecode(_plain(fields[4]))),
             _plain(fields[dash + 1]).decode(),
