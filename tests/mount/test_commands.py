@@ -174,6 +174,8 @@ def test_commands_in_a_view_whose_daemon_died_say_so(tmp_path: Path) -> None:
                 done = ipfsfs(command, path, check=False)
                 assert done.returncode == 5
                 assert str(view) in done.stderr
+                assert "what to do: " in done.stderr
+                assert "ipfsfs status\n" in done.stderr
                 assert "Traceback" not in done.stderr
     finally:
         clear(view)
@@ -330,6 +332,32 @@ def test_a_mount_that_is_refused_leaves_no_directory_behind(tmp_path: Path, way:
     assert cache.is_dir(), "it was there before"
 
     assert ipfsfs("mount", *arguments, tmp_path / ("n" * 256), check=False).returncode == 2
+
+
+def test_a_directory_that_was_made_is_said_to_be(tmp_path: Path) -> None:
+    at = tmp_path / "cahce"
+    try:
+        said = ipfsfs("mount", at).stdout
+        assert "(The directory was not there, and was made. If its path is mistyped: " in said
+        assert f"ipfsfs umount {at})\n" in said
+        ipfsfs("umount", at)
+        again = ipfsfs("mount", "--json", at)
+        assert "made" not in again.stderr
+        ipfsfs("umount", at)
+        at.rmdir()
+        assert f"{at} was not there, and was made\n" in ipfsfs("mount", "--json", at).stderr
+    finally:
+        clear(at)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("stauts", "'status' or 'stat'"), ("unmount", "'umount' or 'mount'"), ("xyz", "")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    done = ipfsfs(typed, check=False)
+    assert done.returncode == 2
+    assert f"No such command '{typed}'.{meant and f' Did you mean {meant}?'}\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_only_the_last_part_of_a_path_is_made(tmp_path: Path) -> None:
