@@ -100,7 +100,11 @@ def _named(path: Path, as_json: bool) -> Path:
 def _gone() -> list[Found]:
     """Views of ours that are mounted no more, and of which there is something to say."""
     mounted = {view.mountpoint for view in mounts.views()}
-    found = [_of_plain(entry.mountpoint) for entry in register.entries() if entry.mountpoint not in mounted]
+    found = [
+        NotMounted(entry.mountpoint, entry.store, Aftermath.of(entry.store))
+        for entry in register.entries()
+        if entry.mountpoint not in mounted and stores.of(entry.mountpoint).store == entry.store
+    ]
     return [one for one in found if one.left.ended is not None or one.left.going_on]
 
 
