@@ -16,8 +16,8 @@ from typing import Final, TextIO
 import click
 
 from ipfsfs.cli import stores
-from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_its_store, must_be_ours, must_be_there
 from ipfsfs.cli.aftermath import Aftermath
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_its_store, must_be_ours, must_be_there
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import chosen_view
 from ipfsfs.cli.usual import hub_home

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -87,6 +88,8 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
             hint = permitted.fix()
             if "user_allow_other" in said:
                 hint = "Have root add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out."
+            elif not hint and ("no write access" in said or os.strerror(errno.EACCES) in said):
+                hint = "A user may mount over a directory that this user may write to; root over any."
             raise MountError(f"cannot mount over {mountpoint}: {said}", hint=hint)
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     received = array.array("i")

@@ -31,7 +31,7 @@ ALL_ALONE = """
 
 
 def in_own_table(at: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a table of mounts, and with notes on views, of its own. `$OTHERS` are the views to be left out."""
+    """Run a script in a table of mounts, and with notes on views, of its own. `$OTHERS` are views to be left out."""
     others = " ".join(str(view.mountpoint) for view in mounts.views())
     return subprocess.run(
         ["unshare", "-m", "sh", "-c", script, "sh", *IPFSFS],
