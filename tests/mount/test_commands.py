@@ -360,6 +360,32 @@ def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str)
     assert "Traceback" not in done.stderr
 
 
+def test_what_has_no_seal_is_counted_as_it_is(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    mount.umount()
+    (mount.path / "file").write_bytes(b"content")
+    said = ipfsfs("verify", mount.path).stdout
+    assert "Without a seal to compare with: 1 file. While mounted, `" in said
+    assert said.endswith("ipfsfs seal PATH` seals it.\n")
+
+
+@pytest.mark.root
+def test_who_may_not_mount_there_is_told_what_would_do(
+    open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]]
+) -> None:
+    at, own = open_to_all / "roots", open_to_all / "own"
+    at.mkdir(mode=0o755)
+    own.mkdir()
+    os.chown(own, BEN.uid, BEN.uid)
+    done = as_ben("mount", "--store", own / "store", at)
+    assert done.returncode == 5
+    assert "may mount over a directory that this user may write to" in done.stderr
+    done = as_ben("mount", "--store", at / "store", own)
+    assert done.returncode == 6
+    assert "To have it elsewhere: " in done.stderr
+    assert "mount --store DIR PATH\n" in done.stderr
+
+
 def test_only_the_last_part_of_a_path_is_made(tmp_path: Path) -> None:
     """The others are there, or the path is mistyped."""
     (tmp_path / "models").mkdir()
