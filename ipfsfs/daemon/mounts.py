@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import MountError
-from ipfsfs.fuse.mountpoint import FILESYSTEM
-from ipfsfs.plain.mount_table import Row
+from ipfsfs.plain.mount_table import FILESYSTEM, Row
 from ipfsfs.printed import command
 
 _PATIENCE_S: Final = 5.0

@@ -17,6 +17,7 @@ from typing import Final
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import permitted
 from ipfsfs.plain import syscalls
+from ipfsfs.plain.mount_table import FILESYSTEM, SUBTYPE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,13 +27,10 @@ _MS_RDONLY: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _AT_FDCWD: Final = -100
-SUBTYPE: Final = "ipfsfs"
 _FOR_OTHERS: Final = ",allow_other,default_permissions"
 """Where others come in, the kernel has to check permissions: the daemon may do more than they. Where only our own user
 does, the filesystem beneath checks them as it always has, and the kernel need not ask for a directory's attributes
 again before each change in it."""
-FILESYSTEM: Final = f"fuse.{SUBTYPE}"
-"""The type that /proc/self/mountinfo shows."""
 
 
 def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool, directory: int | None = None) -> int:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+SUBTYPE: Final = "ipfsfs"
+FILESYSTEM: Final = f"fuse.{SUBTYPE}"
+"""The type of a view, as it is shown here."""
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
