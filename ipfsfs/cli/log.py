@@ -114,7 +114,9 @@ def _store(path: Path | None, store: Path | None) -> Path:
 def _last() -> Path:
     """The directory that is meant where none is named and none is mounted. It is said on stderr."""
     ended = [entry.mountpoint for entry in register.entries() if Aftermath.of(entry.store).ended is not None]
-    at = ended[0] if len(ended) == 1 else hub_home()
+    at = ended[0] if len(ended) == 1 else mountpoint(hub_home())
+    if not stores.is_store(stores.of_moved(at).store):
+        return chosen_view(None).mountpoint  # which says that there is none, and how to have one
     click.echo(printable(f"ipfsfs: nothing is mounted; this is the log of {at}"), err=True)
     return at
 

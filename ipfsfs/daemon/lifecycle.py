@@ -121,14 +121,13 @@ class Running:
         lines = [str(user) for user in users] + [f"{one.mountpoint} is mounted in it" for one in inside]
         if not lines:
             return MountError(str(error), hint=f"To unmount it nevertheless: {self._lazily}")
-        first = ["End these processes (a shell: cd elsewhere)"] * bool(users)
-        for one in inside:
-            first.append(command("umount", one.mountpoint) if one.is_view else f"umount {shell(one.mountpoint)}")
-        return InUse(
-            f"{self.config.mountpoint} is in use:\n" + "\n".join(f"  {line}" for line in dict.fromkeys(lines)),
-            hint=f"{', '.join(first)} and try again.\n"
-            f"  Or unmount at once, and serve open files until they are closed: {self._lazily}",
-        )
+        theirs = [command("umount") if one.is_view else "umount" for one in inside]
+        away = [f"{umount} {shell(one.mountpoint)}" for umount, one in zip(theirs, inside, strict=True)]
+        first = ["End these processes (a shell: cd elsewhere) and try again."] * bool(users)
+        first += [f"Unmount first what is in it: {' && '.join(away)}"] * bool(away)
+        first.append(f"  Or unmount at once, and serve open files until they are closed: {self._lazily}")
+        named = "\n".join(f"  {line}" for line in dict.fromkeys(lines))
+        return InUse(f"{self.config.mountpoint} is in use:\n{named}", hint="\n".join(first))
 
     @property
     def _lazily(self) -> str:

@@ -44,7 +44,7 @@ def test_umount_names_what_is_mounted_in_the_view(mounted: Callable[..., Mounted
             done = ipfsfs("umount", mount.path, check=False)
             assert done.returncode == 3
             assert f"{mount.path} is in use:\n  {view} is mounted in it\n  {inner} is mounted in it\n" in done.stderr
-            assert f"ipfsfs umount {view}, umount {view}, umount '{inner}' and try again.\n" in done.stderr
+            assert f"ipfsfs umount {view} && umount {view} && umount '{inner}'\n" in done.stderr
             assert "End these processes" not in done.stderr
         finally:
             ipfsfs("umount", view)

@@ -123,13 +123,15 @@ class TestLog:
     @pytest.mark.root
     def test_where_none_is_mounted_it_is_the_one_that_ended_unasked(self, tmp_path: Path) -> None:
         (tmp_path / "one").mkdir()
+        alone = 'for view in $OTHERS; do umount -l "$view"; done; '
         script = """
-            for view in $OTHERS; do umount -l "$view"; done
             "$@" mount one >/dev/null || exit 99
             kill -9 $("$@" status one --json | grep -m1 -o '"pid": [0-9]*' | grep -o "[0-9]*"); sleep 2
             cd / && "$@" log -n 1
         """
-        done = in_own_table(tmp_path, script)
+        done = in_own_table(tmp_path, alone + 'cd / && HF_HOME=/nothing "$@" log')
+        assert (done.returncode, done.stderr.partition("\n")[0]) == (5, "ipfsfs: no view is mounted")
+        done = in_own_table(tmp_path, alone + script)
         assert done.stderr == f"ipfsfs: nothing is mounted; this is the log of {tmp_path}/one\n"
         assert "was ended by SIGKILL" in done.stdout
 
