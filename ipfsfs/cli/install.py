@@ -187,6 +187,7 @@ def _remove(link: _Link | None, files: dict[Path, str], places: _Places) -> None
             path.unlink()
     except OSError as error:
         raise IpfsfsError(f"{error.filename} cannot be removed: {error.strerror}") from error
+    _remove_empty(files, places)
     if not gone:
         click.echo(f"Nothing of it is in {printable(str(places.bin))} and {printable(str(places.share))}.")
     elif link is not None and link.at in gone:
@@ -194,6 +195,16 @@ def _remove(link: _Link | None, files: dict[Path, str], places: _Places) -> None
         click.echo(f"The checkout stays, and runs as {shell(link.launcher)}")
     else:
         click.echo(f"The manual and the completion were removed from {printable(str(places.share))}.")
+
+
+def _remove_empty(files: dict[Path, str], places: _Places) -> None:
+    """The directories for completion and manual that hold nothing, as `install` may have made them. Those that are for
+    more than one program's use of a kind, `bin`, `share` and `man`, stay."""
+    for directory in dict.fromkeys(path.parent for path in files):
+        with suppress(OSError):
+            directory.rmdir()
+            if directory.parent != places.manual.parent:
+                directory.parent.rmdir()
 
 
 def _others(files: dict[Path, str], places: _Places) -> list[Path]:

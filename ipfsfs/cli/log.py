@@ -8,15 +8,21 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
 import click
 
 from ipfsfs.cli import stores
+from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_its_store, must_be_ours, must_be_there
+from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import chosen_view
-from ipfsfs.daemon import mounts
+from ipfsfs.cli.usual import hub_home
+from ipfsfs.daemon import mounts, register
+from ipfsfs.daemon.log_lines import LEVELS, STAMP
 from ipfsfs.errors import MountError
 from ipfsfs.printed import command, printable
 from ipfsfs.store.layout import LOG_NAME
@@ -24,6 +30,28 @@ from ipfsfs.store.layout import LOG_NAME
 _AGAIN_S: Final = 0.25
 """How often a log is looked at that is followed."""
 _LINES: Final = 100
+_JOURNAL: Final = ("journalctl --user -u 'ipfsfs*'", "journalctl -u 'ipfsfs*'")
+"""As a user, and as root."""
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """A line of the log. `when`: in seconds since the epoch. `when` and `level` are null for a line that goes on with
+    the one before, as those of a traceback do."""
+
+    when: int | None
+    level: str | None
+    text: str
+
+    @classmethod
+    def of(cls, line: str) -> Facts:
+        """What a line of a log says."""
+        stamp, _, rest = line.partition(" ")
+        level, _, text = rest.partition(" ")
+        if level in LEVELS:
+            with suppress(ValueError, OverflowError):
+                return cls(int(time.mktime(time.strptime(stamp, STAMP))), level, text)
+        return cls(None, None, line)
 
 
 @click.command(short_help="Show what the daemon of a view has logged.", epilog="Example: ipfsfs log -f")
@@ -39,11 +67,15 @@ _LINES: Final = 100
     help="How many of the last lines are shown.",
 )
 @STORE
-def log(path: Path | None, follow: bool, lines: int, store: Path | None) -> None:
+@tells(
+    Form(Facts, when="one in a line for each line of the log"), help="Print facts for scripts: one object in a line."
+)
+def log(path: Path | None, follow: bool, lines: int, store: Path | None, as_json: bool) -> None:
     """Show what the daemon of the view that PATH lies in has logged, or, where none is mounted, the last one at PATH.
 
-    Without PATH it is the view of the current directory, else the only one. A daemon in the foreground, as systemd
-    starts it, logs to stderr instead: see `journalctl`.
+    Without PATH it is the view of the current directory, else the only one; where none is mounted, the one whose daemon
+    ended unasked, else that of the Hugging Face cache. A daemon in the foreground, as systemd starts it, logs to stderr
+    instead: see `journalctl`.
     """
     at = _store(path, store) / "log" / LOG_NAME
     try:
@@ -51,20 +83,25 @@ def log(path: Path | None, follow: bool, lines: int, store: Path | None) -> None
     except OSError as error:
         raise MountError(
             f"there is no log at {at}: {error.strerror}",
-            hint="A daemon that systemd started logs to the journal: journalctl --user -u 'ipfsfs*'. "
+            hint=f"A daemon that systemd started logs to the journal: {_JOURNAL[os.geteuid() == 0]}. "
             f"To see what is mounted: {command('status')}",
         ) from error
     with suppress(KeyboardInterrupt):
         for line in _lines(fd, at, lines, follow=follow):
-            click.echo(printable(line))
+            if as_json:
+                tell(Facts.of(line), in_a_line=True)
+            else:
+                click.echo(printable(line))
             if follow:
                 sys.stdout.flush()
 
 
 def _store(path: Path | None, store: Path | None) -> Path:
-    if path is None:
-        return mountpoint(store) if store is not None else chosen_view(None).store
-    at = mountpoint(path)
+    if path is None and store is not None:
+        return mountpoint(store)
+    if path is None and mounts.our_views():
+        return chosen_view(None, named=partial(command, "log")).store
+    at = mountpoint(path if path is not None else _last())
     view = mounts.view_over(at)
     if view is not None:
         must_be_ours(view)
@@ -72,6 +109,16 @@ def _store(path: Path | None, store: Path | None) -> Path:
         return view.store
     must_be_there(at)
     return mountpoint(store) if store is not None else stores.of_moved(at).warned()
+
+
+def _last() -> Path:
+    """The directory that is meant where none is named and none is mounted. It is said on stderr."""
+    ended = [entry.mountpoint for entry in register.entries() if Aftermath.of(entry.store).ended is not None]
+    at = ended[0] if len(ended) == 1 else mountpoint(hub_home())
+    if not stores.is_store(stores.of_moved(at).store):
+        return chosen_view(None).mountpoint  # which says that there is none, and how to have one
+    click.echo(printable(f"ipfsfs: nothing is mounted; this is the log of {at}"), err=True)
+    return at
 
 
 def _opened(at: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from ipfsfs import __version__
+from ipfsfs.cli.advice import advised
 from ipfsfs.cli.help_text import Context, shown_so
 from ipfsfs.cli.render import report
 from ipfsfs.cli.scripts import Failure, asked_for, tell_failure
@@ -73,6 +74,18 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"ipfsfs.cli.{module}"), _function(cmd_name))
         return shown_so(command)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of one that there is not, say which is meant: click knows no names of ours to compare."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = " or ".join(f"'{one}'" for one in get_close_matches(name, self.list_commands(ctx)))
+            raise click.UsageError(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Before anything is refused, see whether a script asks."""
         ctx.meta[_JSON] = asked_for(args)
@@ -89,6 +102,7 @@ class Commands(click.Group):
                 tell_failure(Failure("UsageError", error.format_message(), "", error.exit_code))
             raise
         except IpfsfsError as error:
+            advised(error)
             if as_json:
                 tell_failure(Failure.of(error))
             report(error)

@@ -102,10 +102,10 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
                 click.echo("\n".join(team.words(team.before_serving())), err=True)
             _serve_here(config, as_json)
         elif team is None:
-            _say_new(config, start(config), stale=view is not None, as_json=as_json)
+            _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
         else:
             with team.beneath() as plain:
-                _say_new(config, start(config), stale=view is not None, as_json=as_json)
+                _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
             click.echo("\n" + "\n".join(team.words(found)), err=as_json)
@@ -149,10 +149,14 @@ def _config(at: Path, settings: Settings, foreground: bool) -> Config:
     )
 
 
-def _say_new(config: Config, started: Started, *, stale: bool, as_json: bool) -> None:
+def _say_new(
+    config: Config, started: Started, *, stale: bool = False, made: bool = False, as_json: bool = False
+) -> None:
     if not as_json:
-        click.echo(_welcome(config, started, stale=stale))
+        click.echo(_welcome(config, started, stale=stale, made=made))
         return
+    if made:
+        click.echo(f"ipfsfs: {_MADE.format(printable(str(config.mountpoint)))}", err=True)
     at, store = config.mountpoint, config.store
     tell(Facts(at, True, True, "", store, started.pid, os.geteuid(), started.degraded))
 
@@ -317,7 +321,7 @@ def _serve_here(config: Config, as_json: bool) -> None:
         click.echo(f"serving {config.mountpoint}", err=True)
         if as_json:
             degraded = running.view.seals.degraded
-            _say_new(config, Started(os.getpid(), tuple(running.features), degraded), stale=False, as_json=True)
+            _say_new(config, Started(os.getpid(), tuple(running.features), degraded), as_json=True)
 
     run(config, say, to_file=False)
     sys.exit(0)
@@ -329,11 +333,18 @@ _ELSEWHERE: Final = (
 )
 
 
-def _welcome(config: Config, started: Started, *, stale: bool) -> str:
+_MADE: Final = "{} was not there, and was made"
+"""For who mistyped a path."""
+
+
+def _welcome(config: Config, started: Started, *, stale: bool, made: bool) -> str:
     at = printable(str(config.mountpoint))
     lines = [f"{at} is mounted."]
     if stale:
         lines.append("(The mount of a daemon that had died was removed first.)")
+    if made:
+        away = command("umount", config.mountpoint)
+        lines.append(f"({_MADE.format('The directory')}. If its path is mistyped: {away})")
     lines += ["", _found(config.mountpoint)]
     if started.degraded:
         lines += ["", f"Degraded: {started.degraded}", "Files are served, but neither sealed nor checked."]

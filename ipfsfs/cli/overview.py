@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from ipfsfs.cli import render, stores
+from ipfsfs.cli.advice import advised
 from ipfsfs.cli.paths import Target, mountpoint, must_be_its_store, must_be_ours, must_be_there
 from ipfsfs.cli.scripts import tell
 from ipfsfs.cli.usual import hub_home
@@ -110,7 +111,7 @@ def _every() -> Iterator[Cache | Unknown]:
         try:
             yield _of_view(view)
         except IpfsfsError as error:
-            yield Unknown(view.mountpoint, error)
+            yield Unknown(view.mountpoint, advised(error))
     if not views:
         usual = mountpoint(hub_home())
         if not usual.is_dir():

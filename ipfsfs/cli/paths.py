@@ -10,13 +10,11 @@ from typing import Any, Final
 
 import click
 
-from ipfsfs.caches.registry import cache_over
 from ipfsfs.cli import stores
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.exchange.paths import unreachable
 from ipfsfs.printed import command
-from ipfsfs.unixfs.reference import parse
 
 _LINKS_MOST: Final = 40
 """As many as the kernel follows."""
@@ -82,6 +80,8 @@ def located(path: Path, links: Links = Links.FOLLOWED) -> Path:
     except OSError as error:
         if not os.path.islink(named):
             return named
+        from ipfsfs.unixfs.reference import parse  # imported here: seldom needed, and every command waits for it
+
         at = _end_of_links(named)
         if parse(os.fsencode(os.readlink(at))) is not None:
             return at  # it stands for a file, which a view would show
@@ -149,6 +149,8 @@ def target(path: Path, links: Links = Links.FOLLOWED, store: Path | None = None)
 
 def _cache_over(path: Path) -> Path | None:
     """The cache directory that a path lies in, or is; None where nothing says that it is in one."""
+    from ipfsfs.caches.registry import cache_over  # imported here: for an error alone
+
     told = [os.environ.get("HF_HOME"), cache_over(os.fsencode(path))]
     for cache in [Path(os.fsdecode(cache)) for cache in told if cache]:
         if cache in (path, *path.parents):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,11 @@ import click
 from ipfsfs.cli import render
 from ipfsfs.cli.paths import PATH, must_be_ours, target
 from ipfsfs.cli.scripts import Form, tell, tells
+from ipfsfs.cli.sources import chosen_view
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.peers import Answer, Question
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.errors import MountError
 from ipfsfs.printed import command, printable
 from ipfsfs.workers.fetcher.site_messages import PeerState
 
@@ -37,7 +39,7 @@ def peers(path: Path | None, as_json: bool) -> None:
     GAVE US  what this machine had from it
     GAVE     what all machines had from it since it was mounted
 
-    Each machine is asked now. Without PATH: the only view that is mounted.
+    Each machine is asked now. Without PATH: the view of the current directory, else the only one.
     """
     found = ask(_view(path).store, Question())
     if as_json:
@@ -55,13 +57,7 @@ def _view(path: Path | None) -> mounts.Mount:
             raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
         must_be_ours(at.mount)
         return at.mount
-    ours = mounts.our_views()
-    if not ours:
-        raise MountError("no view is mounted", hint=f"Mount the cache first: {command('mount PATH')}")
-    if len(ours) > 1:
-        named = "\n".join(f"  {command('peers', one.mountpoint)}" for one in ours)
-        raise UsageError(f"several views are mounted:\n{named}", hint="Say which is meant.")
-    return ours[0]
+    return chosen_view(None, named=partial(command, "peers"))
 
 
 def _lines(found: Answer) -> Iterator[str]:

@@ -29,8 +29,14 @@ def VIEW(command: Callable[..., Any]) -> Callable[..., Any]:
     return _OPTION(command)
 
 
-def chosen_view(path: Path | None) -> mounts.Mount:
-    """The view that is meant. Raises MountError where there is none, UsageError where it could be several."""
+def by_option(view: Path) -> str:
+    """What names a view to a command with the option --view."""
+    return f"--view {shell(view)}"
+
+
+def chosen_view(path: Path | None, named: Callable[[Path], str] = by_option) -> mounts.Mount:
+    """The view that is meant. Raises MountError where there is none, UsageError where it could be several: what the
+    user types for each is `named`."""
     if path is not None:
         view = mounts.view_over(located(path))
         if view is None:
@@ -42,8 +48,8 @@ def chosen_view(path: Path | None) -> mounts.Mount:
         if not ours:
             raise MountError("no view is mounted", hint=f"Mount the cache first: {command('mount PATH')}")
         if len(ours) > 1:
-            named = "\n".join(f"  --view {shell(one.mountpoint)}" for one in ours)
-            raise UsageError(f"several views are mounted:\n{named}", hint="Say which is meant.")
+            each = "\n".join(f"  {named(one.mountpoint)}" for one in ours)
+            raise UsageError(f"several views are mounted:\n{each}", hint="Say which is meant.")
         view = ours[0]
     must_be_ours(view)
     return view

@@ -17,7 +17,6 @@ from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another, in_their_words
 from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_its_store, must_be_there
 from ipfsfs.cli.scripts import Form, tell, tells
-from ipfsfs.cli.settings.table import SETTINGS
 from ipfsfs.cli.standing import DIED, Anothers, Dead, Facts, Found, Living, NotMounted, Unasked, facts_of, revive, wrong
 from ipfsfs.daemon import mounts, register
 from ipfsfs.daemon.client import ask
@@ -100,7 +99,11 @@ def _named(path: Path, as_json: bool) -> Path:
 def _gone() -> list[Found]:
     """Views of ours that are mounted no more, and of which there is something to say."""
     mounted = {view.mountpoint for view in mounts.views()}
-    found = [_of_plain(entry.mountpoint) for entry in register.entries() if entry.mountpoint not in mounted]
+    found = [
+        NotMounted(entry.mountpoint, entry.store, Aftermath.of(entry.store))
+        for entry in register.entries()
+        if entry.mountpoint not in mounted and stores.of(entry.mountpoint).store == entry.store
+    ]
     return [one for one in found if one.left.ended is not None or one.left.going_on]
 
 
@@ -217,6 +220,8 @@ def _shown_answer(found: Answer) -> dict[str, Any]:
 
 def _shown_scrubbing(scrubbed: Scrubbed, interval_s: int) -> str:
     """Of files that are read natively while their filesystem does not check them."""
+    from ipfsfs.cli.settings.table import SETTINGS  # imported here: seldom needed, and `status` is to answer at once
+
     every = SETTINGS["scrub"].kind.shown(interval_s)
     verified = f"{render.files(scrubbed.vouched_for)} verified within the last {every}"
     if scrubbed.due:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ipfsfs.daemon.questions.status import Answer
 from ipfsfs.printed import command, counted, printable
+from ipfsfs.store.full import WAITS
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,7 +34,13 @@ def troubles(found: Answer) -> Iterator[Trouble]:
     if found.withdrawn:
         hidden = counted(len(found.withdrawn), "file lies under a hidden name", "files lie under hidden names")
         yield Trouble(f"{hidden}, which promised another content", "keep or remove each, as above")
-    if found.degraded:
+    if WAITS in found.degraded:
+        kept = command("collect --dry-run")
+        yield Trouble(
+            "the disk of the store is full, and new files are not sealed for good",
+            f"make room on the disk of {found.store}; to see what in it nothing needs: {kept}",
+        )
+    elif found.degraded:
         mended = [command(words, at) for words in ("umount", "fsck --repair", "mount")]
         yield Trouble(
             "files are neither sealed nor checked",

@@ -237,7 +237,8 @@ def _print(facts: Facts) -> None:
     click.echo(f"{render.files(facts.files)}, {render.size(facts.bytes)} read: {said}.")
     if facts.unsealed:
         unsealed = render.files(facts.unsealed)
-        click.echo(f"Without a seal to compare with: {unsealed}. `{command('seal PATH')}` seals them.")
+        them = "it" if facts.unsealed == 1 else "them"
+        click.echo(f"Without a seal to compare with: {unsealed}. While mounted, `{command('seal PATH')}` seals {them}.")
 
 
 def _ask(view: mounts.Mount, at: Target, show: Callable[[verifying.Progress], None]) -> Answer:

@@ -39,7 +39,7 @@ from ipfsfs.identity import PlainRoot
 from ipfsfs.plain.checked import Checking
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.plain.ownership import Ownership
-from ipfsfs.printed import command
+from ipfsfs.printed import command, shell
 from ipfsfs.store.extents import Extents
 from ipfsfs.store.layout import Store
 from ipfsfs.store.quarantine import Quarantine
@@ -110,16 +110,28 @@ class Running:
                 users = await trio.to_thread.run_sync(self._users)
                 if users or trio.current_time() > deadline:
                     self.view.locking.go_on()
-                    names = "\n".join(f"  {user}" for user in users)
-                    kind = InUse if users else MountError
-                    raise kind(
-                        f"{self.config.mountpoint} is in use:\n{names}" if users else str(error),
-                        hint="End these processes (a shell: cd elsewhere) and try again.\n"
-                        f"  Or unmount at once, and serve open files until they are closed: "
-                        f"{command('umount --lazy', self.config.mountpoint)}",
-                    ) from error
+                    raise self._busy(users, mounts.mounted_on(self.mount.mount_id), error) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
         await self.gone_from_path()
+
+    def _busy(
+        self, users: Sequence[outsiders.Outsider], inside: Sequence[mounts.Mount], error: MountError
+    ) -> MountError:
+        """What keeps the view from being unmounted, and what to do about each."""
+        lines = [str(user) for user in users] + [f"{one.mountpoint} is mounted in it" for one in inside]
+        if not lines:
+            return MountError(str(error), hint=f"To unmount it nevertheless: {self._lazily}")
+        theirs = [command("umount") if one.is_view else "umount" for one in inside]
+        away = [f"{umount} {shell(one.mountpoint)}" for umount, one in zip(theirs, inside, strict=True)]
+        first = ["End these processes (a shell: cd elsewhere) and try again."] * bool(users)
+        first += [f"Unmount first what is in it: {' && '.join(away)}"] * bool(away)
+        first.append(f"  Or unmount at once, and serve open files until they are closed: {self._lazily}")
+        named = "\n".join(f"  {line}" for line in dict.fromkeys(lines))
+        return InUse(f"{self.config.mountpoint} is in use:\n{named}", hint="\n".join(first))
+
+    @property
+    def _lazily(self) -> str:
+        return command("umount --lazy", self.config.mountpoint)
 
     def _users(self) -> list[outsiders.Outsider]:
         return outsiders.users_of(self.mount.mount_id, self.mount.device, self.config.mountpoint)
@@ -284,7 +296,8 @@ async def _run(running: Running, served: Sequence[Served], ready: Callable[[Runn
         collect_seldom()
         ready(running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
-        log.info("mounted %s, store %s, %s", running.config.mountpoint, running.config.store, running.features)
+        features = ", ".join(running.features)
+        log.info("mounted %s, store %s, with %s", running.config.mountpoint, running.config.store, features)
         await running.over.wait()
         running.guarding.over()
         tell_systemd("STOPPING=1")

@@ -15,6 +15,8 @@ from ipfsfs.printed import printable
 
 STAMP: Final = "%Y-%m-%dT%H:%M:%S"
 _PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+LEVELS: Final = frozenset(_PRIORITIES)
+"""The names of levels, as they stand in a line."""
 
 
 def goes_to_journal() -> bool:

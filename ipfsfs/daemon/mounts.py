@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import MountError
-from ipfsfs.fuse.mountpoint import FILESYSTEM
-from ipfsfs.plain.mount_table import Row
+from ipfsfs.plain.mount_table import FILESYSTEM, Row
 from ipfsfs.printed import command
 
 _PATIENCE_S: Final = 5.0
@@ -94,6 +93,16 @@ def view_over(path: Path) -> Mount | None:
         if path == mount.mountpoint or mount.mountpoint in path.parents:
             best = mount
     return best if best is not None and best.is_view else None
+
+
+def mounted_on(mount_id: int) -> list[Mount]:
+    """What is mounted in a mount, and in that, and so on: it is to be unmounted before, in this order."""
+    numbers, found = {mount_id}, list[Mount]()
+    for mount in all_mounts():
+        if mount.parent_id in numbers:
+            numbers.add(mount.mount_id)
+            found.append(mount)
+    return found[::-1]
 
 
 def is_reached(mount: Mount) -> bool:

@@ -200,7 +200,8 @@ class Healing:
         except OriginError as error:
             if failure is None:
                 raise
-            raise OriginError(f"{failure}; {error}", hint=error.hint) from error
+            said = str(failure) if str(error) in str(failure) else f"{failure}; {error}"
+            raise OriginError(said, hint=error.hint) from error
 
     async def _from_hub(
         self, damaged: Damaged, on_hub: Sequence[HubFile], size: int, progress: Callable[[int], None]

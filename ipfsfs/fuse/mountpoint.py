@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import Final
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import permitted
 from ipfsfs.plain import syscalls
+from ipfsfs.plain.mount_table import FILESYSTEM, SUBTYPE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,13 +27,10 @@ _MS_RDONLY: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _AT_FDCWD: Final = -100
-SUBTYPE: Final = "ipfsfs"
 _FOR_OTHERS: Final = ",allow_other,default_permissions"
 """Where others come in, the kernel has to check permissions: the daemon may do more than they. Where only our own user
 does, the filesystem beneath checks them as it always has, and the kernel need not ask for a directory's attributes
 again before each change in it."""
-FILESYSTEM: Final = f"fuse.{SUBTYPE}"
-"""The type that /proc/self/mountinfo shows."""
 
 
 def mount(mountpoint: Path, source: str, *, allow_other: bool, read_only: bool, directory: int | None = None) -> int:
@@ -87,6 +86,8 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
             hint = permitted.fix()
             if "user_allow_other" in said:
                 hint = "Have root add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out."
+            elif not hint and ("no write access" in said or os.strerror(errno.EACCES) in said):
+                hint = "A user may mount over a directory that this user may write to; root over any."
             raise MountError(f"cannot mount over {mountpoint}: {said}", hint=hint)
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     received = array.array("i")

@@ -16,12 +16,13 @@ import trio
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import turns, unheard
 from ipfsfs.fuse.leading import Leading
-from ipfsfs.fuse.mountpoint import SUBTYPE, mount, unmount
+from ipfsfs.fuse.mountpoint import mount, unmount
 from ipfsfs.fuse.negotiate import PASSTHROUGH, Exchange
 from ipfsfs.fuse.operations import Operations
 from ipfsfs.fuse.passthrough import Passthrough
 from ipfsfs.fuse.reading_threads import ReadingThreads
 from ipfsfs.fuse.replies import Replies
+from ipfsfs.plain.mount_table import SUBTYPE
 from ipfsfs.view.view import View
 
 log = logging.getLogger(__name__)

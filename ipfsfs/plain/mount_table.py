@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+SUBTYPE: Final = "ipfsfs"
+FILESYSTEM: Final = f"fuse.{SUBTYPE}"
+"""The type of a view, as it is shown here."""
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -17,6 +20,8 @@ class Row:
     """One mount. `source` is what the mount table shows as the device: for a view, the directory of its store."""
 
     mount_id: int
+    parent_id: int
+    """The number of the mount that it is mounted on."""
     device: int
     mountpoint: Path
     filesystem: str
@@ -33,6 +38,7 @@ class Row:
         major, minor = fields[2].split(b":")
         return cls(
             int(fields[0]),
+            int(fields[1]),
             os.makedev(int(major), int(minor)),
             Path(os.fsdecode(_plain(fields[4]))),
             _plain(fields[dash + 1]).decode(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ class Blocks:
         """
         if self.read(cid) is not None:
             return False
-        new = f"{secrets.token_hex(8)}{_NEW}"
+        new = f"{os.urandom(8).hex()}{_NEW}"
         try:
             with open(os.open(new, _WRITE, 0o600, dir_fd=self.fd), "wb") as file:
                 file.write(block)

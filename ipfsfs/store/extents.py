@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -198,7 +197,7 @@ class Extents:
 
     def aside_name(self) -> str:
         """A new name for what nobody needs from now on, or in a moment; what stays there goes with the next mount."""
-        return f"{secrets.token_hex(8)}{_REMOVED}"
+        return f"{os.urandom(8).hex()}{_REMOVED}"
 
     def set_aside(self, kept: Kept) -> str:
         """Rename a file that nobody needs, so that nothing opens it any more; returns the name, for `remove`.

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from ipfsfs.errors import StoreBusy, StoreError
+from ipfsfs.printed import command
 from ipfsfs.store import blocks
 from ipfsfs.store.database import File
 from ipfsfs.store.directory import open_directory
@@ -92,7 +93,8 @@ class Store:
             for fd in reversed(fds):
                 os.close(fd)
             if isinstance(error, OSError):
-                raise StoreError(f"the store {directory} cannot be used: {error.strerror}") from error
+                hint = f"To have it elsewhere: {command('mount --store DIR PATH')}" if create else ""
+                raise StoreError(f"the store {directory} cannot be used: {error.strerror}", hint=hint) from error
             raise
 
     @property

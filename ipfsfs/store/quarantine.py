@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -167,7 +166,7 @@ def name_for(path: bytes, when_ns: int) -> str:
     the last component. Names sort by time."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when_ns // 1_000_000_000))
     last = _UNSAFE.sub(b"_", path.rpartition(b"/")[2])[-_KEPT_OF_NAME:]
-    return f"{moment}-{secrets.token_hex(4)}-{last.decode('ascii')}"
+    return f"{moment}-{os.urandom(4).hex()}-{last.decode('ascii')}"
 
 
 def write_note(quarantine_fd: int, item: Quarantined) -> None:

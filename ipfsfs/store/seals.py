@@ -20,6 +20,7 @@ from ipfsfs.identity import Stat
 from ipfsfs.printed import command
 from ipfsfs.store import recovery
 from ipfsfs.store.follower import Follower, NoFollower
+from ipfsfs.store.full import WAITS
 from ipfsfs.store.index import Index
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.pending import Pending, size_in_memory
@@ -378,11 +379,10 @@ class Seals:
         here has none until it is sealed again, at the next mount at the latest.
         """
         if not self._is_held:
-            log.warning("%s; what is sealed waits in memory until there is room", error)
+            log.warning("%s; %s", error, WAITS)
         self._is_held = True
         self._wake.set()
-        if self.index is not None:
-            self.degraded = f"{error}: what is sealed waits in memory until there is room"
+        self.degraded = self.degraded if self.index is None else f"{error}: {WAITS}"
         if given_up := self._pending.drop_oldest_seals(_HELD_BYTES):
             log.warning("no memory for %d seals that wait for room; `%s` makes them again", given_up, command("seal"))
         if len(self._pending) > _HELD_MOST:

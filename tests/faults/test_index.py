@@ -147,6 +147,11 @@ def test_the_disk_of_the_store_is_full_for_a_while(mounted: Callable[..., Mounte
         use(mount, "first")
         asked(mount, "seal")
         assert "full: what is sealed waits" in asked(mount, "status")["degraded"]
+        assert f"make room on the disk of {small}/store; " in (said := ipfsfs("status", mount.path, check=False).stdout)
+        assert "fsck" not in said, "the store is sound"
+        pinned = ipfsfs("pin", "add", mount.path / "also-sealed", check=False)
+        assert pinned.returncode == 6
+        assert "Make room on the disk of the store." in pinned.stderr
         assert os.getxattr(mount.path / "also-sealed", "ipfs.cid") == cid, "seals are used meanwhile"
         use(mount, "second")
         (small / "filler").unlink()

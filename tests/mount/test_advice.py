@@ -30,6 +30,30 @@ def test_umount_from_inside_the_view_names_the_shell_and_not_itself(mounted: Cal
     assert ipfsfs("umount", "..", cwd=mount.path / "hub").returncode == 0, "nothing else is in the way"
 
 
+@pytest.mark.root
+def test_umount_names_what_is_mounted_in_the_view(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
+    mount = mounted()
+    inner, view = mount.path / "inner disk", mount.path / "view"
+    inner.mkdir()
+    view.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "inner", inner], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "inner", view], check=True)
+    try:
+        ipfsfs("mount", "--store", tmp_path / "store", view)
+        try:
+            done = ipfsfs("umount", mount.path, check=False)
+            assert done.returncode == 3
+            assert f"{mount.path} is in use:\n  {view} is mounted in it\n  {inner} is mounted in it\n" in done.stderr
+            assert f"ipfsfs umount {view} && umount {view} && umount '{inner}'\n" in done.stderr
+            assert "End these processes" not in done.stderr
+        finally:
+            ipfsfs("umount", view)
+    finally:
+        subprocess.run(["umount", inner], check=True)
+        subprocess.run(["umount", view], check=True)
+    assert ipfsfs("umount", mount.path).returncode == 0
+
+
 def test_fsck_of_a_directory_without_a_store_says_that_there_is_none(tmp_path: Path) -> None:
     done = ipfsfs("fsck", tmp_path, check=False)
     assert done.returncode == 5

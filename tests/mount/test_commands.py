@@ -174,6 +174,8 @@ def test_commands_in_a_view_whose_daemon_died_say_so(tmp_path: Path) -> None:
                 done = ipfsfs(command, path, check=False)
                 assert done.returncode == 5
                 assert str(view) in done.stderr
+                assert "what to do: " in done.stderr
+                assert "ipfsfs status\n" in done.stderr
                 assert "Traceback" not in done.stderr
     finally:
         clear(view)
@@ -315,86 +317,37 @@ def test_why_says_that_nothing_is_mounted_to_seal_a_file(mounted: Callable[..., 
         assert "nothing is mounted that would seal it" in facts["why"]
 
 
-@pytest.mark.parametrize("way", ["in the background", "--foreground"])
-def test_a_mount_that_is_refused_leaves_no_directory_behind(tmp_path: Path, way: str) -> None:
-    arguments = [way] if way.startswith("--") else []
-    cache = tmp_path / "cache"
-    in_itself = ("--store", cache / "store")  # which is refused
-    done = ipfsfs("mount", *arguments, cache, *in_itself, check=False)
-    assert done.returncode == 5
-    assert "the store lies in it" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-    cache.mkdir()
-    assert ipfsfs("mount", *arguments, cache, *in_itself, check=False).returncode == 5
-    assert cache.is_dir(), "it was there before"
-
-    assert ipfsfs("mount", *arguments, tmp_path / ("n" * 256), check=False).returncode == 2
-
-
-def test_only_the_last_part_of_a_path_is_made(tmp_path: Path) -> None:
-    """The others are there, or the path is mistyped."""
-    (tmp_path / "models").mkdir()
-    for mistyped in ("moduls/cache", "moduls/hub/cache"):
-        done = ipfsfs("mount", tmp_path / mistyped, check=False)
-        assert done.returncode == 2
-        assert f"{tmp_path}/moduls does not exist" in done.stderr
-        assert f"mkdir -p {tmp_path / mistyped}" in done.stderr
-        assert [path.name for path in tmp_path.iterdir()] == ["models"]
-
-
-def test_no_mount_cuts_a_view_off_whatever_force_says(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
-    """Over its store, in that, over a directory above both; and over a store of which no view is mounted."""
-    (tmp_path / "above").mkdir()
-    (tmp_path / "above" / "cache").mkdir()
-    mount = mounted(tmp_path / "above" / "cache")
-    (mount.path / "file").write_bytes(b"content")
-
-    def refused(path: Path, *arguments: str | Path) -> str:
-        done = ipfsfs("mount", "--force", *arguments, path, check=False)
-        assert done.returncode == 5, done.stdout
-        assert "Traceback" not in done.stderr
-        assert mounts.view_at(path) is None
-        return done.stderr
-
-    assert f"it is the store of the view of {mount.path}" in refused(mount.store)
-    assert f"it is the store of the view of {mount.path}" in refused(mount.store / "log")
-    said = refused(tmp_path / "above", "--store", tmp_path / "other")
-    assert f"that would cut off the view of {mount.path}" in said
-    assert f"ipfsfs umount {mount.path}" in said
-    (tmp_path / "second").mkdir()
-    assert f"would lie in the view of {mount.path}" in refused(tmp_path / "second", "--store", mount.path / "store")
-    assert (mount.path / "file").read_bytes() == b"content"
-    assert mount.status()["pid"] == mount.pid
-    mount.umount()
-    assert f"{mount.store} is the store of a view" in refused(mount.store)
-    assert f"{mount.store} is the store of a view" in refused(mount.store / "log")
-    assert not Path(f"{mount.store}.ipfsfs").exists()
-
-
-def test_a_second_mount_names_what_was_asked_for_and_is_not_so(mounted: Callable[..., Mounted], tmp_path: Path) -> None:
-    mount = mounted()
-    said = ipfsfs("mount", mount.path).stdout
-    assert said == f"{mount.path} is mounted already, with the store {mount.store}.\n"
-    options = ["--chunker", "fixed", "--restart", "--allow-other", "--store", str(tmp_path / "other")]
-    said = ipfsfs("mount", *options, mount.path).stdout
-    for part in ("--chunker auto, not fixed", "without --restart", "without --allow-other", f"{tmp_path}/other"):
-        assert part in said
-    assert f"ipfsfs umount {mount.path}" in said
-    assert ipfsfs("mount", "--chunker", "auto", "--store", mount.store, mount.path).stdout.count("\n") == 1
-
-
-def test_a_mount_inside_a_view_makes_no_directory_in_it(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted()
-    done = ipfsfs("mount", mount.path / "hub", check=False)
-    assert done.returncode == 5
-    assert f"lies in the view of {mount.path}, which covers it already" in done.stderr
-    assert list(mount.path.iterdir()) == []
-
-
-def test_a_mount_over_a_link_to_nothing_says_so(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("nothing")
-    done = ipfsfs("mount", tmp_path / "link", check=False)
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("stauts", "'status' or 'stat'"), ("unmount", "'umount' or 'mount'"), ("xyz", "")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    done = ipfsfs(typed, check=False)
     assert done.returncode == 2
-    assert f"{tmp_path}/link is a link to nothing, which does not exist" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+    assert f"No such command '{typed}'.{meant and f' Did you mean {meant}?'}\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_has_no_seal_is_counted_as_it_is(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    mount.umount()
+    (mount.path / "file").write_bytes(b"content")
+    said = ipfsfs("verify", mount.path).stdout
+    assert "Without a seal to compare with: 1 file. While mounted, `" in said
+    assert said.endswith("ipfsfs seal PATH` seals it.\n")
+
+
+@pytest.mark.root
+def test_who_may_not_mount_there_is_told_what_would_do(
+    open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]]
+) -> None:
+    at, own = open_to_all / "roots", open_to_all / "own"
+    at.mkdir(mode=0o755)
+    own.mkdir()
+    os.chown(own, BEN.uid, BEN.uid)
+    done = as_ben("mount", "--store", own / "store", at)
+    assert done.returncode == 5
+    assert "may mount over a directory that this user may write to" in done.stderr
+    done = as_ben("mount", "--store", at / "store", own)
+    assert done.returncode == 6
+    assert "To have it elsewhere: " in done.stderr
+    assert "mount --store DIR PATH\n" in done.stderr

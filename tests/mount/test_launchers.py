@@ -235,6 +235,23 @@ class TestMountHelper:
         through_the_link = run([tmp_path / "sbin" / "mount.ipfsfs", "none", "/srv/hf", "-fv"])
         assert f"{SCRIPTS / 'ipfsfs'} mount -- /srv/hf" in through_the_link.stderr
 
+    def test_what_it_did_with_its_link_is_said(self, tmp_path: Path) -> None:
+        def said(word: str) -> tuple[int, str]:
+            done = run([SCRIPTS / "mount.ipfsfs", word], DESTDIR=str(tmp_path))
+            return done.returncode, done.stderr.removeprefix("mount.ipfsfs: ")
+
+        link = tmp_path / "sbin" / "mount.ipfsfs"
+        assert said("--remove") == (0, f"{link} is not there\n")
+        code, words = said("--install")
+        assert (code, os.readlink(link)) == (0, str(SCRIPTS / "mount.ipfsfs"))
+        assert words.startswith(f"{link} is now a link to {SCRIPTS}/mount.ipfsfs")
+        assert said("--remove") == (0, f"{link} was removed\n")
+        link.symlink_to("/another/mount.ipfsfs")
+        code, words = said("--remove")
+        assert (code, link.is_symlink()) == (1, True)
+        assert words.startswith(f"{link} is not this checkout's, and stays: ")
+        assert "--install" in run([SCRIPTS / "mount.ipfsfs", "--help"]).stdout
+
     @pytest.mark.root
     def test_a_line_in_fstab_mounts(self, tmp_path: Path) -> None:
         view, said = self.mount_by_fstab(tmp_path, "allow_other,chunker=fixed,ro,noauto,nofail,x-systemd.before=x")

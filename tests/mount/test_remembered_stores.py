@@ -102,6 +102,7 @@ def test_another_directory_in_the_same_place_does_not_get_the_store(cache: Cache
     cache.at.mkdir()
     said = cache.run("status", cache.at)
     assert f"another directory was at {cache.at} before, and {cache.store} is the store of that one" in said
+    assert str(cache.at) not in cache.run("status", check=False), "nobody asked for it"
     try:
         store, said = cache.store_mounted(moved)
     finally:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,20 @@ ALL_ALONE = """
     kill $! 2>/dev/null; wait; "$@" umount --all >/dev/null
     exit $code
 """
+
+
+def in_own_table(at: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a table of mounts, and with notes on views, of its own. `$OTHERS` are views to be left out."""
+    others = " ".join(str(view.mountpoint) for view in mounts.views())
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *IPFSFS],
+        cwd=at,
+        env=environment(OTHERS=others, XDG_STATE_HOME=str(at / "state")),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @contextmanager
@@ -83,6 +98,43 @@ class TestLog:
         assert f"INFO mounted {mount.path}, store {tmp_path}/elsewhere" in shown
         assert ipfsfs("log", "--store", tmp_path / "elsewhere").stdout == shown
 
+    def test_for_scripts_each_line_is_an_object(self, mounted: Callable[..., Mounted]) -> None:
+        mount = mounted()
+        before = time.time()
+        mount.umount()
+        log = mount.store / "log" / "daemon.log"
+        with log.open("a") as more:
+            more.write("  File nowhere\n")
+        shown = ipfsfs("log", "--json", "-n", "2", mount.path).stdout
+        last, rest = (json.loads(line) for line in shown.splitlines())
+        assert (last["level"], last["text"]) == ("INFO", f"unmounted {mount.path}")
+        assert before - 2 < last["when"] < time.time() + 2
+        assert (rest["when"], rest["level"], rest["text"]) == (None, None, "  File nowhere")
+        json_forms.check(["log", "--json", str(mount.path)], shown)
+
+    def test_several_views_are_named_as_it_takes_them(self, mounted: Callable[..., Mounted]) -> None:
+        views = [mounted().path, mounted().path]
+        done = ipfsfs("log", cwd="/", check=False)
+        assert done.returncode == 2
+        for view in views:
+            assert f"ipfsfs log {view}\n" in done.stderr
+        assert "--view" not in done.stderr
+
+    @pytest.mark.root
+    def test_where_none_is_mounted_it_is_the_one_that_ended_unasked(self, tmp_path: Path) -> None:
+        (tmp_path / "one").mkdir()
+        alone = 'for view in $OTHERS; do umount -l "$view"; done; '
+        script = """
+            "$@" mount one >/dev/null || exit 99
+            kill -9 $("$@" status one --json | grep -m1 -o '"pid": [0-9]*' | grep -o "[0-9]*"); sleep 2
+            cd / && "$@" log -n 1
+        """
+        done = in_own_table(tmp_path, alone + 'cd / && HF_HOME=/nothing "$@" log')
+        assert (done.returncode, done.stderr.partition("\n")[0]) == (5, "ipfsfs: no view is mounted")
+        done = in_own_table(tmp_path, alone + script)
+        assert done.stderr == f"ipfsfs: nothing is mounted; this is the log of {tmp_path}/one\n"
+        assert "was ended by SIGKILL" in done.stdout
+
     def test_where_there_is_none_it_says_where_else_to_look(self, tmp_path: Path) -> None:
         done = ipfsfs("log", tmp_path, check=False)
         assert done.returncode == 5
@@ -120,16 +172,7 @@ class TestUmountAll:
     def run(self, at: Path, before: str = "", words: str = "") -> subprocess.CompletedProcess[str]:
         for name in ("one", "two"):
             (at / name).mkdir(exist_ok=True)
-        others = " ".join(str(view.mountpoint) for view in mounts.views())
-        return subprocess.run(
-            ["unshare", "-m", "sh", "-c", ALL_ALONE.format(before=before, words=words), "sh", *IPFSFS],
-            cwd=at,
-            env=environment(OTHERS=others, XDG_STATE_HOME=str(at / "state")),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return in_own_table(at, ALL_ALONE.format(before=before, words=words))
 
     def test_every_view_is_unmounted(self, tmp_path: Path) -> None:
         done = self.run(tmp_path)

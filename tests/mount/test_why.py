@@ -165,7 +165,7 @@ async def _ask_while_locked(cache: Path, store: Store, ledger: Ledger, plain: Pl
             eviction=Possible(has_origins=False, has_hub=False, store_fd=-1, plain_fd=-1),
             degraded="there is no index here",
         )
-        mount = mounts.Mount(1, plain.dev, cache, "fuse.ipfsfs", str(store.directory), ())
+        mount = mounts.Mount(2, 1, plain.dev, cache, "fuse.ipfsfs", str(store.directory), ())
         config = Config(cache, store.directory)
         guarding = Guarding.start(config, store)
         running = Running(

@@ -144,7 +144,7 @@ MUTANTS: Final = (
         "ipfsfs/daemon/placing.py",
         "    _refuse_to_cover_views(mountpoint)\n",
         "",
-        ("tests/mount/test_commands.py::test_no_mount_cuts_a_view_off_whatever_force_says",),
+        ("tests/mount/test_mounting.py::test_no_mount_cuts_a_view_off_whatever_force_says",),
     ),
     Mutant(
         "S22",
@@ -190,7 +190,7 @@ MUTANTS: Final = (
         "ipfsfs/cli/mount.py",
         "        at.mkdir()\n",
         "        at.mkdir(parents=True)\n",
-        ("tests/mount/test_commands.py::test_only_the_last_part_of_a_path_is_made",),
+        ("tests/mount/test_mounting.py::test_only_the_last_part_of_a_path_is_made",),
     ),
     Mutant(
         "S22",
@@ -198,7 +198,7 @@ MUTANTS: Final = (
         "ipfsfs/cli/mount.py",
         '        if "chunker" in given and config.chunker != status.chunker:\n',
         '        if "chunker" in given and config.chunker == status.chunker:\n',
-        ("tests/mount/test_commands.py::test_a_second_mount_names_what_was_asked_for_and_is_not_so",),
+        ("tests/mount/test_mounting.py::test_a_second_mount_names_what_was_asked_for_and_is_not_so",),
     ),
     Mutant(
         "S22",

@@ -13,14 +13,25 @@ from tests.support.mounted import environment
 OFTEN = ("mount", "umount", "status", "ls", "seal", "fsck", "why")
 
 
-@pytest.mark.parametrize("command", OFTEN)
-def test_a_command_that_is_run_often_loads_no_event_loop_and_no_other_command(command: str) -> None:
+def loaded_by(command: str) -> set[str]:
+    """The modules that a command loads before it does anything."""
     said = subprocess.run(
         [sys.executable, "-c", "import sys; from ipfsfs.cli.main import cli; cli.get_command(None, sys.argv[1]); "
          "print(*sys.modules)", command],
         env=environment(), capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    assert not {"trio", "pyfuse3", "ipfsfs.cli.publish"} & set(said)
+    return set(said)
+
+
+@pytest.mark.parametrize("command", OFTEN)
+def test_a_command_that_is_run_often_loads_no_event_loop_and_no_other_command(command: str) -> None:
+    assert not {"trio", "pyfuse3", "ipfsfs.cli.publish"} & loaded_by(command)
+
+
+@pytest.mark.parametrize("command", ["status", "log"])
+def test_what_shows_how_things_stand_loads_neither_settings_nor_content_nor_the_mounting(command: str) -> None:
+    not_needed = {"ipfsfs.cli.settings.table", "ipfsfs.unixfs.reference", "ipfsfs.fuse.mountpoint", "random"}
+    assert not not_needed & loaded_by(command)
 
 
 def test_every_command_is_found() -> None:

@@ -365,8 +365,8 @@ class Promises:
 
     async def changed_in_place(self, node: Node, seal: Seal, kept_as: str, who: str) -> None:
         """Note that content which kept a promise was replaced in place, by whom, and where the old content is."""
-        kept = f"kept as {kept_as}" if kept_as else "not kept"
-        detail = f"written in place; the old content is {kept}, and was {_reference(seal)}"
+        kept = f"went into quarantine as {kept_as}" if kept_as else "is not kept"
+        detail = f"written in place; the old content {kept}, and was {_reference(seal)}"
         await self.broken(self.nodes.path(node), node.ino, detail, who)
 
     def drop_old(self, kept_as: str) -> None:
