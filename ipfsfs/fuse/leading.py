@@ -8,7 +8,6 @@ with it. Layouts are those of `linux/fuse.h`.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import struct
@@ -24,8 +23,6 @@ from ipfsfs.plain.buffers import page_aligned
 from ipfsfs.store.seal import UNIT
 from ipfsfs.view.handles import Handles
 
-log = logging.getLogger(__name__)
-
 LARGE: Final = 64 * 1024
 """READs of less are of small files, or here and there: other requests will follow."""
 _IN_A_ROW: Final = 3
@@ -37,6 +34,7 @@ _MANY: Final = 4
 _READ: Final = 15
 _REQUEST: Final = struct.Struct("=4xIQ24xQQI")
 """What kind of a request it is, its number; of a READ the handle, the offset and the size."""
+_UNIQUE: Final = struct.Struct("=8xQ")
 _LARGEST_REQUEST: Final = (1 << 20) + 4096
 
 
@@ -55,10 +53,10 @@ class Leading:
     _met: bytes | None = None
     _is_over: bool = False
 
-    def begin(self, device: int) -> None:
-        """Start the thread. `device` is its own from now on."""
+    def begin(self) -> None:
+        """Start the thread, once the others run."""
         self._token = trio.lowlevel.current_trio_token()
-        threading.Thread(target=self._run, args=(device,), name="lead", daemon=True).start()
+        threading.Thread(target=self._run, args=(self.threads.join(),), name="lead", daemon=True).start()
 
     def end(self) -> None:
         """Have the thread end."""
@@ -99,10 +97,10 @@ class Leading:
 
     def _run(self, device: int) -> None:
         assert self._token is not None
-        requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), page_aligned(BUFFER)
-        poll = select.poll()
-        poll.register(device, select.POLLIN)
         try:
+            requests, buffer = memoryview(bytearray(_LARGEST_REQUEST)), page_aligned(BUFFER)
+            poll = select.poll()
+            poll.register(device, select.POLLIN)
             while True:
                 self._bell.acquire()
                 if self._is_over:
@@ -110,8 +108,11 @@ class Leading:
                 met = self._lead(device, poll, requests, buffer)
                 with suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._give_back, met)
-        finally:
-            os.close(device)
+        finally:  # whatever ends it, the event loop must not wait for it
+            self._is_over = True
+            self.threads.leave()
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._give_back, None)
 
     def _lead(self, device: int, poll: select.poll, requests: memoryview, buffer: memoryview) -> bytes | None:
         spread = self.threads.at_work >= _MANY
@@ -120,13 +121,18 @@ class Leading:
                 length = os.readv(device, [requests])
             except OSError:  # the connection has ended, or the request, at that moment
                 return None
-            handed = self._handed(requests[:length])
-            if handed is None:
-                return bytes(requests[:length])
-            if handed.size > UNIT or (spread and poll.poll(0)):
-                self.threads.put(handed)
-            else:
-                self.threads.answer(handed, buffer)
+            request = requests[:length]
+            try:
+                handed = self._handed(request)
+                if handed is None:
+                    return bytes(request)
+                if handed.size > UNIT or (spread and poll.poll(0)):
+                    self.threads.put(handed)
+                else:
+                    self.threads.answer(handed, buffer)
+            except Exception as error:  # costs one request, as in a handler
+                (unique,) = _UNIQUE.unpack_from(request)
+                self.threads.refuse(unique, error)
         return None
 
     def _handed(self, request: memoryview) -> Handed | None:
@@ -136,10 +142,6 @@ class Leading:
         kind, unique, number, offset, size = _REQUEST.unpack_from(request)
         if kind != _READ:
             return None
-        try:
-            content = self.handles[number]
-            job = content.job(offset, size)
-        except Exception:  # as in a handler, which will say what it is
-            log.exception("a READ could not be begun in a thread")
-            return None
+        content = self.handles[number]
+        job = content.job(offset, size)
         return None if job is None else Handed(self.threads, content, offset, size, job, unique)

@@ -64,15 +64,16 @@ class Handed:
 
 @dataclass(slots=True)
 class ReadingThreads:
-    """The threads of a session. They have a descriptor of the connection for themselves, closed by the last that uses
-    it: whenever one of them answers, the number is that connection's."""
+    """The threads of a session. They and the one that leads have a descriptor of the connection for themselves, closed
+    by the last that uses it: whenever one of them answers, the number is that connection's."""
 
     counts: Counts
     are_running: bool = False
     _device: int = -1
     _shifts: Shifts[Handed] = field(default_factory=Shifts)
-    _users: list[None] = field(default_factory=list)
-    """An item for each user of the descriptor: the threads, and the event loop."""
+    _users: list[int] = field(default_factory=list)
+    """A number for each user of the descriptor: the threads, and the event loop. Who takes the zero, the last, closes
+    it: to take one and to see whether it was the last is one step, for two may leave at once."""
     _token: trio.lowlevel.TrioToken | None = None
     _nursery: trio.Nursery | None = None
 
@@ -80,7 +81,7 @@ class ReadingThreads:
         """Start the threads, and answer what they give back, until cancelled. `device` is theirs from now on."""
         self._device, self._token = device, trio.lowlevel.current_trio_token()
         threads = [threading.Thread(target=self._work, name="read", daemon=True) for _ in range(self._shifts.threads)]
-        self._users = [None] * (len(threads) + 1)
+        self._users = list(range(len(threads) + 1))
         for thread in threads:
             thread.start()
         try:
@@ -93,7 +94,18 @@ class ReadingThreads:
                     self._nursery, self.are_running = None, False
                     self._end(threads)
         finally:
-            self._leave()
+            self.leave()
+
+    def join(self) -> int:
+        """Another thread answers READs, or errors, as these do, until it calls `leave`. Returns the descriptor of the
+        connection. To be called while these run."""
+        self._users.append(len(self._users))
+        return self._device
+
+    def leave(self) -> None:
+        """The calling thread answers nothing from now on."""
+        if not self._users.pop():
+            os.close(self._device)
 
     def put(self, handed: Handed) -> None:
         """Have a thread answer a READ; after the end of the session it has no answer."""
@@ -114,17 +126,17 @@ class ReadingThreads:
                 return
         self.put(handed)
 
+    def refuse(self, unique: int, error: Exception) -> None:
+        """Answer a READ with an error. One that is answered already stays so: the kernel takes no second reply."""
+        self.counts.failed_read(waited=True)
+        self._reply(unique, -errno_of(error, "read"), b"")
+
     def _end(self, threads: list[threading.Thread]) -> None:
         for handed in self._shifts.end():
             handed.job.over()
         deadline = trio.current_time() + _LEAVING_S
         for thread in threads:
             thread.join(max(0.0, deadline - trio.current_time()))
-
-    def _leave(self) -> None:
-        self._users.pop()
-        if not self._users:
-            os.close(self._device)
 
     def _work(self) -> None:
         buffer = page_aligned(BUFFER)
@@ -135,7 +147,7 @@ class ReadingThreads:
                 while (handed := self._shifts.next(bell)) is not None:
                     self._do(handed, buffer, means)
         finally:
-            self._leave()
+            self.leave()
 
     def _do(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> None:
         job, file = handed.job, handed.job.file
@@ -186,8 +198,7 @@ class ReadingThreads:
                 raise handed.failed
             data = await handed.content.read(handed.offset, handed.size)
         except Exception as error:  # as in a handler
-            self.counts.failed_read(waited=True)
-            self._reply(handed.unique, -errno_of(error, "read"), b"")
+            self.refuse(handed.unique, error)
         else:
             self.counts.read(len(data), waited=True)
             self._reply(handed.unique, 0, data)

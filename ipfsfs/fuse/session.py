@@ -73,7 +73,7 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
             view.native.begin(Passthrough(replies.device))
         if (device := replies.device_of_ours()) >= 0:
             await nursery.start(threads.run, device)
-            leading.begin(replies.device_of_ours())
+            leading.begin()
         try:
             yield features, ended
             nursery.cancel_scope.cancel()
