@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -141,7 +141,7 @@ class OpenFile:
             if is_last:
                 self.leaving.remove(fd)
         if is_last:
-            os.close(fd)
+            _let_go(fd)
 
     def _close(self, fd: int) -> None:
         with _lending:
@@ -149,10 +149,17 @@ class OpenFile:
             if is_lent:
                 self.leaving.add(fd)
         if not is_lent:
-            os.close(fd)
+            _let_go(fd)
 
     def _show(self) -> None:
         self.node.own = self.fd if self.fd >= 0 else self.writing[0] if self.writing else -1
+
+
+def _let_go(fd: int) -> None:
+    """Close a descriptor. Its number is free afterwards whatever the filesystem says at that, as those of networks may;
+    nobody waits to hear it, and whoever asks for a sync is told."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 @dataclass(slots=True)

@@ -40,3 +40,23 @@ def test_a_descriptor_stays_open_for_the_reads_that_use_it(tmp_path: Path) -> No
     file.remove_reader()
     assert not _is_open(again)
     plain.close()
+
+
+def test_a_file_that_does_not_close_well_is_closed(tmp_path: Path) -> None:
+    """As a network's filesystem may say that a write was lost. The thread that closes it goes on, and the number, which
+    is free, is used no longer."""
+    plain = PlainDirectory.open(tmp_path)
+    file = OpenFile(node_table(plain).root)
+    (tmp_path / "file").write_bytes(b"content")
+    bad = os.open(tmp_path / "file", os.O_RDONLY)
+    os.close(bad)  # to close it again fails
+    file.add_reader(bad)
+    file.lend(bad)
+    file.remove_reader()
+    file.give_back(bad)
+    assert file.fd == -1
+
+    file.add_reader(bad)
+    file.remove_reader()
+    assert file.fd == -1
+    plain.close()
