@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import pytest
+import trio
 
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store.layout import Store
 from ipfsfs.store.ledger import Ledger
 from ipfsfs.store.seals import Seals
+from ipfsfs.view.backing import Caller
 from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile
+from ipfsfs.view.resident.content import ResidentContent, Serving
 from ipfsfs.view.resident.reading import Reader
 from ipfsfs.view.streams import Streams, _Stream
 from ipfsfs.view.upkeep.upkeep import Upkeep
@@ -81,6 +85,28 @@ def test_h14_a_read_does_without_reading_ahead_where_no_descriptor_is_left(tmp_p
         store.close()
         plain.close()
     assert reader._asking.acquire(blocking=False), "no permit was lost"
+
+
+def test_h19_a_read_of_more_than_there_is_room_for_is_never_cut_short(tmp_path: Path) -> None:
+    """Kernels with pages of 64 KiB ask for up to 16 MiB: what is short means to them that the file ends there."""
+    store = Store.open(tmp_path / "store")
+    plain, ledger = PlainDirectory.open(tmp_path), Ledger.open(store.ledger_file)
+    reader = _reader(plain, ledger)
+    file = _opened(node_table(plain), tmp_path / "file")
+    whole = random.Random(19).randbytes(16 << 20)
+    (tmp_path / "file").write_bytes(whole)
+    content = ResidentContent(file, file.fd, False, cast(Caller, None), cast(Serving, None))
+    try:
+        for size in (1 << 20, (1 << 20) + 4096, 16 << 20):
+            found = reader.read_nowait(file, file.fd, 0, size)
+            assert found is None or bytes(found) == whole[:size]
+            assert (content.job(0, size) is not None) == (size == 1 << 20)
+            assert trio.run(reader.read, file, file.fd, 0, size) == whole[:size]
+    finally:
+        os.close(file.fd)
+        ledger.close()
+        store.close()
+        plain.close()
 
 
 def _reader(plain: PlainDirectory, ledger: Ledger) -> Reader:

@@ -17,7 +17,7 @@ from ipfsfs.view.nodes import NodeTable
 from ipfsfs.view.open_files import OpenFile, OpenFiles
 from ipfsfs.view.resident.breaking import Breaker
 from ipfsfs.view.resident.read_job import ResidentRead
-from ipfsfs.view.resident.reading import Reader
+from ipfsfs.view.resident.reading import LARGEST_READ, Reader
 from ipfsfs.view.resident.writing import Writer
 from ipfsfs.view.upkeep.upkeep import Upkeep
 
@@ -55,8 +55,10 @@ class ResidentContent:
         """As `Content`."""
         return self.serving.reader.read_nowait(self.file, self.fd, offset, size)
 
-    def job(self, offset: int, size: int) -> ResidentRead:
-        """As `Content`."""
+    def job(self, offset: int, size: int) -> ResidentRead | None:
+        """As `Content`: none of more than a buffer takes."""
+        if size > LARGEST_READ:
+            return None
         return ResidentRead.of(self.file, self.fd, offset, size)
 
     async def read(self, offset: int, size: int) -> memoryview:

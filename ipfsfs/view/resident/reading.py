@@ -28,8 +28,9 @@ from ipfsfs.view.upkeep.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
-_LARGEST_READ: Final = 1024 * 1024
-"""The most the kernel asks for at once: `FUSE_MAX_MAX_PAGES` of 4 KiB."""
+LARGEST_READ: Final = 1024 * 1024
+"""The most the kernel asks for at once: `FUSE_MAX_MAX_PAGES` of 4 KiB. Where pages are larger it asks for more, which
+`Reader.read` alone has room for."""
 _THREADS: Final = 16
 _THREADS_FOR_ONE: Final = 8
 """As many may wait for one file: a file whose disk does not answer must leave room for the others (H2)."""
@@ -42,7 +43,7 @@ class Reader:
     seals: Seals
     upkeep: Upkeep
     boot: str
-    _buffer: memoryview = field(default_factory=lambda: page_aligned(_LARGEST_READ + 2 * UNIT))
+    _buffer: memoryview = field(default_factory=lambda: page_aligned(LARGEST_READ + 2 * UNIT))
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
     _asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_THREADS))
 
@@ -51,6 +52,8 @@ class Reader:
 
         What is returned is only valid until the next call: it lies in one buffer, which is reused.
         """
+        if size > LARGEST_READ:
+            return None
         seal, sums = file.seal, file.sums
         start, want = units.widened(offset, size, seal)
         buffer = self._buffer[:want]
