@@ -110,8 +110,8 @@ MUTANTS: Final = (
         "S13",
         "what a thread finds rotten is served as the end of the file",
         "ipfsfs/fuse/reading_threads.py",
-        '            self._reply(handed.unique, -errno_of(error, "read"), b"")\n',
-        '            self._reply(handed.unique, 0, b"")\n',
+        '        self._reply(unique, -errno_of(error, "read"), b"")\n',
+        '        self._reply(unique, 0, b"")\n',
         (f"{ROT}test_never_a_wrong_byte_and_the_rest_is_readable",),
     ),
     Mutant(
