@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
@@ -86,6 +89,10 @@ def _reading(path: Path, versions: list[int], count: int = 4) -> Iterator[Reader
 
 def _is_gone(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")
+
+
+def _all_have_read(readers: Readers) -> bool:
+    return min(readers.rounds) >= 3
 
 
 def _counted(view: Mounted, name: str) -> int:
@@ -167,6 +174,24 @@ def test_a_daemon_that_is_killed_while_it_reads_leaves_the_plain_directory(mount
     assert path.read_bytes() == _pages(1, 0, PAGES)
     view.mount()
     assert path.read_bytes() == _pages(1, 0, PAGES)
+
+
+@pytest.mark.root
+def test_a_daemon_whose_connection_is_aborted_while_it_reads_ends(mounted: Callable[..., Mounted]) -> None:
+    """As `umount --force` aborts it: the thread that reads the requests is the one that is told."""
+    view = mounted()
+    path = view.path / "file"
+    path.write_bytes(_pages(1, 0, PAGES))
+    for _ in range(3):
+        daemon = view.pid
+        readers = Readers(path, [1])
+        eventually(partial(_all_have_read, readers), "all read")
+        subprocess.run(["umount", "--force", view.path], check=False, capture_output=True)
+        readers.join()
+        assert {wrong.partition("]")[0] for wrong in readers.wrong} <= {"[Errno 103", "[Errno 107"}
+        eventually(partial(_is_gone, daemon), "the daemon has ended", 10)
+        assert path.read_bytes() == _pages(1, 0, PAGES)
+        view.mount()
 
 
 def test_other_requests_are_answered_between_reads(mounted: Callable[..., Mounted]) -> None:
