@@ -80,7 +80,9 @@ class ReadingThreads:
     async def run(self, device: int, *, task_status: trio.TaskStatus[None]) -> None:
         """Start the threads, and answer what they give back, until cancelled. `device` is theirs from now on."""
         self._device, self._token = device, trio.lowlevel.current_trio_token()
-        threads = [threading.Thread(target=self._work, name="read", daemon=True) for _ in range(self._shifts.threads)]
+        # Buffers before threads: who has no memory for them has no session, instead of one that answers nothing.
+        buffers = [page_aligned(BUFFER) for _ in range(self._shifts.threads)]
+        threads = [threading.Thread(target=self._work, args=(one,), name="read", daemon=True) for one in buffers]
         self._users = list(range(len(threads) + 1))
         for thread in threads:
             thread.start()
@@ -138,8 +140,7 @@ class ReadingThreads:
         for thread in threads:
             thread.join(max(0.0, deadline - trio.current_time()))
 
-    def _work(self) -> None:
-        buffer = page_aligned(BUFFER)
+    def _work(self, buffer: memoryview) -> None:
         bell = threading.Lock()
         bell.acquire()
         try:
