@@ -70,6 +70,22 @@ def names(root: str, times: int) -> Done:
     return sorted(took)[int(times * _LATE)], times
 
 
+def bytes_there_and_back(times: int) -> Done:
+    """The 99th percentile of how long a byte takes to another process and back: no request is answered sooner."""
+    took = []
+    with subprocess.Popen(["cat"], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        for _ in range(times):
+            began = time.perf_counter()
+            other.stdin.write(b"x")
+            other.stdout.read(1)
+            took.append(time.perf_counter() - began)
+            time.sleep(0.0005)
+        other.stdin.close()
+    return sorted(took)[int(times * _LATE)], times
+
+
 def lookups_beside_reads(at: At) -> None:
     """Four processes read four files again and again, every cache dropped each time, while another looks names up."""
     idle = at.run(names, str(at.root), _LOOKUPS)
@@ -86,6 +102,7 @@ def lookups_beside_reads(at: At) -> None:
             assert process.stdout is not None
             process.stdout.readline()
         beside = at.run(names, str(at.root), _LOOKUPS)
+        passed = at.run(bytes_there_and_back, _LOOKUPS)
     finally:
         for process in reading:
             process.kill()
@@ -95,6 +112,7 @@ def lookups_beside_reads(at: At) -> None:
     at.record("lookup-idle", (idle[0], 1.0))
     at.record("lookup-beside", (beside[0], 1.0))
     at.record("lookup-late", (1.0, beside[0] / idle[0]))
+    at.record("passed-beside", (passed[0], 1.0))
 
 
 def _cpu_row(name: str, title: str, measure: object, most: float) -> Row:
@@ -110,6 +128,7 @@ ROWS: Final = (
         (
             Line("lookup-idle", "lookup of a name, 99th percentile", Unit.SECONDS),
             Line("lookup-beside", "the same, while four processes read cold files", Unit.SECONDS),
+            Line("passed-beside", "a byte to another process and back, beside these", Unit.SECONDS),
             Line("lookup-late", "how many times as long that is", Unit.TIMES, Aim(at_most=3)),
         ),
         needs=("four",),
