@@ -14,6 +14,7 @@ import struct
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
 import trio
@@ -37,6 +38,15 @@ _LEAVING_S: Final = 2.0
 """How long the end of a session waits for threads: one that waits for a disk ends when the disk answers."""
 
 
+class Stage(Enum):
+    """How far a READ is: it was asked for; the disk was waited for; it is answered, or the event loop's to answer, and
+    only reading ahead is left."""
+
+    ASKED = auto()
+    BROUGHT = auto()
+    ANSWERED = auto()
+
+
 @dataclass(slots=True, eq=False)
 class Handed:
     """A READ that was handed over. `unique`: what the kernel knows it by."""
@@ -47,8 +57,7 @@ class Handed:
     size: int
     job: ReadJob
     unique: int = 0
-    is_answered: bool = False
-    """Whether it is, and only reading ahead is left."""
+    stage: Stage = Stage.ASKED
     failed: Exception | None = None
     """What the job ended with."""
 
@@ -121,11 +130,9 @@ class ReadingThreads:
 
     def answer(self, handed: Handed, buffer: memoryview) -> None:
         """Answer a READ of what is in memory, in the calling thread. Whatever is left to do, the threads do."""
-        if self._answered(handed, buffer, waits=False):
-            handed.is_answered = True
-            if not handed.job.wants_more:
-                handed.job.over()
-                return
+        if self._answered(handed, buffer, waits=False) and not handed.job.wants_more:
+            handed.job.over()
+            return
         self.put(handed)
 
     def refuse(self, unique: int, error: Exception) -> None:
@@ -151,24 +158,34 @@ class ReadingThreads:
             self.leave()
 
     def _do(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> None:
-        job, file = handed.job, handed.job.file
-        if not handed.is_answered and not self._answered(handed, buffer, waits=False):
-            if not self._shifts.wait(handed, file):
-                return  # another thread will
-            self._answered(handed, buffer, waits=True)
-        elif not job.wants_more or not self._shifts.wait(None, file):
+        job = handed.job
+        is_answered = handed.stage is Stage.ANSWERED or self._answered(handed, buffer, waits=False)
+        if is_answered and not job.wants_more:
             job.over()
             return
-        while True:
-            if job.wants_more:
-                with suppress(OSError):  # then the next READ finds it
-                    job.read_ahead(means)
-            job.over()
-            following = self._shifts.waited(file)
-            if following is None:
-                return
-            job, file = following.job, following.job.file
-            self._answered(following, buffer, waits=True)
+        if not self._shifts.wait(None if is_answered else handed, job.file):
+            if is_answered:  # the next READ finds it
+                job.over()
+            return
+        following: Handed | None = handed
+        while following is not None:
+            following = self._wait(following, buffer, means)
+
+    def _wait(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> Handed | None:
+        """Do what a READ needs the disk for. Returns the next that needs one."""
+        job = handed.job
+        if handed.stage is Stage.ASKED:
+            with suppress(OSError):  # who looks for the bytes finds what is wrong
+                job.bring(means)
+            handed.stage = Stage.BROUGHT
+            return self._shifts.waited(job.file, handed)
+        if handed.stage is Stage.BROUGHT:  # and has gone again, or the filesystem does not say what is in memory
+            self._answered(handed, buffer, waits=True)
+        if job.wants_more:
+            with suppress(OSError):  # the next READ finds it
+                job.read_ahead(means)
+        job.over()
+        return self._shifts.waited(job.file)
 
     def _answered(self, handed: Handed, buffer: memoryview, *, waits: bool) -> bool:
         """Answer a READ, or give it back to the event loop. False where it would have to wait, and must not."""
@@ -178,11 +195,13 @@ class ReadingThreads:
             handed.failed = error
         else:
             if data is not None:
-                self.counts.read(len(data), waited=waits)
+                self.counts.read(len(data), waited=handed.stage is Stage.BROUGHT)
+                handed.stage = Stage.ANSWERED
                 self._reply(handed.unique, 0, data)
                 return True
             if not waits:
                 return False
+        handed.stage = Stage.ANSWERED
         assert self._token is not None
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._judge_soon, handed)

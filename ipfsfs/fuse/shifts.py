@@ -1,7 +1,8 @@
 """Which of the threads that answer READs does what: a few do what is in memory, others wait for disks.
 
 As many are at work as there are processors. One that begins to wait for a disk leaves its place to another, so that
-disks that do not answer stop no work; how many may wait is limited, of one file's in particular (H2).
+disks that do not answer stop no work; how many may wait is limited, of one file's in particular (H2). What was waited
+for is work again: were it done by who waited, as many as waited would share the processors, and Python's lock.
 """
 
 from __future__ import annotations
@@ -86,23 +87,23 @@ class Shifts(Generic[T]):
             bell.release()
         return True
 
-    def waited(self, file: Hashable) -> T | None:
-        """The calling thread has waited for a file's disk. Returns a job that it is to wait for next; None where it is
-        to go on with what is in memory."""
+    def waited(self, file: Hashable, ready: T | None = None) -> T | None:
+        """The calling thread has waited for a file's disk. `ready` is to be done now, before all others. Returns a job
+        that the thread is to wait for next; None where it is to go on with what is in memory."""
         with self._lock:
+            if ready is not None and self._is_over:
+                return ready  # nobody else will
             self._waiting[file] -= 1
             if not self._waiting[file]:
                 del self._waiting[file]
-            for other, jobs in self._to_wait.items():
-                if self._may_wait(other):
-                    job = jobs.popleft()
-                    del self._to_wait[other]
-                    if jobs:
-                        self._to_wait[other] = jobs  # behind the others: files take turns
-                    self._waiting[other] += 1
-                    return job
-            self._working += 1
-            return None
+            if ready is not None:
+                self._jobs.appendleft(ready)
+            following = self._let_wait()
+            bell = self._bell() if following is not None and self._working < self.at_work else None
+            self._working += following is None or bell is not None
+        if bell is not None:
+            bell.release()
+        return following
 
     def end(self) -> list[T]:
         """Let the threads end, each after what it does now. Returns the jobs that nobody will do."""
@@ -115,6 +116,18 @@ class Shifts(Generic[T]):
         for bell in bells:
             bell.release()
         return left
+
+    def _let_wait(self) -> T | None:
+        """The next of the jobs that have to wait, if there is room."""
+        for file, jobs in self._to_wait.items():
+            if self._may_wait(file):
+                job = jobs.popleft()
+                del self._to_wait[file]
+                if jobs:
+                    self._to_wait[file] = jobs  # behind the others: files take turns
+                self._waiting[file] += 1
+                return job
+        return None
 
     def _bell(self) -> threading.Lock | None:
         """The bell of a thread that should work, if there is something to do."""

@@ -45,6 +45,10 @@ class ReadJob(Protocol):
     def at_hand(self, buffer: memoryview) -> memoryview | None:
         """The bytes, if they are in memory and are right; else None. Never waits for a disk."""
 
+    def bring(self, means: ReadAhead) -> None:
+        """Have the bytes in memory, waiting for the disk: then they are at hand, unless the kernel has taken the memory
+        for something else by then. To be called once."""
+
     def waited_for(self, buffer: memoryview) -> memoryview | None:
         """The bytes from the disk; None where they are not right, and `Content.read` is to judge that."""
 

@@ -89,6 +89,52 @@ def test_files_take_turns_at_waiting() -> None:
     crew.finish()
 
 
+def test_what_was_waited_for_comes_first_and_is_done_by_no_more_than_may_work() -> None:
+    shifts: Shifts[str] = Shifts(1)
+    bells = [threading.Lock() for _ in range(3)]
+    for bell in bells:
+        bell.acquire()
+    done: list[str] = []
+    brought, may_work = threading.Event(), threading.Semaphore(0)
+
+    def run(bell: threading.Lock) -> None:
+        while (job := shifts.next(bell)) is not None:
+            if job == "cold" and shifts.wait(job, "file"):
+                brought.wait(10)
+                assert shifts.waited("file", "brought") is None
+                continue
+            may_work.acquire()
+            done.append(job)
+
+    for _ in range(shifts.threads - len(bells)):  # those who are not there have nothing to do
+        shifts._working -= 1
+    threads = [threading.Thread(target=run, args=(bell,)) for bell in bells]
+    for thread in threads:
+        thread.start()
+    for job in ("cold", "first", "second", "third"):
+        assert shifts.put(job)
+    eventually(lambda: shifts._waiting["file"] == 1 and list(shifts._jobs) == ["second", "third"], "one is at work")
+    brought.set()
+    eventually(lambda: list(shifts._jobs) == ["brought", "second", "third"], "what was brought waits for its turn")
+    assert shifts._working == 1
+    for _ in range(4):
+        may_work.release()
+    eventually(lambda: len(done) == 4, "all are done")
+    assert done == ["first", "brought", "second", "third"]
+    shifts.end()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_what_was_waited_for_is_done_by_who_waited_after_the_end() -> None:
+    shifts: Shifts[str] = Shifts(1)
+    assert shifts.wait("cold", "file")
+    assert shifts.end() == []
+    assert shifts.waited("file", "brought") == "brought"
+    assert shifts.waited("file") is None
+    assert not shifts._waiting
+
+
 def test_at_the_end_nothing_is_begun_and_what_was_not_is_told() -> None:
     crew = Crew()
     for _ in range(WAITING_FOR_ONE + 3):

@@ -23,6 +23,7 @@ class ResidentRead:
     seal: Seal | None
     sums: memoryview | None
     _ahead: Span | None = None
+    _was_missed: bool = False
 
     @classmethod
     def of(cls, file: OpenFile, fd: int, offset: int, size: int) -> ResidentRead:
@@ -37,14 +38,19 @@ class ResidentRead:
         start, want = units.widened(self.offset, self.size, self.seal)
         got = units.read_nowait(self.file, self.fd, buffer[:want], start)
         data = None if got is None else self._right(buffer[:got], start)
-        if data is not None:
+        if data is not None and not self._was_missed:
             self._ahead = self.file.streams.hit(self.offset, self.offset + self.size)
         return data
+
+    def bring(self, means: ReadAhead) -> None:
+        """As `ReadJob`."""
+        self._was_missed = True
+        self._ahead = self.file.streams.missed(self.offset, self.offset + self.size)
+        means.bring(self.fd, *units.widened(self.offset, self.size, self.seal))
 
     def waited_for(self, buffer: memoryview) -> memoryview | None:
         """As `ReadJob`."""
         start, want = units.widened(self.offset, self.size, self.seal)
-        self._ahead = self.file.streams.missed(self.offset, self.offset + self.size)
         return self._right(buffer[: content.read_whole_into(self.fd, buffer[:want], start)], start)
 
     def _right(self, data: memoryview, start: int) -> memoryview | None:
