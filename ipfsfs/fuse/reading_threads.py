@@ -19,10 +19,11 @@ from typing import Final
 
 import trio
 
+from ipfsfs.errors import MountError
 from ipfsfs.fuse.answer import errno_of
 from ipfsfs.fuse.shifts import Shifts
-from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.plain.buffers import page_aligned
+from ipfsfs.plain.into_memory import IntoMemory
 from ipfsfs.view.backing import Content, ReadJob
 from ipfsfs.view.counts import Counts
 
@@ -79,6 +80,7 @@ class ReadingThreads:
     counts: Counts
     are_running: bool = False
     _device: int = -1
+    _into_memory: IntoMemory = field(default_factory=IntoMemory)
     _shifts: Shifts[Handed] = field(default_factory=Shifts)
     _users: list[int] = field(default_factory=list)
     """A number for each user of the descriptor: the threads, and the event loop. Who takes the zero, the last, closes
@@ -87,14 +89,17 @@ class ReadingThreads:
     _nursery: trio.Nursery | None = None
 
     async def run(self, device: int, *, task_status: trio.TaskStatus[None]) -> None:
-        """Start the threads, and answer what they give back, until cancelled. `device` is theirs from now on."""
+        """Start the threads, and answer what they give back, until cancelled. `device` is theirs from now on. Raises
+        MountError where there is no room for them."""
         self._device, self._token = device, trio.lowlevel.current_trio_token()
-        # Buffers before threads: who has no memory for them has no session, instead of one that answers nothing.
-        buffers = [page_aligned(BUFFER) for _ in range(self._shifts.threads)]
-        threads = [threading.Thread(target=self._work, args=(one,), name="read", daemon=True) for one in buffers]
-        self._users = list(range(len(threads) + 1))
-        for thread in threads:
-            thread.start()
+        try:
+            buffers = [page_aligned(BUFFER) for _ in range(self._shifts.threads)]
+            threads = [threading.Thread(target=self._work, args=(one,), name="read", daemon=True) for one in buffers]
+            self._users = list(range(len(threads) + 1))
+            for thread in threads:
+                thread.start()
+        except (OSError, RuntimeError) as error:
+            raise MountError(f"the threads that read files cannot be started: {error}") from error
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery, self.are_running = nursery, True
@@ -117,6 +122,7 @@ class ReadingThreads:
         """The calling thread answers nothing from now on."""
         if not self._users.pop():
             os.close(self._device)
+            self._into_memory.close()
 
     def put(self, handed: Handed) -> None:
         """Have a thread answer a READ; after the end of the session it has no answer."""
@@ -151,13 +157,15 @@ class ReadingThreads:
         bell = threading.Lock()
         bell.acquire()
         try:
-            with ReadAhead() as means:
-                while (handed := self._shifts.next(bell)) is not None:
-                    self._do(handed, buffer, means)
+            while (handed := self._shifts.next(bell)) is not None:
+                try:
+                    self._do(handed, buffer)
+                except Exception as error:  # costs one request, as in a handler
+                    self.refuse(handed.unique, error)
         finally:
             self.leave()
 
-    def _do(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> None:
+    def _do(self, handed: Handed, buffer: memoryview) -> None:
         job = handed.job
         is_answered = handed.stage is Stage.ANSWERED or self._answered(handed, buffer, waits=False)
         if is_answered and not job.wants_more:
@@ -169,43 +177,55 @@ class ReadingThreads:
             return
         following: Handed | None = handed
         while following is not None:
-            following = self._wait(following, buffer, means)
+            following = self._wait(following, buffer)
 
-    def _wait(self, handed: Handed, buffer: memoryview, means: ReadAhead) -> Handed | None:
+    def _wait(self, handed: Handed, buffer: memoryview) -> Handed | None:
         """Do what a READ needs the disk for. Returns the next that needs one."""
         job = handed.job
-        if handed.stage is Stage.ASKED:
-            with suppress(OSError):  # who looks for the bytes finds what is wrong
-                job.bring(means)
+        if handed.stage is Stage.ASKED and self._brought(handed):
             handed.stage = Stage.BROUGHT
             return self._shifts.waited(job.file, handed)
-        if handed.stage is Stage.BROUGHT:  # and has gone again, or the filesystem does not say what is in memory
+        if handed.stage is not Stage.ANSWERED:  # it has gone again, or could not be brought
             self._answered(handed, buffer, waits=True)
-        if job.wants_more:
-            with suppress(OSError):  # the next READ finds it
-                job.read_ahead(means)
+        try:
+            if job.wants_more:
+                job.read_ahead(self._into_memory)
+        except Exception:  # costs what would have been read ahead
+            log.exception("a file could not be read ahead")
         job.over()
         return self._shifts.waited(job.file)
 
+    def _brought(self, handed: Handed) -> bool:
+        try:
+            return handed.job.bring(self._into_memory)
+        except Exception as error:  # costs one request, as in a handler
+            self._give_back(handed, error)
+            return False
+
     def _answered(self, handed: Handed, buffer: memoryview, *, waits: bool) -> bool:
         """Answer a READ, or give it back to the event loop. False where it would have to wait, and must not."""
+        failed: Exception | None = None
         try:
             data = handed.job.waited_for(buffer) if waits else handed.job.at_hand(buffer)
         except Exception as error:  # costs one request, as in a handler
-            handed.failed = error
+            failed = error
         else:
             if data is not None:
-                self.counts.read(len(data), waited=handed.stage is Stage.BROUGHT)
+                self.counts.read(len(data), waited=waits or handed.stage is Stage.BROUGHT)
                 handed.stage = Stage.ANSWERED
                 self._reply(handed.unique, 0, data)
                 return True
             if not waits:
                 return False
-        handed.stage = Stage.ANSWERED
+        self._give_back(handed, failed)
+        return True
+
+    def _give_back(self, handed: Handed, failed: Exception | None) -> None:
+        """Have the event loop answer a READ: it failed, or its bytes are not right."""
+        handed.stage, handed.failed = Stage.ANSWERED, failed
         assert self._token is not None
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._judge_soon, handed)
-        return True
 
     def _judge_soon(self, handed: Handed) -> None:
         if self._nursery is not None:

@@ -69,12 +69,12 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     unheard.install()
     async with trio.open_nursery() as nursery:
         features = await _begin(operations, where, nursery, ended)
-        if PASSTHROUGH in features:
-            view.native.begin(Passthrough(replies.device))
-        if (device := replies.device_of_ours()) >= 0:
-            await nursery.start(threads.run, device)
-            leading.begin()
         try:
+            if PASSTHROUGH in features:
+                view.native.begin(Passthrough(replies.device))
+            if (device := replies.device_of_ours()) >= 0:
+                await nursery.start(threads.run, device)
+                leading.begin()
             yield features, ended
             nursery.cancel_scope.cancel()
         finally:

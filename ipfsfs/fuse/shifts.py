@@ -88,8 +88,8 @@ class Shifts(Generic[T]):
         return True
 
     def waited(self, file: Hashable, ready: T | None = None) -> T | None:
-        """The calling thread has waited for a file's disk. `ready` is to be done now, before all others. Returns a job
-        that the thread is to wait for next; None where it is to go on with what is in memory."""
+        """The calling thread has waited for a file's disk. `ready` needs to wait no longer. Returns a job that the
+        thread is to wait for next; None where it is to go on with what is in memory."""
         with self._lock:
             if ready is not None and self._is_over:
                 return ready  # nobody else will
@@ -97,7 +97,7 @@ class Shifts(Generic[T]):
             if not self._waiting[file]:
                 del self._waiting[file]
             if ready is not None:
-                self._jobs.appendleft(ready)
+                self._jobs.append(ready)
             following = self._let_wait()
             bell = self._bell() if following is not None and self._working < self.at_work else None
             self._working += following is None or bell is not None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ipfsfs.caches.place import Place
-from ipfsfs.plain.ahead import ReadAhead
+from ipfsfs.plain.into_memory import IntoMemory
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.view.access import Access
 from ipfsfs.view.attributes import Attributes, Changes
@@ -35,8 +35,8 @@ class Caller(Protocol):
 
 
 class ReadJob(Protocol):
-    """A READ that a thread can do. The bytes lie in the `buffer` that is given, which has room for them. All methods
-    but `over` raise OSError, and none is called after that."""
+    """A READ that a thread can do. The bytes lie in the `buffer` that is given, which has room for them. `at_hand`,
+    `waited_for` and `bring` raise OSError where the file cannot be read."""
 
     @property
     def file(self) -> Hashable:
@@ -45,9 +45,9 @@ class ReadJob(Protocol):
     def at_hand(self, buffer: memoryview) -> memoryview | None:
         """The bytes, if they are in memory and are right; else None. Never waits for a disk."""
 
-    def bring(self, means: ReadAhead) -> None:
+    def bring(self, into_memory: IntoMemory) -> bool:
         """Have the bytes in memory, waiting for the disk: then they are at hand, unless the kernel has taken the memory
-        for something else by then. To be called once."""
+        for something else by then. To be called once. False where that cannot be: they are to be `waited_for`."""
 
     def waited_for(self, buffer: memoryview) -> memoryview | None:
         """The bytes from the disk; None where they are not right, and `Content.read` is to judge that."""
@@ -56,8 +56,8 @@ class ReadJob(Protocol):
     def wants_more(self) -> bool:
         """Whether the file should be read ahead, once this is answered."""
 
-    def read_ahead(self, means: ReadAhead) -> None:
-        """Do that, waiting for the disk."""
+    def read_ahead(self, into_memory: IntoMemory) -> None:
+        """Do that, waiting for the disk. What cannot be read is for the next READ to find."""
 
     def over(self) -> None:
         """Let go of the file. Always called, once."""

@@ -32,8 +32,9 @@ def test_who_asks_a_daemon_loads_nothing_that_is_not_needed_for_that(
     named = [word.replace("PATH", str(mount.path)) for word in words]
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "ipfsfs", *named],
-        env=environment(), capture_output=True, text=True, check=True,
+        env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode <= 1  # as `status` where another view, that of a test beside this one, has its troubles
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "ipfsfs.daemon.mounts" in loaded
     assert not BUT_WHERE_NEEDED & loaded

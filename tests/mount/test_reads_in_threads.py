@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.filesystems import mounted_tmpfs
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.processes import eventually
 
@@ -232,3 +233,26 @@ def test_a_view_is_unmounted_at_once_after_reads(mounted: Callable[..., Mounted]
         view.umount()
         eventually(partial(_is_gone, daemon), "the daemon has ended", 5)
         view.mount()
+
+
+@pytest.mark.root
+def test_the_largest_file_there_can_be_costs_no_thread(tmp_path: Path, mounted: Callable[..., Mounted]) -> None:
+    """No offset lies behind its end, where what comes next is read ahead."""
+    with mounted_tmpfs(tmp_path, "size=200m") as at:
+        view = mounted(at)
+        (view.path / "other").write_bytes(bytes(LARGE))
+        with (view.path / "largest").open("xb") as file:
+            file.truncate((1 << 63) - 1)
+        end = (1 << 63) - LARGE
+        for _ in range(20):
+            fd = os.open(view.path / "largest", os.O_RDONLY)
+            try:
+                for offset in range(end - 12 * LARGE, end + 1, LARGE // 8):
+                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                    assert not any(os.pread(fd, LARGE // 8, offset))
+            finally:
+                os.close(fd)
+        read = ["dd", f"if={view.path / 'other'}", "of=/dev/null", "bs=1M", "iflag=direct"]
+        subprocess.run(read, check=True, capture_output=True, timeout=60)
+        (view.path / "largest").unlink()
+        view.umount()

@@ -55,7 +55,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S46",
         "reads that threads answer are not counted",
         "ipfsfs/fuse/reading_threads.py",
-        "                self.counts.read(len(data), waited=handed.stage is Stage.BROUGHT)\n",
+        "                self.counts.read(len(data), waited=waits or handed.stage is Stage.BROUGHT)\n",
         "",
         (f"{_METRICS}::test_s46_what_was_done_is_what_is_counted",),
     ),

@@ -19,6 +19,7 @@ import trio
 
 from ipfsfs.fuse.leading import Leading
 from ipfsfs.fuse.reading_threads import ReadingThreads
+from ipfsfs.plain.into_memory import IntoMemory
 from ipfsfs.view.counts import Counts
 from ipfsfs.view.handles import Handles
 from tests.support.processes import eventually
@@ -47,13 +48,25 @@ class Bytes:
     closed: Callable[[], None] = lambda: None
     file: int = 1
     wants_more: bool = False
+    brings: Callable[[], bool] | None = None
+    """What having the disk bring it does; then the READ finds nothing before."""
 
     def job(self, offset: int, size: int) -> Bytes:
         return self
 
-    def at_hand(self, buffer: memoryview) -> memoryview:
+    def at_hand(self, buffer: memoryview) -> memoryview | None:
         self.before()
-        return memoryview(b"content")
+        return None if self.brings else memoryview(b"content")
+
+    def bring(self, into_memory: IntoMemory) -> bool:
+        assert self.brings is not None
+        return self.brings()
+
+    def waited_for(self, buffer: memoryview) -> memoryview:
+        return memoryview(b"from the disk")
+
+    def read_ahead(self, into_memory: IntoMemory) -> None:
+        raise OverflowError
 
     def over(self) -> None:
         self.closed()
@@ -133,6 +146,40 @@ def test_what_goes_wrong_costs_one_request() -> None:
             connection.kernel.send(LOOKUP)
             assert await _led(connection.leading) == LOOKUP
             assert await connection.replied() == _reply(4, b"content")
+
+    trio.run(run)
+
+
+def test_a_disk_costs_no_thread_whatever_it_does() -> None:
+    """What cannot be brought, or has gone again, is waited for; what fails is an error; and the next READ is answered,
+    however often that happens."""
+
+    def fails() -> bool:
+        raise OverflowError
+
+    async def run() -> None:
+        content, closed = Bytes(wants_more=True), list[int]()
+        content.closed = lambda: closed.append(1)
+        async with _session(content) as connection:
+            number = 0
+            for _ in range(2 * connection.leading.threads._shifts.threads):
+                for brings, reply in (
+                    (lambda: True, b"from the disk"),
+                    (lambda: False, b"from the disk"),
+                    (fails, b""),
+                    (None, b"content"),
+                ):
+                    number += 1
+                    content.brings = brings
+                    connection.kernel.send(_read(number))
+                    connection.kernel.send(LOOKUP)
+                    assert await _led(connection.leading) == LOOKUP
+                    expected = _reply(number, reply) if reply else _reply(number, error=errno.EIO)
+                    assert await connection.replied() == expected
+            shifts = connection.leading.threads._shifts
+            await trio.to_thread.run_sync(eventually, lambda: len(closed) == number, "every file was let go of")
+            await trio.to_thread.run_sync(eventually, lambda: not shifts._waiting, "nobody waits any more")
+            assert len([name for name in _threads() if name == "read"]) == shifts.threads
 
     trio.run(run)
 

@@ -89,7 +89,7 @@ def test_files_take_turns_at_waiting() -> None:
     crew.finish()
 
 
-def test_what_was_waited_for_comes_first_and_is_done_by_no_more_than_may_work() -> None:
+def test_what_was_waited_for_takes_its_turn_and_is_done_by_no_more_than_may_work() -> None:
     shifts: Shifts[str] = Shifts(1)
     bells = [threading.Lock() for _ in range(3)]
     for bell in bells:
@@ -115,12 +115,12 @@ def test_what_was_waited_for_comes_first_and_is_done_by_no_more_than_may_work() 
         assert shifts.put(job)
     eventually(lambda: shifts._waiting["file"] == 1 and list(shifts._jobs) == ["second", "third"], "one is at work")
     brought.set()
-    eventually(lambda: list(shifts._jobs) == ["brought", "second", "third"], "what was brought waits for its turn")
+    eventually(lambda: list(shifts._jobs) == ["second", "third", "brought"], "what was brought waits for its turn")
     assert shifts._working == 1
     for _ in range(4):
         may_work.release()
     eventually(lambda: len(done) == 4, "all are done")
-    assert done == ["first", "brought", "second", "third"]
+    assert done == ["first", "second", "third", "brought"]
     shifts.end()
     for thread in threads:
         thread.join(10)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ipfsfs.plain import content
-from ipfsfs.plain.ahead import ReadAhead
+from ipfsfs.plain.into_memory import IntoMemory
 from ipfsfs.store.seal import Seal
 from ipfsfs.view.open_files import OpenFile
 from ipfsfs.view.resident import units
@@ -42,11 +44,20 @@ class ResidentRead:
             self._ahead = self.file.streams.hit(self.offset, self.offset + self.size)
         return data
 
-    def bring(self, means: ReadAhead) -> None:
-        """As `ReadJob`."""
+    def bring(self, into_memory: IntoMemory) -> bool:
+        """As `ReadJob`. Where the filesystem cannot be asked to read without waiting, or has no page cache, whoever
+        looked for the bytes afterwards might have to wait once more."""
         self._was_missed = True
         self._ahead = self.file.streams.missed(self.offset, self.offset + self.size)
-        means.bring(self.fd, *units.widened(self.offset, self.size, self.seal))
+        if not self.file.nowait:
+            return False
+        try:
+            into_memory.bring(self.fd, *units.widened(self.offset, self.size, self.seal))
+        except OSError as error:
+            if error.errno == errno.EIO:  # a bad sector, which would be tried for as long once more
+                raise
+            return False
+        return True
 
     def waited_for(self, buffer: memoryview) -> memoryview | None:
         """As `ReadJob`."""
@@ -63,10 +74,11 @@ class ResidentRead:
         """As `ReadJob`."""
         return self._ahead is not None
 
-    def read_ahead(self, means: ReadAhead) -> None:
+    def read_ahead(self, into_memory: IntoMemory) -> None:
         """As `ReadJob`."""
         if self._ahead is not None:
-            means.bring(self.fd, *self._ahead)
+            with suppress(OSError):
+                into_memory.bring(self.fd, *self._ahead)
 
     def over(self) -> None:
         """As `ReadJob`."""

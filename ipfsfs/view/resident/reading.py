@@ -17,8 +17,8 @@ import trio
 import trio.lowlevel
 
 from ipfsfs.plain import content
-from ipfsfs.plain.ahead import ReadAhead
 from ipfsfs.plain.buffers import page_aligned
+from ipfsfs.plain.into_memory import IntoMemory
 from ipfsfs.store.seal import UNIT, Seal
 from ipfsfs.store.seals import Seals
 from ipfsfs.view.open_files import OpenFile
@@ -44,6 +44,7 @@ class Reader:
     upkeep: Upkeep
     boot: str
     _buffer: memoryview = field(default_factory=lambda: page_aligned(LARGEST_READ + 2 * UNIT))
+    _into_memory: IntoMemory = field(default_factory=IntoMemory)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
     _asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_THREADS))
 
@@ -81,8 +82,7 @@ class Reader:
 
         def bring() -> None:
             try:
-                with ReadAhead() as means:
-                    means.bring(own, *ahead)
+                self._into_memory.bring(own, *ahead)
             finally:
                 os.close(own)
                 self._asking.release()
