@@ -33,6 +33,7 @@ _KEPT_S: Final = 30.0
 """Servers close what is idle for a minute or more; what we close first costs no failed request."""
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _RUNNING: Final = "Is the server running, and the address right?"
+_ONLINE: Final = "Is this machine online, and the name right? What is here can be read without a network."
 _AGENT: Final = "ipfsfs"
 
 
@@ -213,7 +214,7 @@ class Client:
             try:
                 return Connection(self.name, await self._stream(), self.limits, self.authorization)
             except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-                raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}", hint=_RUNNING) from None
+                raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}", hint=_hint(error)) from None
         raise Unreachable(f"{self.name} cannot be reached within {self.limits.connect_s:g} s", hint=_RUNNING)
 
     async def _stream(self) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
@@ -235,6 +236,11 @@ class Client:
 
 def _default_port(scheme: str) -> int:
     return 443 if scheme == "https" else 80
+
+
+def _hint(error: BaseException) -> str:
+    """What to look at: a name that nobody resolves says nothing of a server."""
+    return _ONLINE if isinstance(error.__cause__ or error, socket.gaierror) else _RUNNING
 
 
 def _reason(error: BaseException) -> str:

@@ -210,8 +210,9 @@ def test_nothing_listens() -> None:
 
 def test_a_host_that_has_no_name() -> None:
     async def main() -> None:
-        with pytest.raises(Unreachable, match="origin cannot be reached"):
+        with pytest.raises(Unreachable, match="origin cannot be reached") as failed:
             await Client("origin", parse("http://nowhere.invalid")).ask(_GET, _MOST)
+        assert "online" in failed.value.hint
 
     trio.run(main)
 

@@ -50,5 +50,5 @@ def test_a_users_units_are_removed_and_the_files_stay(user: UsersManager) -> Non
     assert not user.machine.mounted(user.cache)
     assert user.reads()
     assert user.do("is-enabled", UNIT, check=False) != "enabled"
-    left = user.run("find", "/home/worker/.config/systemd", "-name", "*ipfsfs*").stdout
+    left = user.run("find", "/home/worker/.config", "-name", "*systemd*", "-o", "-name", "*ipfsfs*").stdout
     assert left == ""
