@@ -108,7 +108,10 @@ class Passthrough(pyfuse3.Operations):
             raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
 
     async def readlink(self, inode, ctx):  # type: ignore[no-untyped-def]
-        return os.readlink(self.paths[inode])
+        try:
+            return os.readlink(self.paths[inode])
+        except OSError as error:  # the kernel still takes it for a link
+            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
 
     async def mkdir(self, parent_inode, name, mode, ctx):  # type: ignore[no-untyped-def]
         path = self.paths[parent_inode] + b"/" + name
