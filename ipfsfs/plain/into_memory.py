@@ -84,7 +84,7 @@ class _Pipe:
         while length:
             gone = os.splice(self.out, self.nowhere, length)
             if not gone:
-                raise OSError(errno.EIO, "what was read left memory at once")
+                raise OSError(errno.ENODATA, "what was read left memory at once")  # which is no error of the disk
             length -= gone
 
     def close(self) -> None:
