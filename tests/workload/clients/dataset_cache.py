@@ -19,8 +19,10 @@ def add_length(row: dict[str, Any]) -> dict[str, Any]:
     return {"length": len(row["text"])}
 
 
-def arrow_files() -> dict[Path, int]:
-    return {path: path.stat().st_ino for path in Path(datasets.config.HF_DATASETS_CACHE).rglob("*.arrow")}
+def arrow_files() -> dict[Path, tuple[int, int]]:
+    """Each with what tells it from another in its place: its number alone may be one that was free again."""
+    found = Path(datasets.config.HF_DATASETS_CACHE).rglob("*.arrow")
+    return {path: (st.st_ino, st.st_mtime_ns) for path in found for st in [path.stat()]}
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     mapped = loaded.map(add_length, load_from_cache_file=how != "force")
     mapped.shuffle(seed=1, load_from_cache_file=how != "force")
     after = arrow_files()
-    written = [path for path, ino in after.items() if before.get(path) != ino]
+    written = [path for path, file in after.items() if before.get(path) != file]
     print(json.dumps({"rows": mapped.num_rows, "written": len(written)}))
 
 
