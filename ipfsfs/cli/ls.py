@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, frozen=True)
-class _Named:
+class Named:
     """A name in a directory. `size`: bytes of a file, None where that is not known. `cid`: as text, empty where it has
     none. `target`: of a link."""
 
@@ -92,11 +95,11 @@ def ls(directories: tuple[str, ...], path: Path | None, store: Path | None, as_j
             click.echo(f"{one.kind:<9}  {size:>14}  {one.cid or '-':<59}  {shown}")
 
 
-def _facts(text: str, one: _Named) -> Facts:
+def _facts(text: str, one: Named) -> Facts:
     return Facts(text, one.name, one.kind, one.size, one.cid or None, one.target if one.kind == "link" else None)
 
 
-def _list(text: str, view: Path | None) -> list[_Named]:
+def _list(text: str, view: Path | None) -> list[Named]:
     name = naming.parse(text)
     if name is not None:
         import trio
@@ -106,12 +109,13 @@ def _list(text: str, view: Path | None) -> list[_Named]:
     if mounts.view_over(at) is None:
         must_be_there(at)
     try:
-        return sorted((_entry(entry) for entry in os.scandir(at)), key=lambda one: one.name)
+        with os.scandir(at) as entries:
+            return sorted(those_there(entries), key=lambda one: one.name)
     except OSError as error:
         raise unreachable(at, error) from error
 
 
-async def _list_content(view: mounts.Mount, name: ContentName) -> list[_Named]:
+async def _list_content(view: mounts.Mount, name: ContentName) -> list[Named]:
     from ipfsfs.daemon.sources import sources
     from ipfsfs.origins import dag
 
@@ -125,19 +129,30 @@ async def _list_content(view: mounts.Mount, name: ContentName) -> list[_Named]:
         return [_of(entry) for entry in found]
 
 
-def _of(entry: TreeEntry) -> _Named:
+def _of(entry: TreeEntry) -> Named:
     kind = "link" if entry.kind == "symlink" else entry.kind
-    return _Named(os.fsdecode(entry.path), kind, entry.size, cids.to_text(entry.cid), os.fsdecode(entry.target))
+    return Named(os.fsdecode(entry.path), kind, entry.size, cids.to_text(entry.cid), os.fsdecode(entry.target))
 
 
-def _entry(entry: os.DirEntry[str]) -> _Named:
-    """A name in a mounted view; its CID is what the view says."""
+def those_there(entries: Iterable[os.DirEntry[str]]) -> Iterator[Named]:
+    """Those that are there still when they are looked at: clients rename and remove while a directory is listed."""
+    for entry in entries:
+        with suppress(FileNotFoundError):
+            yield _entry(entry)
+
+
+def _entry(entry: os.DirEntry[str]) -> Named:
+    """A name in a mounted view; its CID is what the view says. Raises OSError."""
     if entry.is_symlink():
-        return _Named(entry.name, "link", None, "", os.readlink(entry.path))
+        try:
+            return Named(entry.name, "link", None, "", os.readlink(entry.path))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise  # EINVAL: a file has taken the link's place since
     try:
         root = os.getxattr(entry.path, cids.XATTR).decode("ascii", "replace")
     except OSError:
         root = ""
     if entry.is_dir():
-        return _Named(entry.name, "directory", None, root)
-    return _Named(entry.name, "file", entry.stat().st_size, root)
+        return Named(entry.name, "directory", None, root)
+    return Named(entry.name, "file", entry.stat().st_size, root)
