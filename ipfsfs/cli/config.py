@@ -78,12 +78,12 @@ def _facts(name: str, found: Found) -> Setting:
 
 
 def _lines(chosen: Effective) -> list[str]:
-    """A table: name, value, where it comes from, variable of the environment."""
-    rows = [("setting", "value", "comes from", "environment")]
+    """A table: name, variable of the environment, where the value comes from, and the value, which may be long."""
+    rows = [("setting", "environment", "comes from", "value")]
     for name, found in chosen.found.items():
         entry = SETTINGS[name]
         value = entry.unless_set if found.source == "default" else entry.kind.shown(found.value) or "none"
-        rows.append((name, value, found.where or "default", entry.environment))
+        rows.append((name, entry.environment, found.where or "default", value))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)) for row in rows]
     return [*lines, "", f"Configuration file: {chosen.file or 'none'}"]

@@ -61,6 +61,19 @@ def test_fsck_of_a_directory_without_a_store_says_that_there_is_none(tmp_path: P
     assert "--store" in done.stderr
 
 
+def test_a_directory_is_named_by_its_path_before_it_is_published(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "a").mkdir()
+    (mount.path / "a" / "file").write_bytes(b"content")
+    root = ipfsfs("cid", mount.path / "a").stdout.strip()
+    for words in (("ls", root), ("stat", root), ("cat", f"{root}/file"), ("pin", "add", root)):
+        done = ipfsfs(*words, "--view", mount.path, check=False)
+        assert done.returncode == 1
+        assert f"no origin gives {root}" in done.stderr
+        assert "If it is a directory of this machine, name it by its path" in done.stderr
+    assert "file" in ipfsfs("ls", mount.path / "a").stdout
+
+
 def test_mount_says_of_what_is_no_directory_just_that(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     done = ipfsfs("mount", tmp_path / "file", check=False)
