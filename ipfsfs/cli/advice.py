@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipfsfs.errors import IpfsfsError, NoAnswer, NoRoom, NotHeld
+from ipfsfs.errors import IpfsfsError, NoAnswer, NoOrigin, NoRoom, NotHeld
 from ipfsfs.printed import command
 
 
@@ -19,10 +19,10 @@ def _hint(error: IpfsfsError) -> str:
             return f"To see what became of it, and what to do: {command('status')}"
         case NoRoom():
             return f"Make room on the disk of the store. To see what could go: {command('collect --dry-run')}"
-        case NotHeld():
+        case NoOrigin() | NotHeld(said=[_, *_]):  # a CID for which all origins were asked
             return (
-                "It would come from the nodes, gateways and machines that the view was mounted with (--kubo, "
-                "--gateway, --peers). If it is a directory of this machine, name it by its path: others know it by its "
-                "CID only once it is published."
+                "It would come from the nodes and gateways that the view was mounted with (--kubo, --gateway, "
+                "--routing). If it is a directory of this machine, name it by its path: others know it by its CID only "
+                "once it is published."
             )
     return ""
