@@ -89,5 +89,5 @@ async def _attach(view: mounts.Mount, name: ContentName, at: Path, bar: bars.Bar
                 raise
             raise UsageError(
                 f"the view of {view.mountpoint} knows no origin to have content from",
-                hint=f"Mount it with --kubo URL or --gateway URL; see: {command('mount --help')}",
+                hint=f"Mount it with --kubo URL, --gateway URL or --routing URL; see: {command('mount --help')}",
             ) from error

@@ -109,7 +109,8 @@ def _origins(found: Why) -> dict[str, Any]:
             shown["origins"] = "not known: nothing is mounted"
         else:
             shown["origins"] = (
-                list(found.origins) or "none: the view was mounted without --kubo and --gateway, and with --hub none"
+                list(found.origins)
+                or "none: the view was mounted without --kubo, --gateway and --routing, and with --hub none"
             )
     return shown
 

@@ -27,7 +27,7 @@ class Possible:
     def why_not(self) -> str:
         """Why no file can be; empty where files can. Waits for the disk."""
         if not self.has_origins and not self.has_hub:
-            return "it was mounted without an origin to have files from again (--kubo URL, --gateway URL, --hub URL)"
+            return "it was mounted without an origin to have files from again (--kubo, --gateway, --routing, --hub)"
         if self._found is None:
             try:
                 self._found = vacating.why_impossible(self.store_fd, self.plain_fd)
