@@ -124,8 +124,8 @@ def test_a_sector_that_cannot_be_read_is_reported_within_the_interval(
         mount.umount()
 
 
-def test_what_was_written_is_vouched_for_once_it_is_sealed_again(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted(None, "--check", "native")
+def test_what_was_written_is_vouched_for_once_it_is_sealed_again(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted(disk.cache, "--check", "native")
     path = used(mount)
     assert scrubbing(mount)["vouched_for"] == 1
     with path.open("r+b") as file:
@@ -140,8 +140,8 @@ def test_what_was_written_is_vouched_for_once_it_is_sealed_again(mounted: Callab
     eventually(lambda: scrubbing(mount)["vouched_for"] == 0, "it is gone")
 
 
-def test_while_the_sealer_does_nothing_no_file_stays_vouched_for(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted(None, *OFTEN)
+def test_while_the_sealer_does_nothing_no_file_stays_vouched_for(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted(disk.cache, *OFTEN)
     path = used(mount)
     eventually(lambda: (scrubbing(mount)["up_to_date_at"] or 0) > 0, "it was verified again")
     with stopped(sealers_of(mount.pid, "polite")):
@@ -156,8 +156,8 @@ def test_while_the_sealer_does_nothing_no_file_stays_vouched_for(mounted: Callab
     eventually(lambda: scrubbing(mount)["vouched_for"] == 1, "it is vouched for again")
 
 
-def test_what_was_sealed_before_the_mount_is_not_vouched_for(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted(None, "--check", "native")
+def test_what_was_sealed_before_the_mount_is_not_vouched_for(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted(disk.cache, "--check", "native")
     path = used(mount)
     mount.remount()
     mount.seal()
@@ -172,8 +172,8 @@ def test_what_was_sealed_before_the_mount_is_not_vouched_for(mounted: Callable[.
 
 
 @pytest.mark.usefixtures("unasked")
-def test_status_and_mount_say_how_files_are_checked(mounted: Callable[..., Mounted]) -> None:
-    mount = mounted(None, "--check", "native", "--scrub", "36h")
+def test_status_and_mount_say_how_files_are_checked(disk: Disk, mounted: Callable[..., Mounted]) -> None:
+    mount = mounted(disk.cache, "--check", "native", "--scrub", "36h")
     used(mount)
     assert "1 file verified within the last 36h" in mount.run("status", mount.path).stdout
     again = mount.run("mount", mount.path, "--check", "read", "--scrub", "7d").stdout

@@ -284,13 +284,10 @@ def test_h14_few_descriptors_are_enough_for_many_readers(mounted: Callable[..., 
 
 
 @pytest.mark.filesystem
-def test_h19_reads_that_fit_no_unit_cost_little_more_than_the_file(
-    tmp_path: Path, mounted: Callable[..., Mounted]
-) -> None:
+def test_h19_reads_that_fit_no_unit_cost_little_more_than_the_file(mounted: Callable[..., Mounted]) -> None:
     """Whole units are checked as they come; what was checked and is still cached is not read again."""
-    path = tmp_path / "cache" / "model.bin"
-    path.parent.mkdir()
-    mount = mounted(path.parent, *CHECKED)
+    mount = mounted(None, *CHECKED)
+    path = mount.path / "model.bin"
     size = 32 * UNIT + 5000
     path.write_bytes(random.Random(1).randbytes(size))
     mount.seal()

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.filesystems import mounted_tmpfs
 from tests.support.mounted import Mounted, ipfsfs
+from tests.support.native import CHECKED
 from tests.support.processes import eventually
 
 PAGE: Final = 4096
@@ -133,7 +134,7 @@ def test_overwrites_and_truncations_race_with_large_reads(mounted: Callable[...,
 
 
 def test_a_handle_that_is_shared_is_read_at_several_places_at_once(mounted: Callable[..., Mounted]) -> None:
-    view = mounted()
+    view = mounted(None, *CHECKED)
     path = view.path / "file"
     path.write_bytes(_pages(1, 0, PAGES))
     view.seal()
