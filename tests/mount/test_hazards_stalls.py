@@ -17,6 +17,7 @@ from tests.support import stalling
 from tests.support.calls import plain_directory
 from tests.support.mounted import TREE, Mounted, environment
 from tests.support.processes import eventually
+from tests.support.rot import Disk, spoilable_disk
 
 READERS: Final = 150
 """More than the kernel's own 12 READs in the background, than pyfuse3's own 99 tasks, and than any limiter of ours."""
@@ -77,46 +78,51 @@ def test_h02_reads_that_wait_for_one_file_stop_nobody_else(
     assert wrong == []
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with spoilable_disk(tmp_path) as made:
+        yield made
+
+
 @pytest.mark.root
 def test_h12_a_number_that_ext4_gives_again_is_another_file_whatever_the_kernel_forgets_late(
-    tmp_path: Path, mounted: Callable[..., Mounted]
+    disk: Disk, mounted: Callable[..., Mounted]
 ) -> None:
     """Files come and go under numbers that come again, some still open; then the kernel forgets all at once."""
-    with plain_directory(tmp_path / "cache") as beneath:
-        mount = mounted(tmp_path / "cache")
-        kept: dict[int, bytes] = {}
-        numbers = []
-        for generation in range(40):
-            for name in range(25):
-                path = mount.path / f"f{name}"
-                path.write_bytes(b"%d %d" % (generation, name))
-                numbers.append(path.stat().st_ino)
-                if name % 5 == generation % 5:
-                    kept[os.open(path, os.O_RDONLY)] = path.read_bytes()
-                path.unlink()
-        assert len(set(numbers)) < len(numbers) / 2, "no number came again: this tests nothing"
-        for name in range(25):
-            (mount.path / f"f{name}").write_bytes(b"last %d" % name)
-        Path("/proc/sys/vm/drop_caches").write_text("2")
-        for fd, content in kept.items():
-            assert (os.pread(fd, 100, 0), os.fstat(fd).st_nlink) == (content, 0)
-            os.fchmod(fd, 0o600)
-        shown = {name: (mount.path / f"f{name}").stat().st_ino for name in range(25)}
-        for fd in kept:
-            os.close(fd)
-        Path("/proc/sys/vm/drop_caches").write_text("2")
+    mount, beneath = mounted(disk.cache), disk.plain
+    kept: dict[int, bytes] = {}
+    numbers = []
+    for generation in range(40):
         for name in range(25):
             path = mount.path / f"f{name}"
-            assert path.read_bytes() == b"last %d" % name
-            assert path.stat().st_ino == shown[name]
-            assert os.stat(path.name, dir_fd=beneath).st_size == len(b"last %d" % name)
+            path.write_bytes(b"%d %d" % (generation, name))
+            numbers.append(path.stat().st_ino)
+            if name % 5 == generation % 5:
+                kept[os.open(path, os.O_RDONLY)] = path.read_bytes()
+            path.unlink()
+    assert len(set(numbers)) < len(numbers) / 2, "no number came again: this tests nothing"
+    for name in range(25):
+        (mount.path / f"f{name}").write_bytes(b"last %d" % name)
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+    for fd, content in kept.items():
+        assert (os.pread(fd, 100, 0), os.fstat(fd).st_nlink) == (content, 0)
+        os.fchmod(fd, 0o600)
+    shown = {name: (mount.path / f"f{name}").stat().st_ino for name in range(25)}
+    for fd in kept:
+        os.close(fd)
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+    for name in range(25):
+        path = mount.path / f"f{name}"
+        assert path.read_bytes() == b"last %d" % name
+        assert path.stat().st_ino == shown[name]
+        assert os.stat(path.name, dir_fd=beneath).st_size == len(b"last %d" % name)
 
-        def forgotten() -> bool:
-            Path("/proc/sys/vm/drop_caches").write_text("2")
-            known: int = mount.status()["files_known_to_the_kernel"]
-            return known < 40
+    def forgotten() -> bool:
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        known: int = mount.status()["files_known_to_the_kernel"]
+        return known < 40
 
-        eventually(forgotten, "nothing is kept of files that are gone")
+    eventually(forgotten, "nothing is kept of files that are gone")
 
 
 def test_h22_a_file_that_is_open_stays_what_it_was_when_its_name_is_given_to_another(
