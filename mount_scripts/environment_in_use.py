@@ -9,7 +9,12 @@ import fcntl
 import os
 import sys
 
-try:  # noqa: SIM105 - contextlib takes longer to import than all of this
-    fcntl.flock(os.open(os.path.join(sys.prefix, "ipfsfs-stamp"), os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+try:
+    stamp = os.open(os.path.join(sys.prefix, "ipfsfs-stamp"), os.O_RDONLY)
+    if stamp < 3:  # where that is closed, what is printed would go into it
+        own = fcntl.fcntl(stamp, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(stamp)
+        stamp = own
+    fcntl.flock(stamp, fcntl.LOCK_SH | fcntl.LOCK_NB)
 except OSError:
     pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -147,4 +149,14 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(cli(prog_name=program(), complete_var=COMPLETE))
+    try:
+        sys.exit(cli(prog_name=program(), complete_var=COMPLETE))
+    except (OSError, ExceptionGroup):
+        try:
+            os.write(1, b"\n")
+        except OSError as error:  # it goes to a file on a full disk, say
+            if error.errno != errno.EPIPE:  # whoever reads has had enough
+                click.echo(f"ipfsfs: what is printed cannot be written: {error.strerror}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for all that is still to be flushed
+            sys.exit(IpfsfsError.exit_code)
+        raise

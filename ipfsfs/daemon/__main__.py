@@ -40,7 +40,6 @@ def main() -> int:
     """Run a daemon in the background."""
     config = Config.from_json(sys.argv[1])
     ready_fd = int(sys.argv[2])
-    os.setsid()
     told = False
 
     def tell(answer: dict[str, Any]) -> None:

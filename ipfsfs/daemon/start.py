@@ -39,9 +39,15 @@ def start(config: Config) -> Started:
             pass_fds=[writing],
             cwd="/",
             env=_environment(),
+            start_new_session=True,
         )
         os.close(writing)
-        answer = _read_answer(reading, process)
+        try:
+            answer = _read_answer(reading, process)
+        except KeyboardInterrupt:  # which a terminal sends to our session alone
+            process.terminate()
+            process.wait()
+            raise
     finally:
         os.close(reading)
     if "ready" in answer:
