@@ -18,6 +18,7 @@ from typing import Final
 
 import trio
 
+from ipfsfs.errors import MountError
 from ipfsfs.fuse.reading_threads import BUFFER, Handed, ReadingThreads
 from ipfsfs.plain.buffers import page_aligned
 from ipfsfs.store.seal import UNIT
@@ -54,9 +55,12 @@ class Leading:
     _is_over: bool = False
 
     def begin(self) -> None:
-        """Start the thread, once the others run."""
+        """Start the thread, once the others run. Raises MountError where there is no room for it."""
         self._token = trio.lowlevel.current_trio_token()
-        threading.Thread(target=self._run, args=(self.threads.join(),), name="lead", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(self.threads.join(),), name="lead", daemon=True).start()
+        except RuntimeError as error:
+            raise MountError(f"the thread that reads requests cannot be started: {error}") from error
 
     def end(self) -> None:
         """Have the thread end."""

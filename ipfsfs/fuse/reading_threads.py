@@ -149,6 +149,10 @@ class ReadingThreads:
     def _end(self, threads: list[threading.Thread]) -> None:
         for handed in self._shifts.end():
             handed.job.over()
+        # A thread that waits for a disk must not keep the connection, in which others wait: what it says goes nowhere.
+        nowhere = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        os.dup2(nowhere, self._device, inheritable=False)
+        os.close(nowhere)
         deadline = trio.current_time() + _LEAVING_S
         for thread in threads:
             thread.join(max(0.0, deadline - trio.current_time()))

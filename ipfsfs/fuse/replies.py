@@ -164,6 +164,15 @@ class Replies:
         except OSError as error:  # the kernel has ended the connection, or the request: nobody waits for this
             log.info("a reply to an open found nobody: %s", error.strerror)
 
+    def end(self) -> None:
+        """End the connection: whoever waits for a reply is told so, and what is said from now on is heard by nobody.
+        Where replies stay as they are, it ends with pyfuse3's descriptor."""
+        if self._device >= 0:
+            os.ftruncate(self._injecting, 0)
+            os.lseek(self._injecting, 0, os.SEEK_SET)
+            for number in (self._descriptor, self._device):  # handlers that wait for a disk use them yet
+                os.dup2(self._injecting, number, inheritable=False)
+
     def close(self) -> None:
         """Let go of the connection."""
         self._ours.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,21 +67,35 @@ async def session(view: View, where: Where) -> AsyncIterator[tuple[list[str], tr
     ended = trio.Event()
     turns.install(replies, leading)
     unheard.install()
-    async with trio.open_nursery() as nursery:
-        features = await _begin(operations, where, nursery, ended)
-        try:
-            if PASSTHROUGH in features:
-                view.native.begin(Passthrough(replies.device))
-            if (device := replies.device_of_ours()) >= 0:
-                await nursery.start(threads.run, device)
-                leading.begin()
-            yield features, ended
-            nursery.cancel_scope.cancel()
-        finally:
-            view.native.end()
-            leading.end()
-            pyfuse3.close(unmount=False)  # which is fatal where nothing was begun
-            replies.close()
+    with ExitStack() as after:
+        async with trio.open_nursery() as nursery:
+            features = await _begin(operations, where, nursery, ended)
+            # Once no handler is left: each replies by what is freed here. It is fatal where nothing was begun.
+            after.callback(replies.close)
+            after.callback(pyfuse3.close, unmount=False)
+            try:
+                if PASSTHROUGH in features:
+                    view.native.begin(Passthrough(replies.device))
+                if (device := replies.device_of_ours()) >= 0:
+                    await _begin_threads(threads, leading, device, where, nursery)
+                yield features, ended
+                nursery.cancel_scope.cancel()
+            finally:
+                view.native.end()
+                leading.end()
+                pyfuse3.terminate()  # no handler that ends after this reads another request
+                replies.end()
+
+
+async def _begin_threads(
+    threads: ReadingThreads, leading: Leading, device: int, where: Where, nursery: trio.Nursery
+) -> None:
+    try:
+        await nursery.start(threads.run, device)
+        leading.begin()
+    except MountError:
+        unmount(where.mountpoint, lazy=True)
+        raise
 
 
 async def _begin(operations: Operations, where: Where, nursery: trio.Nursery, ended: trio.Event) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hazards of content, users and places (H23 to H39): rules of docs/semantics.md that no other test holds, by real
+"""Hazards of content, users and places (H21 to H39): rules of docs/semantics.md that no other test holds, by real
 mounts."""
 
 from __future__ import annotations
@@ -20,8 +20,23 @@ from ipfsfs.daemon.questions import cid, seal, verify, why
 from ipfsfs.errors import UsageError
 from tests.support.calls import cid_of, download, plain_directory, refuses
 from tests.support.mounted import Mounted
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.filesystem
+
+
+def test_h21_an_open_of_what_another_process_has_open_counts_as_access(mounted: Callable[..., Mounted]) -> None:
+    """Of which the filesystem judges the next open anew, for its mode was changed meanwhile."""
+    path = mounted().path / "model"
+    path.write_bytes(b"content")
+    with path.open("rb") as other:
+        assert other.read() == b"content"
+        path.chmod(0o600)
+        changed = path.stat().st_ctime_ns
+        assert path.stat().st_atime_ns <= changed
+        time.sleep(0.02)  # times are as coarse as that
+        os.close(os.open(path, os.O_RDONLY))
+        eventually(lambda: path.stat().st_atime_ns > changed, "the access time follows")
 
 
 def test_h23_what_breaks_its_promise_is_gone_before_the_rename_fails(mounted: Callable[..., Mounted]) -> None:

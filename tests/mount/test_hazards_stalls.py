@@ -8,14 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from ipfsfs.daemon import mounts
 from tests.support import stalling
 from tests.support.calls import plain_directory
-from tests.support.mounted import TREE, Mounted, environment
+from tests.support.mounted import TREE, Mounted, clear, environment
 from tests.support.processes import eventually
 from tests.support.rot import Disk, spoilable_disk
 
@@ -82,6 +84,48 @@ def test_h02_reads_that_wait_for_one_file_stop_nobody_else(
 def disk(tmp_path: Path) -> Iterator[Disk]:
     with spoilable_disk(tmp_path) as made:
         yield made
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("call", ["read", "fsync"])
+def test_h02_what_waits_for_a_disk_keeps_nobody_else_when_the_view_ends(
+    stalled: tuple[Path, Path], tmp_path: Path, call: str
+) -> None:
+    """Whoever has files open is told that they are lost; and the daemon ends as it should once the disk answers."""
+    below, go = stalled
+    where = str(below), "--store", str(tmp_path / "store")
+    command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", *where]
+    daemon = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: mounts.view_at(below) is not None and (below / "quick").exists(), "it is mounted", 20)
+        slow, quick = os.open(below / "slow", os.O_RDWR), os.open(below / "quick", os.O_RDONLY)
+
+        def wait() -> None:
+            with suppress(OSError):
+                os.fsync(slow) if call == "fsync" else os.pread(slow, 4096, 0)
+
+        def read() -> None:
+            with suppress(OSError):
+                while True:
+                    os.posix_fadvise(quick, 0, 0, os.POSIX_FADV_DONTNEED)
+                    assert os.pread(quick, 4096, 0) == stalling.content(0, 4096)
+                    time.sleep(0.05)
+
+        waiter, reader = threading.Thread(target=wait, daemon=True), threading.Thread(target=read, daemon=True)
+        waiter.start()
+        reader.start()
+        time.sleep(1)
+        assert waiter.is_alive()
+        daemon.terminate()
+        eventually(lambda: mounts.view_at(below) is None, "the path is the plain directory")
+        eventually(lambda: not reader.is_alive(), "nobody waits for another's disk", 15)
+        go.touch()
+        assert daemon.wait(20) == 0
+    finally:
+        go.touch()
+        daemon.kill()
+        daemon.wait()
+        clear(below)
 
 
 @pytest.mark.root

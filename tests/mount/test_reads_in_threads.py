@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Final
 import pytest
 
 from tests.support.filesystems import mounted_tmpfs
-from tests.support.mounted import Mounted, ipfsfs
+from tests.support.mounted import Mounted, clear, environment, ipfsfs
 from tests.support.native import CHECKED
 from tests.support.processes import eventually
 
@@ -194,6 +195,22 @@ def test_a_daemon_whose_connection_is_aborted_while_it_reads_ends(mounted: Calla
         eventually(partial(_is_gone, daemon), "the daemon has ended", 10)
         assert path.read_bytes() == _pages(1, 0, PAGES)
         view.mount()
+
+
+def test_where_threads_cannot_be_had_nothing_is_mounted(tmp_path: Path) -> None:
+    """Whoever goes on after a mount that failed has the plain directory, at once."""
+    path = tmp_path / "cache"
+    path.mkdir()
+    (path / "file").write_bytes(b"content")
+    limits = ["prlimit", f"--stack={16 << 30}", f"--as={160 << 30}"]  # room for nine threads
+    command = [*limits, sys.executable, "-m", "ipfsfs", "mount", str(path)]
+    try:
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "threads that read files cannot be started" in done.stderr
+        assert (path / "file").read_bytes() == b"content"
+    finally:
+        clear(path)
 
 
 def test_other_requests_are_answered_between_reads(mounted: Callable[..., Mounted]) -> None:

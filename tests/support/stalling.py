@@ -1,4 +1,4 @@
-"""A filesystem of two files, one of which answers no READ until it is told to.
+"""A filesystem of two files, one of which answers no READ and no FSYNC until it is told to.
 
 Run as `python -m tests.support.stalling AT GO`.
 
@@ -72,6 +72,10 @@ class Stalling(pyfuse3.Operations):
         if fh == _NAMES[b"slow"]:
             await self.go.wait()
         return content(off, size)
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        if fh == _NAMES[b"slow"]:
+            await self.go.wait()
 
 
 async def main(at: str, go: str) -> None:

@@ -150,6 +150,7 @@ class Resident:
                 file.guarded = True
             raise stale()
         opened = self._enter(node, fd, access, caller)
+        fd = opened.fd  # the other is closed where the file has one that all readers share
         if access.writes:
             self.serving.upkeep.opened_for_writing(node, st.st_size)
         else:
@@ -158,7 +159,7 @@ class Resident:
         self._check_against_seal(opened.file, fd, st)
         if not access.writes:
             try:
-                self.serving.native.opened(opened.file, opened.fd, st)
+                self.serving.native.opened(opened.file, fd, st)
             except OSError:
                 opened.close()
                 raise
