@@ -342,12 +342,17 @@ def test_machines_do_not_wait_for_what_is_not_for_all(
     assert len(taken(hub, "model.safetensors")) == 2
 
 
-def test_umount_says_what_brings_what_appeared_and_why_who_gave_it(machines: tuple[OnLoopback, OnLoopback]) -> None:
+def test_umount_says_what_brings_what_appeared(machines: tuple[OnLoopback, OnLoopback]) -> None:
     one, other = machines
     other.download()
     said = other.view.run("umount", other.view.path).stdout
     assert f"--peers 127.0.0.1:{min(one.port, other.port)}," in said
     other.view.mount()
+
+
+def test_why_says_who_gave_what_appeared(machines: tuple[OnLoopback, OnLoopback]) -> None:
+    one, other = machines
+    other.download()
     assert other.blob(PICKLE).read_bytes() == PICKLE
     assert f"peer 127.0.0.1:{one.port}" in other.view.run("why", other.blob(PICKLE)).stdout
 
