@@ -90,9 +90,12 @@ def test_a_second_mount_names_what_was_asked_for_and_is_not_so(mounted: Callable
     assert said == f"{mount.path} is mounted already, with the store {mount.store}.\n"
     options = ["--chunker", "fixed", "--restart", "--allow-other", "--store", str(tmp_path / "other")]
     said = ipfsfs("mount", *options, mount.path).stdout
-    for part in ("--chunker auto, not fixed", "without --restart", "without --allow-other", f"{tmp_path}/other"):
-        assert part in said
+    for part in ("--chunker fixed", "--restart", "--allow-other", f"--store {tmp_path}/other"):
+        assert f"  {part} is not in force" in said
     assert f"ipfsfs umount {mount.path}" in said
+    hidden = {"--peers": "127.0.0.1:4780", "--share": "all", "--native-from": "1G", "--hub": "none"}
+    said = ipfsfs("mount", "--open", "--stock-init", *sum(hidden.items(), ()), mount.path).stdout
+    assert said.count(" is not in force") == 6
     assert ipfsfs("mount", "--chunker", "auto", "--store", mount.store, mount.path).stdout.count("\n") == 1
 
 

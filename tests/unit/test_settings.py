@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from hypothesis import given as with_any
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ipfsfs.cli.in_force import config_of, lacking, settings_of
 from ipfsfs.cli.main import cli
 from ipfsfs.cli.mount import mount
 from ipfsfs.cli.settings.kinds import Kind, Several
-from ipfsfs.cli.settings.table import SETTINGS, Entry
+from ipfsfs.cli.settings.table import SETTINGS, Entry, Settings
 from ipfsfs.errors import UsageError
 from tests.support.checkouts import SCRIPTS, run
 
@@ -345,3 +347,25 @@ def test_a_secret_that_others_can_read_is_named_with_what_to_do(option: str, tmp
     assert "chmod 600" not in said[0]
     assert f"{option} {secret}: other users can read this secret" in said[1]
     assert f"chmod 600 '{secret}'" in said[1]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_asked_of_a_mounted_view_and_not_so_is_said_of_every_setting(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ipfs_kit_py.py").touch()
+    (tmp_path / "token").write_text("hf_of_a_test")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = SETTINGS[name]
+    value: Any = entry.kind.from_text(str(tmp_path / "token") if name == "hub_token_file" else _OTHER[name][0])
+    shared = Settings(kubo=("http://127.0.0.1:1",), store=Path("/srv/usual"))
+    asked, without = (replace(shared, **{name: one}) for one in (value, entry.default))
+    usual = config_of(Path("/srv/view"), without, foreground=False)
+    if name == "store":
+        usual = replace(usual, store=Path("/srv/usual"))
+    (said,) = lacking({name}, asked, settings_of(usual))
+    assert said.startswith(f"{entry.flag} ")
+    assert not [*lacking(set(SETTINGS) - {name}, asked, settings_of(usual))], "nothing else was asked for"
+
+    like_it = config_of(Path("/srv/view"), asked, foreground=False)
+    assert not [*lacking({name}, asked, settings_of(like_it))], "it was mounted so"

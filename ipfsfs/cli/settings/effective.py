@@ -70,7 +70,7 @@ def options(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Callable[..., A
 def _option(entry: Entry) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     help_ = f"{entry.meaning} (default: {entry.unless_set})."
     if isinstance(entry.kind, Switch):
-        return click.option(f"{entry.flag}/--no-{entry.flag[2:]}", entry.name, default=None, help=f"{entry.meaning}.")
+        return click.option(f"{entry.flag}/{entry.without}", entry.name, default=None, help=f"{entry.meaning}.")
     several = isinstance(entry.kind, Several)
     kind = entry.kind.one if isinstance(entry.kind, Several) else entry.kind
     return click.option(
