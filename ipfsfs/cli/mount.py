@@ -18,7 +18,7 @@ from ipfsfs.cli.mounting import Facts
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
-from ipfsfs.cli.settings.secret_files import open_to_others
+from ipfsfs.cli.settings.secret_files import looked_at
 from ipfsfs.cli.teaming import Teaming
 from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts, outsiders, placing
@@ -77,9 +77,9 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
     if view is not None and not view.lets_us_in:
         must_be_ours(view)
     answers = view is not None and mounts.answers(view)
-    config = config_of(at, chosen.settings, foreground=foreground)
-    for line in open_to_others(chosen.settings):
+    for line in looked_at(chosen):
         click.echo(f"ipfsfs: {printable(line)}", err=True)
+    config = config_of(at, chosen.settings, foreground=foreground)
     if "scrub" in chosen.given("flag") and config.check != "native":
         click.echo("ipfsfs: --scrub does nothing without --check native: every read is checked", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)

@@ -349,6 +349,21 @@ def test_a_secret_that_others_can_read_is_named_with_what_to_do(option: str, tmp
     assert f"chmod 600 '{secret}'" in said[1]
 
 
+@pytest.mark.parametrize("option", ["--token-file", "--hub-token-file", "--kubo-authorization-file"])
+@pytest.mark.parametrize(
+    ("at", "why"), [("", " is a directory\n"), ("missing", "missing cannot be read: No such file or directory\n")]
+)
+def test_what_holds_no_secret_is_refused_although_nothing_uses_it(
+    option: str, at: str, why: str, tmp_path: Path
+) -> None:
+    nowhere = {"CI": "", "XDG_CONFIG_HOME": "/nonexistent", "XDG_CONFIG_DIRS": "/nonexistent"}
+    done = CliRunner().invoke(cli, ["mount", str(tmp_path / "no" / "way"), option, str(tmp_path / at)], env=nowhere)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"ipfsfs: {option}: {tmp_path}")
+    assert why in done.stderr
+    assert "chmod" not in done.stderr
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_is_asked_of_a_mounted_view_and_not_so_is_said_of_every_setting(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
