@@ -29,7 +29,7 @@ from ipfsfs.daemon.questions import mounted_with
 from ipfsfs.daemon.questions.status import Question
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
-from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
+from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreBusy, UsageError
 from ipfsfs.printed import command, printable, shell
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
 _PATIENCE_S: Final = 5.0
+_ANOTHERS_S: Final = 10.0
+"""How long another `mount` of the same path, which has the store, is waited for, after the daemon's wait for that."""
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
@@ -86,9 +88,7 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
     if view is not None and answers:
         if foreground:
             _refuse_to_supervise(view)
-        _say_mounted(config, chosen, view, as_json)
-        if team is not None and adopt:
-            _adopt_in(team, view, as_json)
+        _leave(config, chosen, view, team if adopt else None, as_json)
         return
     with _made(at) if view is None else nullcontext(False) as made:
         placing.refuse_what_cannot_be_covered(at, config.store)
@@ -100,14 +100,21 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
             if team is not None:
                 click.echo("\n".join(team.words(team.before_serving())), err=True)
             _serve_here(config, as_json)
-        elif team is None:
-            _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
-        else:
-            with team.beneath() as plain:
-                _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
+            return
+        with team.beneath() if team is not None else nullcontext(None) as plain:
+            try:
+                started = start(config)
+            except (MountError, StoreBusy) as error:
+                quicker = mounts.appears(at, _ANOTHERS_S if isinstance(error, StoreBusy) else 0)
+                if quicker is None:
+                    raise
+                _leave(config, chosen, quicker, team if adopt else None, as_json)
+                return
+            _say_new(config, started, stale=view is not None, made=made, as_json=as_json)
+            if team is not None and plain is not None:
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
-            click.echo("\n" + "\n".join(team.words(found)), err=as_json)
+                click.echo("\n" + "\n".join(team.words(found)), err=as_json)
 
 
 def _usual() -> Path:
@@ -128,6 +135,13 @@ def _say_new(
         click.echo(f"ipfsfs: {_MADE.format(printable(str(config.mountpoint)))}", err=True)
     at, store = config.mountpoint, config.store
     tell(Facts(at, True, True, "", store, started.pid, os.geteuid(), started.degraded))
+
+
+def _leave(config: Config, chosen: Effective, view: mounts.Mount, adopting: Teaming | None, as_json: bool) -> None:
+    """Change nothing of a view that is mounted, but the files that the group lacks."""
+    _say_mounted(config, chosen, view, as_json)
+    if adopting is not None:
+        _adopt_in(adopting, view, as_json)
 
 
 def _adopt_in(team: Teaming, view: mounts.Mount, as_json: bool) -> None:
