@@ -86,6 +86,16 @@ class TestInstall:
         self.install(launched, tmp_path, "--remove")
         assert (tmp_path / place).read_text() == "another's\n"
 
+    def test_where_an_installed_file_was_edited_nothing_is_removed(self, launched: Launched, tmp_path: Path) -> None:
+        self.install(launched, tmp_path)
+        completion = tmp_path / "share" / "fish" / "vendor_completions.d" / "ipfsfs.fish"
+        completion.write_text("mine\n")
+        before = sorted(tmp_path.rglob("*"))
+        done = self.install(launched, tmp_path, "--remove")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{completion} is not a file of ours, or was edited" in done.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+
     def test_another_checkouts_command_stays_and_one_of_a_checkout_that_is_gone_goes(
         self, launched: Launched, tmp_path: Path
     ) -> None:
