@@ -20,7 +20,7 @@ from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
 from ipfsfs.cli.settings.secret_files import looked_at
 from ipfsfs.cli.teaming import Teaming
-from ipfsfs.cli.usual import hub_home
+from ipfsfs.cli.usual import cache_home, hub_home, moved
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import Config
@@ -50,8 +50,9 @@ _ANOTHERS_S: Final = 10.0
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
 @tells(Form(Facts))
 def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json: bool, **given: object) -> None:
-    """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
-    Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
+    """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not,
+    but for ~/.cache (XDG_CACHE_HOME). Without PATH it is the cache of Hugging Face clients: HF_HOME, else
+    ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
@@ -73,6 +74,8 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
         else:
             click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
+    if Path(os.path.abspath(path)) == hub_home():
+        _prepare_usual()
     at = mountpoint(path)
     chosen = effective(given, at)
     view = mounts.view_at(at)
@@ -123,6 +126,17 @@ def _usual() -> Path:
     why = "HF_HOME says so" if os.environ.get("HF_HOME") else "the usual place of a Hugging Face cache"
     click.echo(f"ipfsfs: no PATH is named: {printable(str(at))}, {why}", err=True)
     return at
+
+
+def _prepare_usual() -> None:
+    """See to the home of caches, which any program makes for itself; say what is kept elsewhere, and has no view."""
+    if not os.environ.get("HF_HOME"):
+        with suppress(OSError):  # then it is said of the cache that it cannot be made
+            cache_home().mkdir(0o700, parents=True, exist_ok=True)
+    for name, elsewhere in moved().items():
+        if mounts.view_over(elsewhere) is None:
+            told = f"programs use that directory instead. To mount it: {command('mount', elsewhere)}"
+            click.echo(f"ipfsfs: {name}={printable(str(elsewhere))}: {told}", err=True)
 
 
 def _say_new(
