@@ -114,6 +114,9 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
                 _leave(config, chosen, quicker, team if adopt else None, as_json)
                 return
             _say_new(config, started, stale=view is not None, made=made, as_json=as_json)
+            if config.check == "native":
+                status = ask(config.store, Question(), patience_s=_PATIENCE_S)
+                _say_how_read(status.native, status.native_why)
             if team is not None and plain is not None:
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
@@ -202,6 +205,11 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
     return list(lacking(given, asked, settings_of(mounted)))
 
 
+def _say_how_read(is_native: bool, why: str) -> None:
+    if not is_native:
+        click.echo(f"ipfsfs: --check native does nothing here, every read is checked: {printable(why)}", err=True)
+
+
 def _refuse_to_supervise(view: mounts.Mount) -> None:
     """Raises UsageError: what starts a daemon in the foreground relies on its end, and a try again ends as this one."""
     whose = view.owner_in_words if view.is_of_another else "another process"
@@ -269,6 +277,9 @@ def _serve_here(config: Config, as_json: bool) -> None:
 
     def say(running: Running) -> None:
         click.echo(f"serving {config.mountpoint}", err=True)
+        if config.check == "native":
+            reads = running.view.native.usually()
+            _say_how_read(reads.native, reads.why)
         if as_json:
             degraded = running.view.seals.degraded
             _say_new(config, Started(os.getpid(), tuple(running.features), degraded), as_json=True)
