@@ -130,18 +130,18 @@ class TestInstall:
             faults = launched.typed(f"cat '{tmp_path}'/share/man/man1/*.1 | groff -ww -z -man -Tutf8", environ=environ)
             assert (faults.returncode, faults.stderr) == (0, "")
 
-    def test_bash_completes_commands_and_options(self, launched: Launched, tmp_path: Path) -> None:
+    def test_bash_completes_commands_options_and_their_values(self, launched: Launched, tmp_path: Path) -> None:
         self.install(launched, tmp_path)
         script = f"""
             PATH='{tmp_path}/bin':$PATH
             source '{tmp_path}/share/bash-completion/completions/ipfsfs'
-            for line in "ipfsfs umo" "ipfsfs umount --la"; do
+            for line in "ipfsfs umo" "ipfsfs umount --la" "ipfsfs mount --check na"; do
                 COMPREPLY=() COMP_WORDS=($line) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
                 _ipfsfs_completion ipfsfs "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
                 echo "${{COMPREPLY[@]}}"
             done
         """
-        assert launched.typed(script).stdout.split() == ["umount", "--lazy"]
+        assert launched.typed(script).stdout.split() == ["umount", "--lazy", "native"]
 
     @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
     def test_fish_completes_commands(self, launched: Launched, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from ipfsfs.cli.in_force import config_of, lacking, settings_of
@@ -63,6 +64,24 @@ def test_a_home_directory_is_meant_wherever_a_path_comes_from(name: str, tmp_pat
 def test_a_home_directory_is_meant_by_an_option_of_another_command_too(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["fsck", "--store=~/a"], env={"HOME": str(tmp_path)})
     assert f"{tmp_path}/a" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["check", "chunker", "share"])
+def test_a_shell_offers_the_words_of_a_choice(name: str) -> None:
+    asked = ShellComplete(cli, {}, "ipfsfs", "_IPFSFS_COMPLETE")
+    for command in ("mount", "config"):
+        offered = [one.value for one in asked.get_completions([command, SETTINGS[name].flag], "")]
+        assert offered
+        assert SETTINGS[name].kind.metavar == f"[{'|'.join(offered)}]"
+        assert asked.get_completions([command, SETTINGS[name].flag], offered[1][:3])[0].value == offered[1]
+    assert [one.type for one in asked.get_completions(["mount", "--token-file"], "/etc")] == ["file"]
+
+
+def test_what_serves_at_one_address_is_not_told_of_lists() -> None:
+    said = CliRunner().invoke(cli, ["mount", "--serve=foo", "/nowhere"]).stderr
+    assert "'foo' is no HOST:PORT" in said
+    assert "dns:" not in said
+    assert "dns:" in CliRunner().invoke(cli, ["mount", "--peers=foo", "/nowhere"]).stderr
 
 
 @pytest.mark.parametrize("name", SETTINGS)

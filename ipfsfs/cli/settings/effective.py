@@ -11,9 +11,10 @@ from typing import Any, Final, Literal
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from ipfsfs.cli.settings import file
-from ipfsfs.cli.settings.kinds import Kind, Several, Switch
+from ipfsfs.cli.settings.kinds import Choice, File, Kind, Several, Switch
 from ipfsfs.cli.settings.table import SETTINGS, Entry, Settings
 from ipfsfs.errors import UsageError
 
@@ -53,6 +54,13 @@ class _Value(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         return _told(self.entry.flag, self.kind, value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers: the words of a choice, and files where one is to be named."""
+        if isinstance(self.kind, File):
+            return [CompletionItem(incomplete, type="file")]
+        words = self.kind.words if isinstance(self.kind, Choice) else ()
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def options(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
