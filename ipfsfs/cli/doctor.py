@@ -24,7 +24,7 @@ from ipfsfs.cli import native_reads, render
 from ipfsfs.cli.diagnosis import Diagnosis
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.teaming import TOKEN_ELSEWHERE
-from ipfsfs.cli.usual import hub_home
+from ipfsfs.cli.usual import MOVED_BY, cache_home, hub_home
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.switches import skip_reason
 from ipfsfs.errors import MountError
@@ -40,12 +40,7 @@ _OLDEST_KERNEL = (5, 6)  # brought openat2, which keeps the daemon inside the tr
 _REFLINKS = {"btrfs", "xfs", "bcachefs"}
 _REDIRECTS = (
     "HF_HOME",
-    "HF_HUB_CACHE",
-    "HUGGINGFACE_HUB_CACHE",
-    "TRANSFORMERS_CACHE",
-    "HF_DATASETS_CACHE",
-    "HF_ASSETS_CACHE",
-    "HF_XET_CACHE",
+    *MOVED_BY,
     "SENTENCE_TRANSFORMERS_HOME",
     "TORCH_HOME",
     "XDG_CACHE_HOME",
@@ -219,8 +214,7 @@ def _other_caches() -> Iterator[Diagnosis]:
         for name in (*_REDIRECTS, *sorted(name for name in os.environ if name.startswith("OVMS_")))
         if os.environ.get(name, "").startswith(("/", "~"))
     ]
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    redirected += [str(usual / name) for name in _ELSEWHERE if (usual / name).is_dir()]
+    redirected += [str(cache_home() / name) for name in _ELSEWHERE if (cache_home() / name).is_dir()]
     if redirected:
         yield Diagnosis(
             "other caches", None, "\n".join(redirected), "each directory that workers use can have a mount of its own"

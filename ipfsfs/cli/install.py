@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +134,7 @@ def _files(root: click.Command, places: _Places) -> dict[Path, str]:
 
 
 def _install(link: _Link | None, files: dict[Path, str], places: _Places) -> None:
-    if link is not None:
-        link.must_be_ours()
-    for path in files:
-        _must_be_ours(path)
+    _all_must_be_ours(link, files)
     try:
         if link is not None:
             link.at.parent.mkdir(parents=True, exist_ok=True)
@@ -178,8 +176,7 @@ def _of_path(link: _Link | None) -> list[str]:
 
 
 def _remove(link: _Link | None, files: dict[Path, str], places: _Places) -> None:
-    if link is not None:
-        link.must_be_ours()
+    _all_must_be_ours(link, files)
     gone = [path for path in [*files, *_others(files, places)] if _is_ours(path)]
     gone += [link.at] if link is not None and link.is_there else []
     try:
@@ -213,12 +210,16 @@ def _others(files: dict[Path, str], places: _Places) -> list[Path]:
     return [path for path in found if path not in files and _is_ours(path)]
 
 
-def _must_be_ours(path: Path) -> None:
-    if os.path.lexists(path) and not _is_ours(path):
-        raise IpfsfsError(
-            f"{path} is not a file of ours",
-            hint=f"Move it away, or choose another directory: {command('install --prefix DIR')}",
-        )
+def _all_must_be_ours(link: _Link | None, files: Iterable[Path]) -> None:
+    """Raises IpfsfsError where something else, or an edited file, is at one of these places."""
+    if link is not None:
+        link.must_be_ours()
+    for path in files:
+        if os.path.lexists(path) and not _is_ours(path):
+            raise IpfsfsError(
+                f"{path} is not a file of ours, or was edited",
+                hint=f"Move it away, or choose another directory: {command('install --prefix DIR')}",
+            )
 
 
 def _is_ours(path: Path) -> bool:

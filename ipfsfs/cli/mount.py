@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -12,26 +13,24 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ipfsfs.cli import render, stores
+from ipfsfs.cli.in_force import config_of, lacking, settings_of
 from ipfsfs.cli.mounting import Facts
-from ipfsfs.cli.origins import hub_of, origins_of
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
-from ipfsfs.cli.settings.secret_files import open_to_others
-from ipfsfs.cli.settings.table import SETTINGS, Settings
+from ipfsfs.cli.settings.secret_files import looked_at
 from ipfsfs.cli.teaming import Teaming
-from ipfsfs.cli.usual import hub_home
+from ipfsfs.cli.usual import cache_home, hub_home, moved
 from ipfsfs.daemon import mounts, outsiders, placing
 from ipfsfs.daemon.client import ask
-from ipfsfs.daemon.config import Config, SiteConfig, check_named, share_named
+from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.notify import tell_systemd
-from ipfsfs.daemon.questions.status import Question, Served
+from ipfsfs.daemon.questions import mounted_with
+from ipfsfs.daemon.questions.status import Question
 from ipfsfs.daemon.start import Started, start
 from ipfsfs.daemon.switches import skip_reason
-from ipfsfs.errors import InUse, IpfsfsError, MountError, UsageError
+from ipfsfs.errors import InUse, IpfsfsError, MountError, StoreBusy, UsageError
 from ipfsfs.printed import command, printable, shell
-from ipfsfs.unixfs.chunk import chunker_named
 
 if TYPE_CHECKING:
     from ipfsfs.daemon.lifecycle import Running
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 _REPOSITORY: Final = re.compile(r"(models|datasets|spaces|kernels)--.+")
 _NAMED_MOST: Final = 8
 _PATIENCE_S: Final = 5.0
+_ANOTHERS_S: Final = 10.0
+"""How long another `mount` of the same path, which has the store, is waited for, after the daemon's wait for that."""
 
 
 @click.command(short_help="Mount a view over a cache directory.", epilog="Example: ipfsfs mount ~/.cache/huggingface")
@@ -49,8 +50,9 @@ _PATIENCE_S: Final = 5.0
 @click.option("--adopt", is_flag=True, help="With --team: give files to the group that were made without it, too.")
 @tells(Form(Facts))
 def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json: bool, **given: object) -> None:
-    """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not.
-    Without PATH it is the cache of Hugging Face clients: HF_HOME, else ~/.cache/huggingface.
+    """Mount a view over PATH, a cache directory. PATH is made if it does not exist; the directories above it are not,
+    but for ~/.cache (XDG_CACHE_HOME). Without PATH it is the cache of Hugging Face clients: HF_HOME, else
+    ~/.cache/huggingface.
 
     Programs go on using PATH as before. Every file gets a CID and checksums in the background; from then on, reads
     of it are checked. Beneath the view, PATH stays an ordinary, complete directory.
@@ -72,24 +74,24 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
         else:
             click.echo(f"ipfsfs: not mounting {printable(str(path))}: {reason}. Programs use the plain directory.")
         return
+    if Path(os.path.abspath(path)) == hub_home():
+        _prepare_usual()
     at = mountpoint(path)
     chosen = effective(given, at)
     view = mounts.view_at(at)
     if view is not None and not view.lets_us_in:
         must_be_ours(view)
     answers = view is not None and mounts.answers(view)
-    config = _config(at, chosen.settings, foreground)
-    for line in open_to_others(chosen.settings):
+    for line in looked_at(chosen):
         click.echo(f"ipfsfs: {printable(line)}", err=True)
+    config = config_of(at, chosen.settings, foreground=foreground)
     if "scrub" in chosen.given("flag") and config.check != "native":
         click.echo("ipfsfs: --scrub does nothing without --check native: every read is checked", err=True)
     team = Teaming.of(config.team, at, adopts=adopt)
     if view is not None and answers:
         if foreground:
             _refuse_to_supervise(view)
-        _say_mounted(config, chosen, view, as_json)
-        if team is not None and adopt:
-            _adopt_in(team, view, as_json)
+        _leave(config, chosen, view, team if adopt else None, as_json)
         return
     with _made(at) if view is None else nullcontext(False) as made:
         placing.refuse_what_cannot_be_covered(at, config.store)
@@ -101,14 +103,24 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
             if team is not None:
                 click.echo("\n".join(team.words(team.before_serving())), err=True)
             _serve_here(config, as_json)
-        elif team is None:
-            _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
-        else:
-            with team.beneath() as plain:
-                _say_new(config, start(config), stale=view is not None, made=made, as_json=as_json)
+            return
+        with team.beneath() if team is not None else nullcontext(None) as plain:
+            try:
+                started = start(config)
+            except (MountError, StoreBusy) as error:
+                quicker = mounts.appears(at, _ANOTHERS_S if isinstance(error, StoreBusy) else 0)
+                if quicker is None:
+                    raise
+                _leave(config, chosen, quicker, team if adopt else None, as_json)
+                return
+            _say_new(config, started, stale=view is not None, made=made, as_json=as_json)
+            if config.check == "native":
+                status = ask(config.store, Question(), patience_s=_PATIENCE_S)
+                _say_how_read(status.native, status.native_why)
+            if team is not None and plain is not None:
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
-            click.echo("\n" + "\n".join(team.words(found)), err=as_json)
+                click.echo("\n" + "\n".join(team.words(found)), err=as_json)
 
 
 def _usual() -> Path:
@@ -119,34 +131,15 @@ def _usual() -> Path:
     return at
 
 
-def _config(at: Path, settings: Settings, foreground: bool) -> Config:
-    return Config(
-        mountpoint=at,
-        store=mountpoint(settings.store) if settings.store is not None else stores.of_moved(at).warned(),
-        allow_other=settings.allow_other or settings.team is not None,
-        chunker=chunker_named(settings.chunker),
-        negotiate=not settings.stock_init,
-        quarantine_size=settings.quarantine_size,
-        origins=origins_of(settings),
-        hub=hub_of(settings),
-        patience_s=settings.patience,
-        cache_size=settings.cache_size,
-        check=check_named(settings.check),
-        scrub_s=settings.scrub,
-        native_from=settings.native_from,
-        metrics=settings.metrics,
-        site=SiteConfig(
-            serve=settings.serve,
-            peers=settings.peers,
-            token_file=settings.token_file,
-            open=settings.open,
-            share=share_named(settings.share),
-            trusts_peers=settings.trust_peers,
-        ),
-        upstream=settings.upstream,
-        team=settings.team,
-        restarts=() if settings.restart and not foreground else None,
-    )
+def _prepare_usual() -> None:
+    """See to the home of caches, which any program makes for itself; say what is kept elsewhere, and has no view."""
+    if not os.environ.get("HF_HOME"):
+        with suppress(OSError):  # then it is said of the cache that it cannot be made
+            cache_home().mkdir(0o700, parents=True, exist_ok=True)
+    for name, elsewhere in moved().items():
+        if mounts.view_over(elsewhere) is None:
+            told = f"programs use that directory instead. To mount it: {command('mount', elsewhere)}"
+            click.echo(f"ipfsfs: {name}={printable(str(elsewhere))}: {told}", err=True)
 
 
 def _say_new(
@@ -159,6 +152,13 @@ def _say_new(
         click.echo(f"ipfsfs: {_MADE.format(printable(str(config.mountpoint)))}", err=True)
     at, store = config.mountpoint, config.store
     tell(Facts(at, True, True, "", store, started.pid, os.geteuid(), started.degraded))
+
+
+def _leave(config: Config, chosen: Effective, view: mounts.Mount, adopting: Teaming | None, as_json: bool) -> None:
+    """Change nothing of a view that is mounted, but the files that the group lacks."""
+    _say_mounted(config, chosen, view, as_json)
+    if adopting is not None:
+        _adopt_in(adopting, view, as_json)
 
 
 def _adopt_in(team: Teaming, view: mounts.Mount, as_json: bool) -> None:
@@ -195,61 +195,19 @@ def _say_mounted(config: Config, chosen: Effective, view: mounts.Mount, as_json:
 def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[str]:
     """What was asked for on the command line and is not so in a view that is mounted."""
     given = chosen.given("flag")
-    lines = []
-    if "store" in given and config.store != view.store:
-        lines.append(f"It does not have the store {config.store}.")
-    if config.allow_other and "allow_other" not in view.options:
-        lines.append("Other users are not let in (it was mounted without --allow-other).")
-    if given - {"store", "allow_other", "stock_init"}:
-        try:
-            status = ask(view.store, Question(), patience_s=_PATIENCE_S)
-        except IpfsfsError as error:
-            return [*lines, f"Its daemon does not say how it was mounted: {error}"]
-        if "team" in given and config.team != status.team:
-            shared = f"by the group {status.team}" if status.team is not None else "by no group"
-            lines.append(f"It is shared {shared}, not by {config.team}.")
-        if "chunker" in given and config.chunker != status.chunker:
-            lines.append(f"Files are cut as by --chunker {status.chunker}, not {config.chunker}.")
-        if "quarantine_size" in given and config.quarantine_size != status.quarantine_limit:
-            lines.append(f"The quarantine may hold {render.size(status.quarantine_limit)}.")
-        if given & {"kubo", "gateway", "routing", "ipfs_kit_py"} and config.origins != status.origins:
-            known = ", ".join(origin.name for origin in status.origins)
-            lines.append(f"Its origins are: {known}." if known else "It has no origins.")
-        if "cache_size" in given and config.cache_size != status.cache_size:
-            size = "No size" if status.cache_size is None else render.size(status.cache_size)
-            lines.append(f"{size} is set as its --cache-size.")
-        if "hub" in given and config.hub != status.hub:
-            lines.append(f"Its Hub is {status.hub.url if status.hub is not None else 'none'}.")
-        if "patience" in given and config.patience_s != status.patience_s:
-            lines.append(f"A read waits {status.patience_s} s for what is not here.")
-        if "check" in given and config.check != status.check:
-            lines.append(f"Its files are checked as by --check {status.check}, not {config.check}.")
-        if "scrub" in given and config.scrub_s != status.scrub_s:
-            lines.append(f"What is read natively is verified every {SETTINGS['scrub'].kind.shown(status.scrub_s)}.")
-        if "upstream" in given and config.upstream != status.upstream:
-            lines.append(f"Its upstream is {status.upstream}." if status.upstream else "It has no upstream.")
-        if "metrics" in given and config.metrics != status.metrics:
-            lines.append(f"Its metrics are served at {status.metrics}." if status.metrics else "It serves no metrics.")
-        if given & {"serve", "share", "open", "token_file"} and not _serves_as_asked(config, status.served):
-            lines.append(_serving(status.served))
-        if config.restarts is not None and "restart" in given and not status.restart:
-            lines.append("Its daemon is not started again if it dies (it was mounted without --restart).")
-    return lines
+    if not given:
+        return []
+    try:
+        mounted = ask(view.store, mounted_with.Question(), patience_s=_PATIENCE_S)
+    except IpfsfsError as error:
+        return [f"Its daemon does not say how it was mounted: {error}"]
+    asked = dataclasses.replace(chosen.settings, store=config.store)
+    return list(lacking(given, asked, settings_of(mounted)))
 
 
-def _serves_as_asked(config: Config, served: Served | None) -> bool:
-    site = config.site
-    if served is None or site.serve is None:
-        return (served is None) == (site.serve is None)
-    to_anyone = site.open or site.token_file is None
-    return (served.address, served.share, served.to_anyone) == (site.serve, site.share, to_anyone)
-
-
-def _serving(served: Served | None) -> str:
-    if served is None:
-        return "It serves nothing to other machines."
-    whom = "anyone" if served.to_anyone else "machines with the site's token"
-    return f"It serves {whom} at {served.address}, with --share {served.share}."
+def _say_how_read(is_native: bool, why: str) -> None:
+    if not is_native:
+        click.echo(f"ipfsfs: --check native does nothing here, every read is checked: {printable(why)}", err=True)
 
 
 def _refuse_to_supervise(view: mounts.Mount) -> None:
@@ -319,6 +277,9 @@ def _serve_here(config: Config, as_json: bool) -> None:
 
     def say(running: Running) -> None:
         click.echo(f"serving {config.mountpoint}", err=True)
+        if config.check == "native":
+            reads = running.view.native.usually()
+            _say_how_read(reads.native, reads.why)
         if as_json:
             degraded = running.view.seals.degraded
             _say_new(config, Started(os.getpid(), tuple(running.features), degraded), as_json=True)

@@ -19,7 +19,10 @@ _FUSE_INIT_EXT: Final = 1 << 30
 _FUSE_PASSTHROUGH: Final = 1 << 37 - 32
 """In `flags2`."""
 _NOTHING_TO_DO: Final = "nothing to do: the daemon reads and checks files itself"
-_BY_CHOICE: Final = "nothing to do; or mount --check native, which has files verified from time to time instead"
+_BY_CHOICE: Final = (
+    "nothing to do; or, where native reads are possible, mount --check native, which has files verified from time to "
+    "time instead"
+)
 _EVERYONE: Final = "4294967295"
 
 
@@ -64,7 +67,8 @@ def who_checks(directories: Iterable[Path]) -> Diagnosis:
             else f"{directory}: {beneath.filesystem} checks what it reads (but for files without checksums, see "
             f"`{command('why PATH')}`), and is left to do so where native reads are possible"
         )
-    return Diagnosis("reads", True, "\n".join(lines), _BY_CHOICE if by_daemon else "")
+    is_choice = by_daemon and has_effective(CAP_SYS_ADMIN) and _is_first_namespace()
+    return Diagnosis("reads", True, "\n".join(lines), _BY_CHOICE if is_choice else "")
 
 
 def _offers(first: bytes) -> bool:

@@ -27,7 +27,8 @@ class _NotLookedAt(click.Path):
         path = os.fsdecode(value)
         if not path:  # as from a script whose variable is not set: it must not mean the current directory
             self.fail("an empty path names nothing", param, ctx)
-        return Path(path)
+        # A shell leaves `~/` as it is in `--store=~/DIR`; where an argument begins with it, it was quoted.
+        return Path(os.path.expanduser(path) if isinstance(param, click.Option) else path)
 
 
 PATH = _NotLookedAt()
@@ -151,7 +152,7 @@ def _cache_over(path: Path) -> Path | None:
     """The cache directory that a path lies in, or is; None where nothing says that it is in one."""
     from ipfsfs.caches.registry import cache_over  # imported here: for an error alone
 
-    told = [os.environ.get("HF_HOME"), cache_over(os.fsencode(path))]
+    told = [os.path.expanduser(os.environ.get("HF_HOME", "")), cache_over(os.fsencode(path))]
     for cache in [Path(os.fsdecode(cache)) for cache in told if cache]:
         if cache in (path, *path.parents):
             return cache

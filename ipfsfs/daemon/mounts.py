@@ -6,6 +6,7 @@ import os
 import pwd
 import select
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,18 @@ def view_at(path: Path) -> Mount | None:
     """The view mounted at exactly this path, if one is, dead or alive."""
     mount = at(path)
     return mount if mount is not None and mount.is_view else None
+
+
+def appears(path: Path, within_s: float) -> Mount | None:
+    """The view at exactly this path whose daemon answers, once there is one; None where there is none in time."""
+    deadline = time.monotonic() + within_s
+    with open("/proc/self/mountinfo", "rb") as table:
+        changes = select.poll()
+        changes.register(table, select.POLLPRI)  # that it has changed (proc(5)): it can always be read
+        while (view := view_at(path)) is None or not answers(view):
+            if not changes.poll(max(deadline - time.monotonic(), 0) * 1000):
+                return None
+    return view
 
 
 def view_over(path: Path) -> Mount | None:

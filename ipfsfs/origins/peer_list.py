@@ -47,7 +47,7 @@ class PeerList:
 def parse(text: str) -> PeerList:
     """What `--peers` names. Raises UsageError."""
     if text.startswith("dns:"):
-        return PeerList(dns=host_port(text.removeprefix("dns:")))
+        return PeerList(dns=host_port(text.removeprefix("dns:"), hint=_HINT))
     if text.startswith("/"):
         if "\0" in text:
             raise UsageError("no path of a list of peers", hint=_HINT)
@@ -57,7 +57,7 @@ def parse(text: str) -> PeerList:
 
 def listed(text: str) -> tuple[HostPort, ...]:
     """The machines of a list, each once. Raises UsageError for an entry that is none, and for too many."""
-    found = dict.fromkeys(host_port(entry.strip()) for entry in re.split(r"[,;\s]+", text.strip()) if entry)
+    found = dict.fromkeys(host_port(entry.strip(), hint=_HINT) for entry in re.split(r"[,;\s]+", text.strip()) if entry)
     if not found:
         raise UsageError("the list of peers is empty", hint=_HINT)
     if len(found) > PEERS_MOST:
@@ -65,7 +65,7 @@ def listed(text: str) -> tuple[HostPort, ...]:
     return tuple(found)
 
 
-def host_port(text: str) -> HostPort:
+def host_port(text: str, *, hint: str = "Write for example 10.0.0.1:4780.") -> HostPort:
     """One machine. Raises UsageError."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -74,5 +74,5 @@ def host_port(text: str) -> HostPort:
     else:
         is_host = _HOST.fullmatch(host) is not None
     if not colon or not is_host or not _PORT.fullmatch(port) or not 0 < int(port) < 1 << 16:
-        raise UsageError(f"{text[:100]!r} is no HOST:PORT", hint=_HINT)
+        raise UsageError(f"{text[:100]!r} is no HOST:PORT", hint=hint)
     return HostPort(host.lower(), int(port))

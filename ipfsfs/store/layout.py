@@ -213,7 +213,10 @@ def _lock(dir_fd: int, directory: Path, wait_s: float) -> int:
             if error.errno != errno.EWOULDBLOCK or time.monotonic() >= deadline:
                 os.close(fd)
                 if error.errno == errno.EWOULDBLOCK:
-                    raise StoreBusy(f"the store {directory} is in use by another process") from error
+                    raise StoreBusy(
+                        f"the store {directory} is in use by another process",
+                        hint=f"To see the views, and whose store it is: {command('status')}",
+                    ) from error
                 raise
         time.sleep(_POLL_S)
 

@@ -139,8 +139,10 @@ class Native:
 
     def _impossible(self) -> str:
         """Why the kernel reads none; empty where it may."""
+        if self._kernel is None and not self.ownership.root:
+            return "the kernel reads files past the daemon in views that root mounted alone"
         if self._kernel is None:
-            return "the kernel cannot: that takes a view mounted by root, and Linux 6.9"
+            return "the kernel was not asked to, or cannot: that takes Linux 6.9 with CONFIG_FUSE_PASSTHROUGH"
         return self._refused
 
     def _checker(self, fd: int, st: Stat, seal: Seal) -> tuple[Checker, str]:

@@ -177,8 +177,8 @@ def test_status_and_mount_say_how_files_are_checked(disk: Disk, mounted: Callabl
     used(mount)
     assert "1 file verified within the last 36h" in mount.run("status", mount.path).stdout
     again = mount.run("mount", mount.path, "--check", "read", "--scrub", "7d").stdout
-    assert "Its files are checked as by --check native, not read." in again
-    assert "What is read natively is verified every 36h." in again
+    assert "--check read is not in force (in force: native)." in again
+    assert "--scrub 7d is not in force (in force: 36h)." in again
     mount.umount()
     mount.arguments = ("--scrub", "36h")
     said = mount.run("mount", mount.path, *mount.arguments)

@@ -67,7 +67,7 @@ def test_mount_and_umount_tell_scripts_what_they_did(tmp_path: Path, mounted: Ca
     mount = mounted()
     again = json.loads(ipfsfs("mount", mount.path, "--json", "--restart").stdout)
     assert (again["mounted"], again["new"], again["pid"]) == (True, False, mount.pid)
-    assert "not started again" in again["differing"][0]
+    assert again["differing"] == ["--restart is not in force."]
     gone = json.loads(ipfsfs("umount", mount.path, "--json").stdout)
     assert (gone["was_mounted"], gone["pid"], gone["not_here"]) == (True, None, [])
     new = json.loads(ipfsfs("mount", mount.path, "--json").stdout)

@@ -20,7 +20,7 @@ from ipfsfs.fuse import mountpoint
 from tests.support.calls import download
 from tests.support.mounted import Mounted, alone, clear, environment, ipfsfs
 from tests.support.processes import stopped
-from tests.support.users import User, program_within_reach
+from tests.support.users import NOBODY, User, program_within_reach
 
 BEN: Final = User(4_002)
 
@@ -54,11 +54,11 @@ def test_verifying_all_views_names_the_one_that_cannot_be_asked_and_verifies_the
 
 @pytest.fixture
 def as_ben(open_to_all: Path) -> Iterator[Callable[..., CompletedProcess[str]]]:
-    """Runs ipfsfs as another user."""
+    """Runs ipfsfs as another user, or as the one that is named."""
     with program_within_reach(open_to_all) as program:
 
-        def run(*arguments: str | Path) -> CompletedProcess[str]:
-            return BEN.command(
+        def run(*arguments: str | Path, user: User = BEN) -> CompletedProcess[str]:
+            return user.command(
                 [program["python"], "-m", "ipfsfs", *arguments],
                 HOME=str(open_to_all),
                 PYTHONPATH=program["PYTHONPATH"],
@@ -192,6 +192,27 @@ def test_a_path_inside_a_view_is_known_to_lie_in_it(mounted: Callable[..., Mount
     said = ipfsfs("status", mount.path / "hub").stdout
     assert f"{mount.path}/hub lies in the view of {mount.path}.\n" in said
     assert f"mounted by process {mount.pid}" in said
+
+
+@pytest.mark.root
+def test_who_asks_for_native_reads_and_cannot_have_them_is_told_why(
+    open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]]
+) -> None:
+    at, store = open_to_all / "cache", open_to_all / "store"
+    for directory in (at, store):
+        directory.mkdir()
+        os.chown(directory, NOBODY.uid, NOBODY.uid)
+    why = "the kernel reads files past the daemon in views that root mounted alone"
+    try:
+        done = as_ben("mount", "--check", "native", "--store", store, at, user=NOBODY)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == f"ipfsfs: --check native does nothing here, every read is checked: {why}\n"
+        status = as_ben("status", at, user=NOBODY).stdout
+        assert why in status
+        assert "Linux 6.9" not in status
+        as_ben("umount", at, user=NOBODY)
+    finally:
+        clear(at)
 
 
 @pytest.mark.root

@@ -61,11 +61,41 @@ class TestNoPath:
         finally:
             clear(at)
 
-    def test_a_home_without_caches_is_told_what_to_make(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("words", [[], [".cache/huggingface"]])
+    def test_a_home_without_caches_gets_a_place_for_them_that_is_its_own(
+        self, tmp_path: Path, words: list[str]
+    ) -> None:
+        at = tmp_path / ".cache" / "huggingface"
         told = environment(HOME=str(tmp_path), HF_HOME="", XDG_CACHE_HOME="")
+        try:
+            ipfsfs("mount", *words, env=told, cwd=tmp_path)
+            assert at.parent.stat().st_mode & 0o777 == 0o700
+            assert mounts.view_at(at) is not None
+            assert sorted(os.listdir(at.parent)) == ["huggingface", "huggingface.ipfsfs"]
+            ipfsfs("umount", at)
+        finally:
+            clear(at)
+
+    def test_a_place_that_is_named_is_not_made_with_all_above_it(self, tmp_path: Path) -> None:
+        told = environment(HOME=str(tmp_path), HF_HOME=str(tmp_path / "disk" / "cache"))
         done = ipfsfs("mount", env=told, check=False)
         assert done.returncode == 2
-        assert f"mkdir -p {tmp_path}/.cache/huggingface" in done.stderr
+        assert f"mkdir -p {tmp_path}/disk/cache" in done.stderr
+        assert os.listdir(tmp_path) == []
+
+    def test_a_cache_that_programs_use_instead_is_named(self, tmp_path: Path) -> None:
+        """Refused here, for it is said before anything is mounted."""
+        told = environment(
+            HF_HOME=str(tmp_path / "disk" / "cache"),
+            HF_HUB_CACHE=str(tmp_path / "else where"),
+            HF_DATASETS_CACHE=str(tmp_path / "disk" / "cache" / "datasets"),
+        )
+        for words in ([], ["disk/cache"]):
+            said = ipfsfs("mount", *words, env=told, cwd=tmp_path, check=False).stderr
+            assert f"HF_HUB_CACHE={tmp_path}/else where: programs use that directory instead." in said
+            assert f"ipfsfs mount '{tmp_path}/else where'\n" in said
+            assert "HF_DATASETS_CACHE" not in said
+        assert "HF_HUB_CACHE" not in ipfsfs("mount", tmp_path / "no" / "way", env=told, check=False).stderr
 
 
 class TestFailures:

@@ -86,6 +86,16 @@ class TestInstall:
         self.install(launched, tmp_path, "--remove")
         assert (tmp_path / place).read_text() == "another's\n"
 
+    def test_where_an_installed_file_was_edited_nothing_is_removed(self, launched: Launched, tmp_path: Path) -> None:
+        self.install(launched, tmp_path)
+        completion = tmp_path / "share" / "fish" / "vendor_completions.d" / "ipfsfs.fish"
+        completion.write_text("mine\n")
+        before = sorted(tmp_path.rglob("*"))
+        done = self.install(launched, tmp_path, "--remove")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{completion} is not a file of ours, or was edited" in done.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+
     def test_another_checkouts_command_stays_and_one_of_a_checkout_that_is_gone_goes(
         self, launched: Launched, tmp_path: Path
     ) -> None:
@@ -120,18 +130,18 @@ class TestInstall:
             faults = launched.typed(f"cat '{tmp_path}'/share/man/man1/*.1 | groff -ww -z -man -Tutf8", environ=environ)
             assert (faults.returncode, faults.stderr) == (0, "")
 
-    def test_bash_completes_commands_and_options(self, launched: Launched, tmp_path: Path) -> None:
+    def test_bash_completes_commands_options_and_their_values(self, launched: Launched, tmp_path: Path) -> None:
         self.install(launched, tmp_path)
         script = f"""
             PATH='{tmp_path}/bin':$PATH
             source '{tmp_path}/share/bash-completion/completions/ipfsfs'
-            for line in "ipfsfs umo" "ipfsfs umount --la"; do
+            for line in "ipfsfs umo" "ipfsfs umount --la" "ipfsfs mount --check na"; do
                 COMPREPLY=() COMP_WORDS=($line) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
                 _ipfsfs_completion ipfsfs "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
                 echo "${{COMPREPLY[@]}}"
             done
         """
-        assert launched.typed(script).stdout.split() == ["umount", "--lazy"]
+        assert launched.typed(script).stdout.split() == ["umount", "--lazy", "native"]
 
     @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
     def test_fish_completes_commands(self, launched: Launched, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ipfsfs.daemon import mounts
-from tests.support.mounted import Mounted, clear, ipfsfs
+from tests.support.mounted import Mounted, clear, environment, ipfsfs
 
 
 @pytest.mark.parametrize("way", ["in the background", "--foreground"])
@@ -90,10 +92,32 @@ def test_a_second_mount_names_what_was_asked_for_and_is_not_so(mounted: Callable
     assert said == f"{mount.path} is mounted already, with the store {mount.store}.\n"
     options = ["--chunker", "fixed", "--restart", "--allow-other", "--store", str(tmp_path / "other")]
     said = ipfsfs("mount", *options, mount.path).stdout
-    for part in ("--chunker auto, not fixed", "without --restart", "without --allow-other", f"{tmp_path}/other"):
-        assert part in said
+    for part in ("--chunker fixed", "--restart", "--allow-other", f"--store {tmp_path}/other"):
+        assert f"  {part} is not in force" in said
     assert f"ipfsfs umount {mount.path}" in said
+    hidden = {"--peers": "127.0.0.1:4780", "--share": "all", "--native-from": "1G", "--hub": "none"}
+    said = ipfsfs("mount", "--open", "--stock-init", *sum(hidden.items(), ()), mount.path).stdout
+    assert said.count(" is not in force") == 6
     assert ipfsfs("mount", "--chunker", "auto", "--store", mount.store, mount.path).stdout.count("\n") == 1
+
+
+def test_of_mounts_at_the_same_time_one_mounts_and_the_others_find_it_mounted(tmp_path: Path) -> None:
+    """As the jobs of an array do."""
+    at = tmp_path / "cache"
+    words = [sys.executable, "-m", "ipfsfs", "mount", str(at)]
+    try:
+        started = [
+            subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(3)
+        ]
+        said = sorted(mount.communicate(timeout=60)[0] for mount in started)
+        assert [mount.returncode for mount in started] == [0, 0, 0], said
+        already = f"{at} is mounted already, with the store {at}.ipfsfs.\n"
+        assert said[:2] == [already, already]
+        assert said[2].startswith(f"{at} is mounted.\n")
+        ipfsfs("umount", at)
+    finally:
+        clear(at)
 
 
 def test_a_mount_inside_a_view_makes_no_directory_in_it(mounted: Callable[..., Mounted]) -> None:

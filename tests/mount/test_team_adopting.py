@@ -167,7 +167,7 @@ def test_a_group_that_is_not_and_a_user_who_may_not(open_to_all: Path) -> None:
 def test_a_view_that_is_mounted_for_another_group_says_so(open_to_all: Path) -> None:
     view = Mounted(open_to_all / "cache", ("--team", str(TEAM))).mount()
     done = ipfsfs("mount", "--team", "5002", view.path)
-    assert f"It is shared by the group {TEAM}, not by 5002." in done.stdout
+    assert f"--team 5002 is not in force (in force: {TEAM})." in done.stdout
     done = ipfsfs("mount", "--team", "5002", "--adopt", view.path, check=False)
     assert done.returncode == 5
     assert view.status()["team"] == str(TEAM)

@@ -195,10 +195,18 @@ MUTANTS: Final = (
     Mutant(
         "S22",
         "a second mount does not say that another chunker is in force",
-        "ipfsfs/cli/mount.py",
-        '        if "chunker" in given and config.chunker != status.chunker:\n',
-        '        if "chunker" in given and config.chunker == status.chunker:\n',
+        "ipfsfs/cli/in_force.py",
+        "        if name not in names or wanted == has:\n",
+        '        if name not in names or wanted == has or name == "chunker":\n',
         ("tests/mount/test_mounting.py::test_a_second_mount_names_what_was_asked_for_and_is_not_so",),
+    ),
+    Mutant(
+        "S22",
+        "of mounts at the same time all fail but one",
+        "ipfsfs/cli/mount.py",
+        "                if quicker is None:\n",
+        "                if quicker is None or not foreground:\n",
+        ("tests/mount/test_mounting.py::test_of_mounts_at_the_same_time_one_mounts_and_the_others_find_it_mounted",),
     ),
     Mutant(
         "S22",

@@ -183,10 +183,17 @@ def test_whether_native_reads_are_possible_here(first: bytes, is_possible: bool)
     ids=["an ordinary user", "root of a container"],
 )
 def test_who_cannot_have_native_reads_is_told_why_and_that_nothing_need_be_done(become: list[str], why: str) -> None:
-    asked = f"from ipfsfs.cli import native_reads; print(native_reads.possible({_first_message(1 << 30, 1 << 5)!r}))"
+    first = _first_message(1 << 30, 1 << 5)
+    asked = f"""
+from pathlib import Path
+from ipfsfs.cli.native_reads import possible, who_checks
+print(possible({first!r}), who_checks([Path("/dev/shm")]))
+"""
     done = subprocess.run([*become, sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
     assert why in done.stdout
     assert "nothing to do" in done.stdout
+    assert "tmpfs does not check" in done.stdout
+    assert "--check native" not in done.stdout, "which would do nothing"
 
 
 @pytest.mark.root

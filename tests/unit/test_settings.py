@@ -8,70 +8,26 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given as with_any
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ipfsfs.cli.main import cli
 from ipfsfs.cli.mount import mount
 from ipfsfs.cli.settings.kinds import Kind, Several
 from ipfsfs.cli.settings.table import SETTINGS, Entry
 from ipfsfs.errors import UsageError
 from tests.support.checkouts import SCRIPTS, run
+from tests.support.settings import OTHER, found, run_config
 
 _OF_THE_MOMENT = {"as_json", "path", "foreground", "force", "adopt"}
 """What concerns one run of `mount`, and is no setting."""
-_OTHER: dict[str, tuple[str, object]] = {
-    "store": ("/srv/store", "/srv/store"),
-    "allow_other": ("yes", True),
-    "chunker": ("fixed", "fixed"),
-    "restart": ("true", True),
-    "quarantine_size": ("2MB", 2_000_000),
-    "kubo": ("http://127.0.0.1:5001 unix:///run/api", ["http://127.0.0.1:5001", "unix:///run/api"]),
-    "kubo_authorization_file": ("/srv/secret", "/srv/secret"),
-    "gateway": ("https://gateway.example", ["https://gateway.example"]),
-    "routing": ("http://127.0.0.1:8080", ["http://127.0.0.1:8080"]),
-    "ipfs_kit_py": ("on", True),
-    "hub": ("http://hub.example", "http://hub.example"),
-    "hub_token_file": ("/srv/token", "/srv/token"),
-    "patience": ("7", 7),
-    "cache_size": ("3GB", 3_000_000_000),
-    "check": ("native", "native"),
-    "scrub": ("2d", 172_800),
-    "native_from": ("1M", 1_000_000),
-    "serve": ("10.0.0.1:4780", "10.0.0.1:4780"),
-    "peers": ("10.0.0.1:4780;node2:4780", "10.0.0.1:4780;node2:4780"),
-    "token_file": ("/srv/site", "/srv/site"),
-    "open": ("yes", True),
-    "share": ("all", "all"),
-    "trust_peers": ("yes", True),
-    "upstream": ("/ipns/models.example", "/ipns/models.example"),
-    "team": ("ml", "ml"),
-    "metrics": ("http://127.0.0.1:9400", "http://127.0.0.1:9400"),
-    "stock_init": ("1", True),
-}
-"""For each setting, a text that is not its default, and what `config --json` shows for it."""
-
-
-def _config(*arguments: str, **environment: str) -> Result:
-    nowhere = {entry.environment: "" for entry in SETTINGS.values()}
-    lonely = {"XDG_CONFIG_HOME": "/nonexistent", "XDG_CONFIG_DIRS": "/nonexistent", "IPFSFS_CONFIG": ""}
-    return CliRunner().invoke(cli, ["config", *arguments], env={**nowhere, **lonely, **environment})
-
-
-def _found(*arguments: str, **environment: str) -> dict[str, dict[str, Any]]:
-    done = _config(*arguments, "--json", **environment)
-    assert done.exit_code == 0, done.output
-    return {one["name"]: one for one in json.loads(done.stdout)["settings"]}
 
 
 def _toml(entry: Entry) -> str:
-    value = _OTHER[entry.name][1]
+    value = OTHER[entry.name][1]
     return f"{entry.name} = {json.dumps(value)}\n"
 
 
@@ -91,7 +47,7 @@ def file(tmp_path: Path) -> Callable[[str], dict[str, str]]:
 
 def test_every_option_of_mount_is_a_setting_and_the_other_way_round() -> None:
     options = {parameter.name for parameter in mount.params}
-    assert options - _OF_THE_MOMENT == set(SETTINGS) == set(_OTHER)
+    assert options - _OF_THE_MOMENT == set(SETTINGS) == set(OTHER)
     for entry in SETTINGS.values():
         (option,) = [parameter for parameter in mount.params if parameter.name == entry.name]
         assert isinstance(option, click.Option)
@@ -104,25 +60,25 @@ def test_every_option_of_mount_is_a_setting_and_the_other_way_round() -> None:
 def test_s45_flags_go_before_the_environment_before_the_file_before_the_default(
     entry: Entry, file: Callable[[str], dict[str, str]]
 ) -> None:
-    text, value = _OTHER[entry.name]
-    untouched = _found("/srv/view")[entry.name]
+    text, value = OTHER[entry.name]
+    untouched = found("/srv/view")[entry.name]
     assert (untouched["source"], untouched["where"]) == ("default", "")
     assert untouched["value"] != value
 
     header = '[view."/srv/view"]\n'
     written = file(f"# a comment\n{header}{_toml(entry)}")
-    in_file = _found("/srv/view", **written)[entry.name]
+    in_file = found("/srv/view", **written)[entry.name]
     assert (in_file["value"], in_file["source"]) == (value, "file")
     assert in_file["where"].endswith("/ipfsfs/config.toml, line 3")
-    assert _found("/srv/other", **written)[entry.name]["source"] == "default"
+    assert found("/srv/other", **written)[entry.name]["source"] == "default"
 
     contrary = file(header + _contrary(entry))
-    in_environment = _found("/srv/view", **contrary, **{entry.environment: text})[entry.name]
+    in_environment = found("/srv/view", **contrary, **{entry.environment: text})[entry.name]
     assert (in_environment["value"], in_environment["where"]) == (value, entry.environment)
 
     against = {**contrary, entry.environment: "no" if value is True else text.split()[-1]}
     flags = [entry.flag] if value is True else [part for word in _words(entry, text) for part in (entry.flag, word)]
-    by_flag = _found("/srv/view", *flags, **against)[entry.name]
+    by_flag = found("/srv/view", *flags, **against)[entry.name]
     assert (by_flag["value"], by_flag["where"]) == (value, entry.flag)
 
 
@@ -150,7 +106,7 @@ def _contrary(entry: Entry) -> str:
         "upstream": "/ipns/other",
         "team": "other",
     }
-    plain = "/other" if isinstance(_OTHER[entry.name][1], str) else False
+    plain = "/other" if isinstance(OTHER[entry.name][1], str) else False
     return f"{entry.name} = {json.dumps(others.get(entry.name, plain))}\n"
 
 
@@ -161,7 +117,7 @@ def test_what_is_for_one_view_goes_before_what_is_for_all(
     environment = file(
         f'patience = 3\nkubo = ["http://127.0.0.1:1"]\n[view."{tmp_path}/link/cache"]\npatience = 4\nkubo = []\n'
     )
-    mine, others = _found(str(tmp_path / "cache"), **environment), _found("/srv/view", **environment)
+    mine, others = found(str(tmp_path / "cache"), **environment), found("/srv/view", **environment)
     assert (mine["patience"]["value"], others["patience"]["value"]) == (4, 3)
     assert (mine["kubo"]["value"], others["kubo"]["value"]) == ([], ["http://127.0.0.1:1"])
 
@@ -170,11 +126,11 @@ def test_the_first_file_of_the_xdg_directories_is_the_only_one(tmp_path: Path) -
     for name, text in (("one", "patience = 1"), ("two", 'patience = 2\nchunker = "fixed"')):
         (tmp_path / name / "ipfsfs").mkdir(parents=True)
         (tmp_path / name / "ipfsfs" / "config.toml").write_text(text)
-    both = _found(XDG_CONFIG_HOME=str(tmp_path / "none"), XDG_CONFIG_DIRS=f"{tmp_path}/one:{tmp_path}/two")
+    both = found(XDG_CONFIG_HOME=str(tmp_path / "none"), XDG_CONFIG_DIRS=f"{tmp_path}/one:{tmp_path}/two")
     assert (both["patience"]["value"], both["chunker"]["value"]) == (1, "auto")
-    named = _found(XDG_CONFIG_HOME=str(tmp_path / "one"), IPFSFS_CONFIG=str(tmp_path / "two/ipfsfs/config.toml"))
+    named = found(XDG_CONFIG_HOME=str(tmp_path / "one"), IPFSFS_CONFIG=str(tmp_path / "two/ipfsfs/config.toml"))
     assert (named["patience"]["value"], named["chunker"]["value"]) == (2, "fixed")
-    missing = _config(IPFSFS_CONFIG=str(tmp_path / "three"))
+    missing = run_config(IPFSFS_CONFIG=str(tmp_path / "three"))
     assert (missing.exit_code, "No such file" in missing.output) == (2, True)
 
 
@@ -225,7 +181,7 @@ def test_the_first_file_of_the_xdg_directories_is_the_only_one(tmp_path: Path) -
 def test_s45_what_is_wrong_in_the_file_is_named_with_its_line_and_what_to_do(
     file: Callable[[str], dict[str, str]], text: str, said: str
 ) -> None:
-    done = _config(**file(text))
+    done = run_config(**file(text))
     assert done.exit_code == 2
     assert said in done.output
     assert "config.toml" in done.output
@@ -242,7 +198,7 @@ def test_s45_what_is_wrong_in_the_file_is_named_with_its_line_and_what_to_do(
     ],
 )
 def test_what_is_wrong_in_the_environment_is_named_by_its_variable(variable: str, value: str, said: str) -> None:
-    done = _config(**{variable: value})
+    done = run_config(**{variable: value})
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 
@@ -251,7 +207,7 @@ def test_s45_a_file_that_others_could_write_is_not_used(file: Callable[[str], di
     path = tmp_path / "ipfsfs" / "config.toml"
     for mode in (0o664, 0o646):
         path.chmod(mode)
-        done = _config(**environment)
+        done = run_config(**environment)
         assert (done.exit_code, f"chmod go-w {path}" in done.output) == (2, True)
 
 
@@ -270,7 +226,7 @@ def test_what_is_no_file_is_refused_at_once(file: Callable[[str], dict[str, str]
                 bound.bind(str(path))
         case _:
             path.write_bytes(b"patience = 3 # \xff")
-    done = _config(**environment)
+    done = run_config(**environment)
     assert (done.exit_code, str(path) in done.output) == (2, True)
 
 
@@ -279,18 +235,18 @@ def test_s45_root_never_uses_another_users_file(file: Callable[[str], dict[str, 
     environment = file("patience = 3")
     path = tmp_path / "ipfsfs" / "config.toml"
     os.chown(path, 4711, 4711)
-    done = _config(**environment)
+    done = run_config(**environment)
     assert (done.exit_code, "belongs to user 4711" in done.output) == (2, True), done.output
 
     os.chown(path, 0, 0)
     os.chown(path.parent, 4711, 4711)  # its owner can put another file there at any moment
-    done = _config(**environment)
+    done = run_config(**environment)
     assert (done.exit_code, "another user could put another file in its place" in done.output) == (2, True)
 
     os.chown(path.parent, 0, 0)
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
-    done = _config(**environment)
+    done = run_config(**environment)
     assert (done.exit_code, "symlink" in done.output) == (2, True)
 
 
@@ -316,7 +272,7 @@ def test_whatever_the_values_are_they_are_taken_or_refused(values: dict[str, obj
 def test_the_mount_helper_knows_every_setting() -> None:
     """What can stand in fstab: each setting, under its own name."""
     for entry in SETTINGS.values():
-        text, value = _OTHER[entry.name]
+        text, value = OTHER[entry.name]
         words = [entry.name] if value is True else [f"{entry.name}={word}" for word in _words(entry, text)]
         done = run([SCRIPTS / "mount.ipfsfs", "none", "/srv/hf", "-fv", "-o", ",".join(words)])
         assert done.returncode == 0, done.stderr
@@ -326,22 +282,6 @@ def test_the_mount_helper_knows_every_setting() -> None:
 
 @pytest.mark.parametrize("text", ["bafygarbage" * 5, "/ipns/.name", "/ipns/", "/ipfs/Qm/path", "name"])
 def test_an_upstream_is_a_cid_or_a_name(text: str) -> None:
-    done = _config(IPFSFS_UPSTREAM=text)
+    done = run_config(IPFSFS_UPSTREAM=text)
     assert done.exit_code != 0
     assert "neither a CID nor an IPNS name" in done.output
-
-
-@pytest.mark.parametrize("option", ["--token-file", "--hub-token-file", "--kubo-authorization-file"])
-def test_a_secret_that_others_can_read_is_named_with_what_to_do(option: str, tmp_path: Path) -> None:
-    secret = tmp_path / "a secret"
-    secret.write_text("a token of a site, long enough")
-    said = []
-    for mode in (0o600, 0o644):
-        secret.chmod(mode)
-        nowhere = {"CI": "", "XDG_CONFIG_HOME": "/nonexistent", "XDG_CONFIG_DIRS": "/nonexistent"}
-        done = CliRunner().invoke(cli, ["mount", str(tmp_path / "no" / "way"), option, str(secret)], env=nowhere)
-        assert done.exit_code != 0
-        said.append(done.stderr)
-    assert "chmod 600" not in said[0]
-    assert f"{option} {secret}: other users can read this secret" in said[1]
-    assert f"chmod 600 '{secret}'" in said[1]

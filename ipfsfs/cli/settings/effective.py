@@ -11,9 +11,10 @@ from typing import Any, Final, Literal
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from ipfsfs.cli.settings import file
-from ipfsfs.cli.settings.kinds import Kind, Several, Switch
+from ipfsfs.cli.settings.kinds import Choice, File, Kind, Several, Switch
 from ipfsfs.cli.settings.table import SETTINGS, Entry, Settings
 from ipfsfs.errors import UsageError
 
@@ -54,6 +55,13 @@ class _Value(click.ParamType[Any]):
             return value
         return _told(self.entry.flag, self.kind, value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers: the words of a choice, and files where one is to be named."""
+        if isinstance(self.kind, File):
+            return [CompletionItem(incomplete, type="file")]
+        words = self.kind.words if isinstance(self.kind, Choice) else ()
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
 
 def options(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command for some settings; the command hands what it is given to `effective`."""
@@ -70,7 +78,7 @@ def options(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Callable[..., A
 def _option(entry: Entry) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     help_ = f"{entry.meaning} (default: {entry.unless_set})."
     if isinstance(entry.kind, Switch):
-        return click.option(f"{entry.flag}/--no-{entry.flag[2:]}", entry.name, default=None, help=f"{entry.meaning}.")
+        return click.option(f"{entry.flag}/{entry.without}", entry.name, default=None, help=f"{entry.meaning}.")
     several = isinstance(entry.kind, Several)
     kind = entry.kind.one if isinstance(entry.kind, Several) else entry.kind
     return click.option(

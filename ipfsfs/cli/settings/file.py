@@ -84,7 +84,7 @@ def _found() -> Path | None:
     """Where the file is; None where there is none."""
     named = os.environ.get(NAMED_BY)
     if named:
-        return Path(os.path.abspath(named))
+        return Path(os.path.abspath(os.path.expanduser(named)))
     elsewhere = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
     directories = [one for one in elsewhere.split(":") if os.path.isabs(one)]
     for path in (usual_path(), *(Path(directory) / "ipfsfs" / "config.toml" for directory in directories)):

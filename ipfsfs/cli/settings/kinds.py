@@ -235,10 +235,10 @@ class File(_Text):
     metavar: str = "PATH"
 
     def from_text(self, text: str) -> Path:
-        """As `Kind`: from the current directory."""
+        """As `Kind`: from the current directory. A shell leaves `~/` as it is in `--store=~/DIR`."""
         if not text or "\0" in text:
             raise UsageError("an empty path names nothing")
-        return Path(os.path.abspath(text))
+        return Path(os.path.abspath(os.path.expanduser(text)))
 
     def from_toml(self, value: object) -> Path:
         """As `Kind`."""
@@ -322,6 +322,14 @@ class Several:
         return " ".join(map(self.one.shown, value)) if isinstance(value, tuple) else ""
 
 
+class _Peers(Parsed):
+    """Who shares with this machine. The workers that read a file of them have none of the user's environment."""
+
+    def from_text(self, text: str) -> str:
+        """As `Kind`."""
+        return Parsed.from_text(self, os.path.expanduser(text) if text.startswith("~/") else text)
+
+
 URL: Final = Parsed("the address of an origin", "URL", address.parse)
 LISTENING: Final = Parsed("a Unix socket or a loopback port", "ADDRESS", listening.parse)
 NO_HUB: Final = "none"
@@ -334,7 +342,7 @@ def _parse_hub(text: str) -> object:
 
 HUB: Final = Parsed(f"the address of a Hub, or {NO_HUB}", "URL", _parse_hub)
 HOST_PORT: Final = Parsed("a host and a port, such as 10.0.0.1:4780", "HOST:PORT", peer_list.host_port)
-PEERS: Final = Parsed("a list of machines, dns:NAME:PORT or a file", "PEERS", peer_list.parse)
+PEERS: Final = _Peers("a list of machines, dns:NAME:PORT or a file", "PEERS", peer_list.parse)
 
 
 def _parse_upstream(text: str) -> object:

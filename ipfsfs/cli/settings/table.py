@@ -60,6 +60,11 @@ class Entry:
         """The option of commands."""
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def without(self) -> str:
+        """The option of commands that says no to a switch."""
+        return "--no-" + self.flag[2:]
+
 
 def _setting(
     default: Any,

@@ -14,6 +14,7 @@ from ipfsfs.daemon.questions import (
     heal,
     leaves,
     metrics,
+    mounted_with,
     overview,
     peers,
     pin_add,
@@ -34,6 +35,7 @@ from ipfsfs.daemon.questions.question import Asked
 QUESTIONS: Final[dict[str, type[Asked[Any, Any]]]] = {
     question.command: question
     for question in (
+        mounted_with.Question,
         status.Question,
         seal.Question,
         verify.Question,

@@ -158,5 +158,5 @@ def test_why_and_status_say_what_it_is_and_where_it_comes_from(elsewhere: Elsewh
     status = ipfsfs("status", view.path).stdout
     assert f"kubo {elsewhere.node.api}" in status
     again = ipfsfs("mount", view.path, "--gateway", "http://127.0.0.1:1", "--patience", "5").stdout
-    assert f"Its origins are: kubo {elsewhere.node.api}." in again
-    assert "A read waits 60 s" in again
+    assert "--gateway http://127.0.0.1:1 is not in force (in force: none)." in again
+    assert "--patience 5 seconds is not in force (in force: 60 seconds)." in again
