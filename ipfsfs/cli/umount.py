@@ -201,7 +201,7 @@ def _unasked(at: Path, view: mounts.Mount) -> Outcome:
     """After an unmount of which the daemon was not told: whoever uses the view keeps it from ending."""
     users = [str(user) for user in outsiders.users_of(view.mount_id, view.device, at)]
     words = "is the plain directory again; its daemon does not answer, and ends when it does"
-    return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view))
+    return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view.mount_id, view.device))
 
 
 def _facts(outcome: Outcome) -> Facts:

@@ -147,7 +147,7 @@ class Running:
         """What keeps the session alive after an unmount."""
         if self.ended.is_set():
             return StillUsed(True, 0, [], [])
-        users, places = await trio.to_thread.run_sync(lambda: (self._users(), outsiders.other_places(self.mount)))
+        users, places = await trio.to_thread.run_sync(lambda: (self._users(), outsiders.other_places(self.mount.mount_id, self.mount.device)))
         return StillUsed(self.ended.is_set(), len(self.view.handles), users, places)
 
 
