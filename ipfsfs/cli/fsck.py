@@ -15,7 +15,7 @@ from ipfsfs.cli.opened import Opened
 from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_there
 from ipfsfs.cli.scripts import FLAT, Form, tell, tells
 from ipfsfs.daemon import mounts
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.errors import MountError, StoreBusy, UsageError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.plain import tree
 from ipfsfs.plain.directory import PlainDirectory
@@ -124,7 +124,7 @@ def _target(path: Path | None, store: Path | None) -> Target:
     root = mountpoint(path)
     view = mounts.view_at(root)
     if view is not None:
-        raise MountError(
+        raise StoreBusy(
             f"{root} is mounted, and its store is in use",
             hint=f"Unmount it first: {command('umount', root)}. "
             f"To check the files of a mounted view: {command('verify', root)}",
