@@ -114,11 +114,14 @@ class TestLog:
 
     def test_several_views_are_named_as_it_takes_them(self, mounted: Callable[..., Mounted]) -> None:
         views = [mounted().path, mounted().path]
-        done = ipfsfs("log", cwd="/", check=False)
-        assert done.returncode == 2
-        for view in views:
-            assert f"ipfsfs log {view}\n" in done.stderr
-        assert "--view" not in done.stderr
+        for command in ("log", "top", "metrics", "peers"):
+            done = ipfsfs(command, cwd="/", check=False)
+            assert done.returncode == 2
+            for view in views:
+                assert f"ipfsfs {command} {view}\n" in done.stderr
+            assert "--view" not in done.stderr
+        shown = ipfsfs("top", "--once", "--interval", "0.1", cwd=views[1]).stdout
+        assert shown.startswith(f"{views[1]}\n"), "that of the current directory"
 
     @pytest.mark.root
     def test_where_none_is_mounted_it_is_the_one_that_ended_unasked(self, tmp_path: Path) -> None:
