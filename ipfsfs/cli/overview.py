@@ -13,7 +13,7 @@ import click
 
 from ipfsfs.cli import render, stores
 from ipfsfs.cli.advice import advised
-from ipfsfs.cli.paths import Target, mountpoint, must_be_its_store, must_be_ours, must_be_there
+from ipfsfs.cli.paths import Target, mountpoint, must_be_directory, must_be_its_store, must_be_ours
 from ipfsfs.cli.scripts import tell
 from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
@@ -126,7 +126,7 @@ def _every() -> Iterator[Cache | Unknown]:
 def _of(at: Path, store: Path | None) -> Cache:
     view = mounts.view_over(at)
     if view is None:
-        must_be_there(at)
+        must_be_directory(at)
         return _of_plain(at, store)
     must_be_its_store(view, store)
     if not view.lets_us_in:
