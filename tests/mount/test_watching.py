@@ -145,6 +145,19 @@ class TestLog:
         assert "journalctl" in done.stderr
 
 
+@pytest.mark.root
+def test_dedup_of_several_views_says_whose_result_is_whose(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    script = """
+        for view in $OTHERS; do umount -l "$view"; done
+        "$@" mount one >/dev/null && "$@" mount two >/dev/null && "$@" dedup --dry-run
+        "$@" umount --all >/dev/null
+    """
+    blocks = in_own_table(tmp_path, script).stdout.split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [f"{tmp_path}/one:", f"{tmp_path}/two:"]
+
+
 def test_status_is_shown_again_until_it_is_interrupted(mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     with running("status", "--watch", mount.path) as watched:
