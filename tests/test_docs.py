@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import repeat
 
 import click
 import pytest
@@ -79,6 +80,25 @@ def test_what_a_reader_is_told_to_type_exists() -> None:
             if command is None or not given <= known:
                 unknown.append(f"{document.relative_to(ROOT)}: ipfsfs {line}")
     assert not unknown
+
+
+def test_what_a_reader_may_leave_out_is_optional() -> None:
+    """`ipfsfs NAME [PATH]`, wherever it is written; and each line to be typed names what its command asks for."""
+    wrong = []
+    for document in [document for document in DOCUMENTS if document.parent.name != "decisions"]:
+        text = document.read_text()
+        usages = re.findall(r"`ipfsfs ([a-z]+) (\[[A-Z][^`\n]*)`", text)
+        typed = re.findall(
+            r"^    (?:sudo )?(?:\./mount_scripts/)?ipfsfs ([a-z]+)([^\n#]*?)(?: \||#|$)", text, re.MULTILINE
+        )
+        for (name, words), is_usage in [*zip(usages, repeat(True)), *zip(typed, repeat(False))]:
+            command = cli.get_command(click.Context(cli), name)
+            arguments = [] if command is None else [one for one in command.params if isinstance(one, click.Argument)]
+            required = sum(one.required for one in arguments)
+            given = 0 if is_usage else sum(not word.startswith("-") for word in words.split())
+            if given < required:
+                wrong.append(f"{document.relative_to(ROOT)}: ipfsfs {name} {words}")
+    assert not wrong
 
 
 def test_lines_are_short() -> None:

@@ -20,10 +20,19 @@ from ipfsfs.store.directory import open_directory
 
 @dataclass(slots=True, frozen=True)
 class GoingOn:
-    """A daemon whose view is gone from its path, and who holds it up, as far as we may see that."""
+    """A daemon whose view is gone from its path, and who holds it up, as far as we may see that. `places`: where the
+    view is mounted still."""
 
     daemon: Lingering
     users: list[outsiders.Outsider]
+    places: list[str]
+
+    @classmethod
+    def of(cls, daemon: Lingering) -> GoingOn:
+        """As it is now."""
+        mount_id, device = daemon.mount_id, daemon.device
+        users = outsiders.users_of(mount_id, device, daemon.mountpoint)
+        return cls(daemon, users, outsiders.other_places(mount_id, device))
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,11 +50,13 @@ class EndedFacts:
 
 @dataclass(slots=True, frozen=True)
 class LingeringFacts:
-    """A daemon that serves open files of a view that is gone from its path, since when, and for whom."""
+    """A daemon that serves open files of a view that is gone from its path, since when, and for whom; or because the
+    view is `mounted_elsewhere`: at other paths, or in the mount namespaces of other processes."""
 
     pid: int
     since: int
     users: tuple[str, ...]
+    mounted_elsewhere: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,7 +72,7 @@ class Aftermath:
         with _opened(store) as fd:
             if fd < 0:
                 return cls()
-            return cls(endings.read(fd), [GoingOn(daemon, _users(daemon)) for daemon in lingering.find(fd)])
+            return cls(endings.read(fd), [GoingOn.of(daemon) for daemon in lingering.find(fd)])
 
     def as_facts(self) -> tuple[EndedFacts | None, tuple[LingeringFacts, ...]]:
         """For scripts."""
@@ -69,7 +80,8 @@ class Aftermath:
         if (last := self.ended) is not None:
             ended = EndedFacts(last.pid, last.at, last.how, last.status, last.gave_up, last.in_words)
         return ended, tuple(
-            LingeringFacts(one.daemon.pid, one.daemon.since, tuple(map(str, one.users))) for one in self.going_on
+            LingeringFacts(one.daemon.pid, one.daemon.since, tuple(map(str, one.users)), tuple(one.places))
+            for one in self.going_on
         )
 
     def in_words(self, at: Path) -> dict[str, Any]:
@@ -98,16 +110,13 @@ def forget_end(at: Path) -> Ended | None:
 
 
 def _lines(one: GoingOn) -> list[str]:
-    users = [f"  {user}" for user in one.users] or ["  by processes that you may not look into"]
-    daemon = one.daemon
+    daemon, is_root = one.daemon, os.geteuid() == 0
+    nobody = "by nobody that /proc shows" if is_root else "by processes that you may not look into"
+    known = [*map(str, one.users), *(f"the view is still mounted at {place}" for place in one.places)]
     return [
         f"process {daemon.pid} serves files of the view that was unmounted at {daemon.when}, until they are closed:",
-        *users,
+        *(f"  {line}" for line in known or [nobody]),
     ]
-
-
-def _users(one: Lingering) -> list[outsiders.Outsider]:
-    return outsiders.users_of(one.mount_id, one.device, one.mountpoint)
 
 
 @contextmanager

@@ -57,7 +57,9 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     if as_json:
         tell([_facts(at, answer) for at, answer in found])
         return
-    for at, answer in found:
+    for number, (at, answer) in enumerate(found):
+        if len(found) > 1:
+            click.echo(("\n" if number else "") + printable(f"{at.root}:"))
         _print(at, answer, dry_run)
 
 

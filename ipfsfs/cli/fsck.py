@@ -12,10 +12,10 @@ import click
 from ipfsfs.caches.place import Place, locate
 from ipfsfs.cli import render, stores
 from ipfsfs.cli.opened import Opened
-from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_there
+from ipfsfs.cli.paths import PATH, Target, mountpoint, must_be_directory
 from ipfsfs.cli.scripts import FLAT, Form, tell, tells
 from ipfsfs.daemon import mounts
-from ipfsfs.errors import MountError, UsageError
+from ipfsfs.errors import MountError, StoreBusy, UsageError
 from ipfsfs.exchange.findings import Recorded
 from ipfsfs.plain import tree
 from ipfsfs.plain.directory import PlainDirectory
@@ -124,12 +124,12 @@ def _target(path: Path | None, store: Path | None) -> Target:
     root = mountpoint(path)
     view = mounts.view_at(root)
     if view is not None:
-        raise MountError(
+        raise StoreBusy(
             f"{root} is mounted, and its store is in use",
             hint=f"Unmount it first: {command('umount', root)}. "
             f"To check the files of a mounted view: {command('verify', root)}",
         )
-    must_be_there(root)
+    must_be_directory(root)
     named = mountpoint(store) if store is not None else stores.of_moved(root).warned()
     if not os.path.lexists(named):
         raise MountError(

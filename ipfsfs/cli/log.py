@@ -17,7 +17,7 @@ import click
 
 from ipfsfs.cli import stores
 from ipfsfs.cli.aftermath import Aftermath
-from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_its_store, must_be_ours, must_be_there
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_be_directory, must_be_its_store, must_be_ours
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.sources import chosen_view
 from ipfsfs.cli.usual import hub_home
@@ -107,7 +107,7 @@ def _store(path: Path | None, store: Path | None) -> Path:
         must_be_ours(view)
         must_be_its_store(view, store)
         return view.store
-    must_be_there(at)
+    must_be_directory(at)
     return mountpoint(store) if store is not None else stores.of_moved(at).warned()
 
 

@@ -13,7 +13,7 @@ import click
 
 from ipfsfs.cli import render, stores
 from ipfsfs.cli.advice import advised
-from ipfsfs.cli.paths import Target, mountpoint, must_be_its_store, must_be_ours, must_be_there
+from ipfsfs.cli.paths import Target, mountpoint, must_be_directory, must_be_its_store, must_be_ours
 from ipfsfs.cli.scripts import tell
 from ipfsfs.cli.usual import hub_home
 from ipfsfs.daemon import mounts
@@ -51,7 +51,7 @@ class EntryFacts:
     """A repository with all its revisions, or all of another kind. Sizes in bytes; `here`: how much of `size` is on
     this machine, `shared`: how much of that another entry holds as well; both are null, and `pinned`, where that is not
     known. `last_used`: in whole seconds since the epoch; null where nothing of it is here. `path`: from that of the
-    cache."""
+    cache. `missing_files`: how many more its snapshots link to that are not there, of sizes that nothing tells."""
 
     kind: EntryKind
     name: str
@@ -62,6 +62,7 @@ class EntryFacts:
     shared: int
     pinned: Pinned | None
     last_used: int | None
+    missing_files: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,7 +126,7 @@ def _every() -> Iterator[Cache | Unknown]:
 def _of(at: Path, store: Path | None) -> Cache:
     view = mounts.view_over(at)
     if view is None:
-        must_be_there(at)
+        must_be_directory(at)
         return _of_plain(at, store)
     must_be_its_store(view, store)
     if not view.lets_us_in:
@@ -177,6 +178,7 @@ def _facts(one: Cache | Unknown) -> CacheFacts:
         EntryFacts(
             entry.kind, entry.name, entry.path, entry.files, entry.size, entry.here if is_here else None,
             entry.shared, entry.pinned if is_pinned else None, entry.last_used,
+            entry.missing_files,
         )
         for entry in found.entries
     )  # fmt: skip
@@ -192,12 +194,18 @@ def _lines(one: Cache | Unknown) -> Iterator[str]:
             yield f"  {printable(one.error.hint)}"
         return
     found = one.found
-    here = render.size(found.size) if "here" in one.unknown else _here(found.here, found.size)
+    here = render.size(found.size) if "here" in one.unknown else _here(found)
     yield f"{path}, {printable(one.state)}: {here}"
     if one.missing:
         yield f"Not known: {printable(one.missing)}."
     if found.unread:
         yield f"{counted(found.unread, 'directory', 'directories')} may not be read."
+    if found.missing_files:
+        are, names = ("is", "it") if found.missing_files == 1 else ("are", "them")
+        yield (
+            f"{render.files(found.missing_files)} that links lead to {are} missing: "
+            f"{command('verify', one.path)} names {names}, {command('restore', one.path)} has {names} again."
+        )
     if not found.entries:
         yield "Nothing is in it."
         return
@@ -206,9 +214,11 @@ def _lines(one: Cache | Unknown) -> Iterator[str]:
     yield from _table([_HEADINGS, *(_row(entry, now, one.unknown) for entry in found.entries)])
 
 
-def _here(here: int, size: int) -> str:
-    whole = render.size(size)
-    return f"{whole}, all of it here" if here == size else f"{render.size(here)} of {whole} here"
+def _here(found: Overview) -> str:
+    whole = render.size(found.size)
+    if found.here != found.size:
+        return f"{render.size(found.here)} of {whole} here"
+    return f"{whole} here" if found.missing_files else f"{whole}, all of it here"
 
 
 _HEADINGS: Final = ("NAME", "KIND", "SIZE", "HERE", "", "SHARED", "PINNED", "LAST USED")
@@ -223,11 +233,18 @@ def _row(entry: Entry, now: float, unknown: tuple[str, ...]) -> tuple[str, ...]:
         entry.kind,
         render.size(entry.size),
         "?" if "here" in unknown else render.size(entry.here),
-        "" if "here" in unknown else render.percent(entry.here, entry.size),
+        _share(entry, unknown),
         render.size(entry.shared) if entry.shared else "-",
         "?" if "pinned" in unknown else pinned,
         "-" if entry.last_used is None else _ago(now - entry.last_used),
     )
+
+
+def _share(entry: Entry, unknown: tuple[str, ...]) -> str:
+    """How much of an entry is here; of what is missing nothing tells the size."""
+    if entry.missing_files:
+        return f"{entry.missing_files:,} missing"
+    return "" if "here" in unknown else render.percent(entry.here, entry.size)
 
 
 def _ago(seconds: float) -> str:

@@ -139,6 +139,9 @@ def target(path: Path, links: Links = Links.FOLLOWED, store: Path | None = None)
             if stores.is_store(chosen.store):
                 return Target(root, _below(absolute, root), chosen.warned(), None)
     must_be_there(absolute)
+    if below := mounts.views_below(absolute):
+        each = "".join(f"\n  {view}" for view in below)
+        raise MountError(f"{absolute} is in no mounted view; mounted below it are:{each}", hint="Say which is meant.")
     cache = _cache_over(absolute)
     raise MountError(
         f"{absolute} is in no mounted view, and no directory above it has a store",
@@ -196,6 +199,15 @@ def must_be_there(path: Path) -> None:
         path.lstat()
     except OSError as error:
         raise unreachable(path, error) from error
+
+
+def must_be_directory(path: Path) -> None:
+    """The same where a directory is wanted: raises UsageError too for a file, and for a link that leads nowhere."""
+    try:
+        os.stat(f"{path}/.")
+    except OSError as error:
+        link = f", a link to {os.readlink(path)}" if os.path.islink(path) else ""
+        raise unreachable(f"{path}{link}", error) from error
 
 
 def _below(path: Path, root: Path) -> str:

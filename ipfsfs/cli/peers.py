@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
 from ipfsfs.cli import render
-from ipfsfs.cli.paths import PATH, must_be_ours, target
+from ipfsfs.cli.paths import PATH
 from ipfsfs.cli.scripts import Form, tell, tells
-from ipfsfs.cli.sources import chosen_view
-from ipfsfs.daemon import mounts
+from ipfsfs.cli.sources import view_of
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.questions.peers import Answer, Question
-from ipfsfs.errors import MountError
-from ipfsfs.printed import command, printable
+from ipfsfs.printed import printable
 from ipfsfs.workers.fetcher.site_messages import PeerState
 
 _ADDRESS_LEAST: Final = 20
@@ -41,23 +38,12 @@ def peers(path: Path | None, as_json: bool) -> None:
 
     Each machine is asked now. Without PATH: the view of the current directory, else the only one.
     """
-    found = ask(_view(path).store, Question())
+    found = ask(view_of(path, "peers").store, Question())
     if as_json:
         tell(found)
         return
     for line in _lines(found):
         click.echo(printable(line))
-
-
-def _view(path: Path | None) -> mounts.Mount:
-    """Raises MountError where there is none, UsageError where it could be several."""
-    if path is not None:
-        at = target(path)
-        if at.mount is None:
-            raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
-        must_be_ours(at.mount)
-        return at.mount
-    return chosen_view(None, named=partial(command, "peers"))
 
 
 def _lines(found: Answer) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from ipfsfs.cli.paths import PATH, located, must_be_ours
+from ipfsfs.cli.paths import PATH, located, must_be_ours, target
 from ipfsfs.daemon import mounts
 from ipfsfs.errors import MountError, UsageError
 from ipfsfs.printed import command, shell
@@ -53,3 +54,15 @@ def chosen_view(path: Path | None, named: Callable[[Path], str] = by_option) -> 
         view = ours[0]
     must_be_ours(view)
     return view
+
+
+def view_of(path: Path | None, words: str) -> mounts.Mount:
+    """The view that a path lies in; without one, the view that a command of these words means. Raises MountError where
+    there is none, UsageError where it could be several."""
+    if path is None:
+        return chosen_view(None, named=partial(command, words))
+    at = target(path)
+    if at.mount is None:
+        raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
+    must_be_ours(at.mount)
+    return at.mount

@@ -29,11 +29,12 @@ class Living:
 
 @dataclass(slots=True, frozen=True)
 class NotMounted:
-    """A directory without a view, and its store, if it has one."""
+    """A directory without a view, its store, if it has one, and the views that are mounted below it."""
 
     mountpoint: Path
     store: Path | None
     left: Aftermath
+    views_below: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,8 +105,9 @@ State = Literal["mounted", "not mounted", "daemon has ended", "no answer", "anot
 class Facts:
     """A view, or a directory without one. `wrong`: what is wrong, and the way out. `ended`: how its last daemon ended,
     if nobody asked it to; `lingering`: daemons that serve files of a view which was here. `user`, `says`: of another
-    user's view, whose it is and what that user's daemon says, which can be anything. All that its own daemon says, from
-    `pid` on, is null where no such daemon answers."""
+    user's view, whose it is and what that user's daemon says, which can be anything. `views_below`: of a directory
+    without a view, those mounted below it. All that its own daemon says, from `pid` on, is null where no such daemon
+    answers."""
 
     mountpoint: Path
     state: State
@@ -117,6 +119,7 @@ class Facts:
     lingering: tuple[LingeringFacts, ...]
     user: int | None
     says: Answer | None
+    views_below: tuple[Path, ...]
     view: Answer | None = field(metadata={FLAT: Answer})
 
 
@@ -138,6 +141,8 @@ def facts_of(found: Found) -> Facts:
         case Anothers():
             state, store, user, says = "another user's", found.view.source, found.view.owner, found.says
     is_mounted = view.mounted if view is not None else state != "not mounted"
+    below = found.views_below if isinstance(found, NotMounted) else ()
     return Facts(
-        found.mountpoint, state, is_mounted, store or None, degraded, wrong(found), ended, lingering, user, says, view
-    )
+        found.mountpoint, state, is_mounted, store or None, degraded, wrong(found), ended, lingering, user, says,
+        below, view,
+    )  # fmt: skip

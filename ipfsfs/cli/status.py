@@ -15,7 +15,7 @@ import click
 from ipfsfs.cli import render, stores
 from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another, in_their_words
-from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_its_store, must_be_there
+from ipfsfs.cli.paths import PATH, STORE, mountpoint, must_answer_us, must_be_directory, must_be_its_store
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.standing import DIED, Anothers, Dead, Facts, Found, Living, NotMounted, Unasked, facts_of, revive, wrong
 from ipfsfs.daemon import mounts, register
@@ -89,7 +89,7 @@ def _named(path: Path, as_json: bool) -> Path:
     at = mountpoint(path)
     view = mounts.view_over(at)
     if view is None:
-        must_be_there(at)
+        must_be_directory(at)
         return at
     if view.mountpoint != at and not as_json:
         click.echo(printable(f"{at} lies in the view of {view.mountpoint}."))
@@ -127,7 +127,8 @@ def _of(at: Path, named: Path | None = None) -> Found:
 
 def _of_plain(at: Path, named: Path | None = None) -> NotMounted:
     store = mountpoint(named) if named is not None else stores.of_moved(at).warned()
-    return NotMounted(at, store if os.path.isdir(store) else None, Aftermath.of(store))
+    below = tuple(mounts.views_below(at))
+    return NotMounted(at, store if os.path.isdir(store) else None, Aftermath.of(store), below)
 
 
 def _is_dead(view: mounts.Mount) -> bool:
@@ -152,6 +153,7 @@ def _shown(found: Found) -> dict[str, Any]:
             return {
                 "path": at,
                 "state": state,
+                **({"mounted below": [str(view) for view in found.views_below]} if found.views_below else {}),
                 **left,
                 "store": str(found.store) if found.store is not None else None,
             }

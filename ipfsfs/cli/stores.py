@@ -94,7 +94,7 @@ def _why_not(noted: register.Entry, at: Path) -> str:
         owner = os.stat(store).st_uid
     except OSError:
         if not os.path.isdir(store.parent):
-            return named + "which is not there: is its disk mounted?"
+            return named + "which is not there (is its disk mounted?)"
         return named + "which is gone"
     if owner != os.geteuid() or not is_safe(store):
         return named + "which is another user's, or could be replaced by one"

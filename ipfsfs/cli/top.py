@@ -15,7 +15,9 @@ from ipfsfs.cli import render
 from ipfsfs.cli.metrics import samples_of
 from ipfsfs.cli.paths import PATH
 from ipfsfs.cli.scripts import Form, tell, tells
+from ipfsfs.cli.sources import view_of
 from ipfsfs.daemon.metrics.table import METRICS
+from ipfsfs.daemon.mounts import Mount
 from ipfsfs.printed import printable
 
 _COUNTERS: Final = {metric.name for metric in METRICS if metric.kind == "counter"}
@@ -71,7 +73,7 @@ class Facts:
     short_help="Show reads, hits and fetches as they happen.",
     epilog="Example: ipfsfs top ~/.cache/huggingface",
 )
-@click.argument("path", type=PATH)
+@click.argument("path", type=PATH, required=False)
 @click.option(
     "--interval",
     "interval_s",
@@ -86,17 +88,19 @@ class Facts:
     Form(Facts, when="one in a line for each count"),
     help="Print facts for scripts: one object in a line for each count.",
 )
-def top(path: Path, interval_s: float, once: bool, as_json: bool) -> None:
+def top(path: Path | None, interval_s: float, once: bool, as_json: bool) -> None:
     """Show what the view that PATH lies in does just now: requests, what was in memory, what each origin gives.
 
-    Ends with Ctrl-C. `ipfsfs metrics` prints the totals.
+    Without PATH: the view of the current directory, else the only one. Ends with Ctrl-C. `ipfsfs metrics` prints the
+    totals.
     """
-    before = Moment.of(path)
+    view = view_of(path, "top")
+    before = Moment.of(view)
     try:
         while True:
             time.sleep(interval_s)
-            now = Moment.of(path)
-            _show(path, Interval(before, now), as_json)
+            now = Moment.of(view)
+            _show(view.mountpoint, Interval(before, now), as_json)
             if once:
                 return
             before = now
@@ -104,14 +108,14 @@ def top(path: Path, interval_s: float, once: bool, as_json: bool) -> None:
         return
 
 
-def _show(path: Path, interval: Interval, as_json: bool) -> None:
+def _show(at: Path, interval: Interval, as_json: bool) -> None:
     if as_json:
         tell(interval.facts(), in_a_line=True)
         sys.stdout.flush()
         return
     if sys.stdout.isatty():
         click.clear()
-    for line in [str(path), "", *_lines(interval), ""]:
+    for line in [str(at), "", *_lines(interval), ""]:
         click.echo(printable(line))
 
 
@@ -123,9 +127,9 @@ class Moment:
     values: Mapping[_Key, float]
 
     @classmethod
-    def of(cls, path: Path) -> Moment:
+    def of(cls, view: Mount) -> Moment:
         """Now. Raises as `samples_of`."""
-        found = samples_of(path)
+        found = samples_of(view)
         return cls(time.monotonic(), {(one.name, one.of or ""): one.value for one in found})
 
     def value(self, name: str, of: str = "") -> float:

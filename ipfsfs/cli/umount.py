@@ -15,7 +15,7 @@ from ipfsfs.cli import aftermath, render
 from ipfsfs.cli.aftermath import Aftermath
 from ipfsfs.cli.anothers import ask_another
 from ipfsfs.cli.not_here import Missing, NotHere
-from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_there
+from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_directory
 from ipfsfs.cli.scripts import Failure, Form, tell, tells
 from ipfsfs.daemon import mounts, outsiders, register
 from ipfsfs.daemon.client import ask
@@ -53,6 +53,8 @@ class Outcome:
     """And how that shared with other machines."""
     left: NotHere = field(default_factory=NotHere)
     """What is not wholly on plain disk."""
+    views_below: list[Path] = field(default_factory=list)
+    """Of a path that is not mounted: the views that are mounted below it."""
 
     @property
     def goes_on(self) -> bool:
@@ -65,7 +67,7 @@ class Facts:
     """What became of a view. `pid`: of the daemon that goes on, if one does; `open_files`: null where that is not
     known; `users`: who has them open, in words. `not_here`: what is a link in the plain directory, for it is not wholly
     here. `error`: with --all, why the view was not unmounted, else null; `daemon_goes_on` then says no more than that
-    nothing has ended it."""
+    nothing has ended it. `views_below`: of a path that is not mounted, the views that are mounted below it."""
 
     mountpoint: Path
     was_mounted: bool
@@ -76,6 +78,7 @@ class Facts:
     mounted_elsewhere: tuple[str, ...]
     not_here: tuple[Missing, ...]
     error: Failure | None
+    views_below: tuple[Path, ...] = ()
 
 
 @click.command(short_help="Unmount a view.", epilog="Example: ipfsfs umount ~/.cache/huggingface")
@@ -149,8 +152,9 @@ def _unmounted(at: Path, lazy: bool) -> Outcome:
                 f"{at} lies in the view of {around.mountpoint}",
                 hint=f"To unmount that view: {command('umount', around.mountpoint)}",
             )
-        must_be_there(at)
-        outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False)
+        must_be_directory(at)
+        below = mounts.views_below(at)
+        outcome = Outcome(at, "is not mounted: it is the plain directory", was_mounted=False, views_below=below)
         if ended is not None:
             outcome.words += f", since its daemon {ended.in_words} at {ended.when}"
     outcome.left = NotHere.of(at, outcome.origins, outcome.site)
@@ -201,13 +205,13 @@ def _unasked(at: Path, view: mounts.Mount) -> Outcome:
     """After an unmount of which the daemon was not told: whoever uses the view keeps it from ending."""
     users = [str(user) for user in outsiders.users_of(view.mount_id, view.device, at)]
     words = "is the plain directory again; its daemon does not answer, and ends when it does"
-    return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view))
+    return Outcome(at, words, open_files=None, users=users, places=outsiders.other_places(view.mount_id, view.device))
 
 
 def _facts(outcome: Outcome) -> Facts:
     return Facts(
         outcome.mountpoint, outcome.was_mounted, outcome.goes_on, outcome.pid, outcome.open_files,
-        tuple(outcome.users), tuple(outcome.places), outcome.left.as_facts(), None,
+        tuple(outcome.users), tuple(outcome.places), outcome.left.as_facts(), None, tuple(outcome.views_below),
     )  # fmt: skip
 
 
@@ -219,6 +223,10 @@ def _left(at: Path, error: IpfsfsError) -> Facts:
 
 def _print(outcome: Outcome) -> None:
     click.echo(f"{printable(str(outcome.mountpoint))} {outcome.words}.")
+    if outcome.views_below:
+        click.echo("What is mounted below it stays. To unmount that:")
+        for view in outcome.views_below:
+            click.echo(f"  {command('umount', view)}")
     if outcome.places:
         click.echo("The view is still mounted elsewhere:")
         for place in outcome.places:

@@ -21,7 +21,7 @@ from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.codec import encode
-from ipfsfs.daemon.questions.verify import Answer, Question
+from ipfsfs.daemon.questions.verify import Answer, Question, missing_below
 from ipfsfs.errors import IntegrityError, IpfsfsError, MountError
 from ipfsfs.exchange import verify as verifying
 from ipfsfs.exchange.findings import remedy
@@ -30,7 +30,7 @@ from ipfsfs.exchange.heal_kept import PinnedOutcome
 from ipfsfs.exchange.imported_blocks import BlockOutcome
 from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
-from ipfsfs.printed import command, printable
+from ipfsfs.printed import command, counted, printable
 from ipfsfs.store.kept import Kept
 from ipfsfs.store.tables.findings import FindingKind
 from ipfsfs.workers.sealer.client import open_sealer
@@ -58,6 +58,14 @@ class Wrong:
 
 
 @dataclass(slots=True, frozen=True)
+class Missing:
+    """A file that links lead to and that is not there, and what to do about it."""
+
+    path: Path
+    fix: str
+
+
+@dataclass(slots=True, frozen=True)
 class NotVerified:
     """What could not be looked at, and why."""
 
@@ -78,8 +86,8 @@ class Said:
 @dataclass(slots=True, frozen=True)
 class Facts:
     """How many files and bytes were read; how many of the files had no seal to compare with, or one that holds no
-    longer. What is wrong: files, what pins hold, imported blocks (by their CIDs). With --heal, instead: how much is
-    `left` wrong, and what became of each that was, as `restore` tells it."""
+    longer. What is wrong: files, what pins hold, imported blocks (by their CIDs); what is missing. With --heal,
+    instead: how much is `left` wrong, and what became of each that was, as `restore` tells it."""
 
     files: int
     bytes: int
@@ -88,6 +96,7 @@ class Facts:
     wrong: tuple[Wrong, ...] | None = None
     wrong_pinned: tuple[WrongPinned, ...] | None = None
     wrong_blocks: tuple[str, ...] | None = None
+    missing: tuple[Missing, ...] | None = None
     not_verified: tuple[NotVerified, ...] = ()
     said_by_others: tuple[Said, ...] = ()
     left: int | None = None
@@ -108,9 +117,10 @@ class Facts:
 def verify(paths: tuple[Path, ...], then: Then, store: Path | None, as_json: bool) -> None:
     """Read every file below each PATH again, from the disk, and compare checksums, CIDs, and promised names.
 
-    A whole view includes what pins hold, and blocks that were imported. Without PATH: every view of this user. Root can
-    name another user's view, whose daemon is then asked. Exit code 4
-    if anything is wrong, else 1 if a view cannot be asked; each is named, with what to do.
+    Blobs that snapshots link to and that are not there are named too. A whole view includes what pins hold, and blocks
+    that were imported. Without PATH: every view of this user. Root can name another user's view, whose daemon is then
+    asked. Exit code 4 if anything is wrong, else 1 if a blob is missing or a view cannot be asked; each is named, with
+    what to do.
     """
     asked = [target(path, store=store) for path in paths] or [
         Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()
@@ -153,12 +163,12 @@ def verify(paths: tuple[Path, ...], then: Then, store: Path | None, as_json: boo
         _print(facts)
     if facts.wrong or facts.wrong_pinned or blocks or any(said.wrong for _, said in said_by_others):
         raise SystemExit(IntegrityError.exit_code)
-    if facts.not_verified:
+    if facts.missing or facts.not_verified or any(said.missing for _, said in said_by_others):
         raise SystemExit(IpfsfsError.exit_code)
 
 
 def _heal(asked: list[Target], as_json: bool) -> None:
-    """Verify, and put back what is wrong. Ends with exit code 4 where something stays wrong."""
+    """Verify, and put back what is wrong or missing. Ends with the exit code of `verify` for what stays so."""
     with bars.bar("Healing") as bar:
 
         def show(progress: verifying.Progress) -> None:
@@ -169,8 +179,10 @@ def _heal(asked: list[Target], as_json: bool) -> None:
         tell(_healed(facts))
     else:
         restoring.say(facts)
-    if facts.left:
+    if facts.left > sum(one.damage == "missing" for one in facts.not_healed):
         raise SystemExit(IntegrityError.exit_code)
+    if facts.left:
+        raise SystemExit(IpfsfsError.exit_code)
 
 
 def _name_others() -> None:
@@ -201,6 +213,11 @@ def _facts(
         ),
         wrong_pinned=tuple(wrong for _, answer in answers for wrong in answer.wrong_pinned),
         wrong_blocks=tuple(one.cid for one in blocks),
+        missing=tuple(
+            Missing(at.root / path, f"Have it again: {command('restore', at.root / at.relative)}")
+            for at, answer in answers
+            for path in answer.missing
+        ),
         not_verified=tuple(NotVerified(path, str(error), error.hint) for path, error in unasked),
         said_by_others=tuple(Said(view.mountpoint, view.owner, said) for view, said in said_by_others),
     )
@@ -218,6 +235,10 @@ def _print(facts: Facts) -> None:
     for wrong in facts.wrong or ():
         click.echo(printable(f"{wrong.kind.replace('_', ' ')}: {wrong.path}: {wrong.detail}"))
         click.echo(printable(f"  {wrong.fix}"))
+    for lost in facts.missing or ():
+        click.echo(printable(f"missing: {lost.path}: links lead to it, and it is not there"))
+    for fix in dict.fromkeys(lost.fix for lost in facts.missing or ()):
+        click.echo(f"  {fix}")
     for pinned in facts.wrong_pinned or ():
         click.echo(printable(f"pinned: {pinned.cid}, of {', '.join(pinned.pins)}: {pinned.detail}"))
     for block in facts.wrong_blocks or ():
@@ -233,7 +254,9 @@ def _print(facts: Facts) -> None:
         for line in in_their_words(encode(said_by.says)):
             click.echo(f"  | {line}")
     count = sum(len(found or ()) for found in (facts.wrong, facts.wrong_pinned, facts.wrong_blocks))
-    said = "nothing is wrong" if not count else f"{count} {'is' if count == 1 else 'are'} wrong"
+    counts = {"wrong": count, "missing": len(facts.missing or ())}
+    said = ", ".join(f"{counted(many, 'is', 'are')} {what}" for what, many in counts.items() if many)
+    said = said or "nothing is wrong"
     click.echo(f"{render.files(facts.files)}, {render.size(facts.bytes)} read: {said}.")
     if facts.unsealed:
         unsealed = render.files(facts.unsealed)
@@ -259,6 +282,7 @@ def _do(at: Target, show: Callable[[verifying.Progress], None]) -> Answer:
                         sealer, opened.index, opened.ledger, opened.plain, opened.place, [at.path], show, asked_for
                     )
                 pins = opened.ledger.pins
-                return Answer.of(found, await verify_pinned(kept, pins, found, show) if not at.path else [])
+                wrong_pinned = await verify_pinned(kept, pins, found, show) if not at.path else []
+                return Answer.of(found, wrong_pinned, missing_below(opened.plain.fd, [at.path]))
 
         return trio.run(run)

@@ -120,7 +120,7 @@ class Running:
         """What keeps the view from being unmounted, and what to do about each."""
         lines = [str(user) for user in users] + [f"{one.mountpoint} is mounted in it" for one in inside]
         if not lines:
-            return MountError(str(error), hint=f"To unmount it nevertheless: {self._lazily}")
+            return type(error)(str(error), hint=f"To unmount it nevertheless: {self._lazily}")
         theirs = [command("umount") if one.is_view else "umount" for one in inside]
         away = [f"{umount} {shell(one.mountpoint)}" for umount, one in zip(theirs, inside, strict=True)]
         first = ["End these processes (a shell: cd elsewhere) and try again."] * bool(users)
@@ -147,7 +147,8 @@ class Running:
         """What keeps the session alive after an unmount."""
         if self.ended.is_set():
             return StillUsed(True, 0, [], [])
-        users, places = await trio.to_thread.run_sync(lambda: (self._users(), outsiders.other_places(self.mount)))
+        users = await trio.to_thread.run_sync(self._users)
+        places = await trio.to_thread.run_sync(outsiders.other_places, self.mount.mount_id, self.mount.device)
         return StillUsed(self.ended.is_set(), len(self.view.handles), users, places)
 
 

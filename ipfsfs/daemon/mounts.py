@@ -108,6 +108,11 @@ def view_over(path: Path) -> Mount | None:
     return best if best is not None and best.is_view else None
 
 
+def views_below(path: Path) -> list[Path]:
+    """Where views are mounted below a path, of those that answer us."""
+    return [view.mountpoint for view in views() if path in view.mountpoint.parents and not view.is_anothers]
+
+
 def mounted_on(mount_id: int) -> list[Mount]:
     """What is mounted in a mount, and in that, and so on: it is to be unmounted before, in this order."""
     numbers, found = {mount_id}, list[Mount]()

@@ -81,23 +81,24 @@ def _in(top: Path, target: str) -> str:
     return target if target == str(top) or target.startswith(f"{top}/") else f"{top}{target}".rstrip("/")
 
 
-def other_places(mount: Mount) -> list[str]:
-    """Where else a filesystem is mounted: at other paths here, and in the mount namespaces of other processes."""
-    found = [str(other.mountpoint) for other in _mounts_of(os.getpid()) if _is_elsewhere(other, mount)]
+def other_places(mount_id: int, device: int) -> list[str]:
+    """Where a filesystem is mounted besides the mount of that number, be it unmounted by now: at other paths here, and
+    in the mount namespaces of other processes."""
+
+    def is_another(mount: Mount) -> bool:
+        return mount.device == device and mount.mount_id != mount_id
+
+    found = [str(mount.mountpoint) for mount in _mounts_of(os.getpid()) if is_another(mount)]
     seen = {_namespace(os.getpid())}
     for pid in _processes():
         if (namespace := _namespace(pid)) not in seen:
             seen.add(namespace)
             found += [
-                f"{other.mountpoint} in the mount namespace of {command(pid)} (process {pid})"
-                for other in _mounts_of(pid)
-                if _is_elsewhere(other, mount)
+                f"{mount.mountpoint} in the mount namespace of {command(pid)} (process {pid})"
+                for mount in _mounts_of(pid)
+                if is_another(mount)
             ]
     return found
-
-
-def _is_elsewhere(other: Mount, mount: Mount) -> bool:
-    return other.device == mount.device and other.mount_id != mount.mount_id
 
 
 def _numbers(mount_id: int, device: int, pid: int, known: dict[str, set[str]]) -> set[str]:

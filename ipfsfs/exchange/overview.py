@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 
 from ipfsfs.caches.place import Kind
 from ipfsfs.caches.registry import repository_over, root_place
+from ipfsfs.exchange import whereabouts
 from ipfsfs.plain import links, survey
 from ipfsfs.plain.survey import Closed, Directory, Seen
 from ipfsfs.store.extents import Extents, extent_name
@@ -43,7 +44,8 @@ class Entry:
     """A repository with all its revisions, or all of another kind. Sizes in bytes.
 
     `path`: from the root. `here`: how much of `size` is on this machine; `shared`: how much of `here` another entry
-    holds as well. `last_used`: in whole seconds since the epoch; None where nothing of it is here.
+    holds as well. `last_used`: in whole seconds since the epoch; None where nothing of it is here. `missing_files`: how
+    many more its snapshots link to that are not there, of sizes that nothing tells.
     """
 
     kind: EntryKind
@@ -55,6 +57,7 @@ class Entry:
     shared: int
     pinned: Pinned
     last_used: int | None
+    missing_files: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,6 +69,11 @@ class Overview:
     size: int
     here: int
     unread: int
+
+    @property
+    def missing_files(self) -> int:
+        """How many files links lead to that are not there."""
+        return sum(entry.missing_files for entry in self.entries)
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,6 +116,7 @@ class _Tally:
     path: bytes
     parts: list[_Part] = field(default_factory=list)
     files: set[int | bytes] = field(default_factory=set)
+    missing: int = 0
 
     def add(self, part: _Part) -> None:
         """Count a file, once under however many names it has."""
@@ -155,6 +164,9 @@ class _Counting:
                 else:
                     self._take(item)
         self._follow()
+        for repository in whereabouts.repositories(root_fd, b""):
+            if missing := whereabouts.missing(root_fd, repository):
+                self._of_repository(repository).missing = len(missing)
         return self._summed(unread)
 
     def _take(self, seen: Seen) -> None:
@@ -211,14 +223,15 @@ class _Counting:
                 self._kind("other").add(part)
 
     def _tally(self, directory: Directory) -> _Tally:
-        if directory.repository is None:
-            return self._kind("other")
-        tally = self.tallies.get(directory.repository)
+        return self._kind("other") if directory.repository is None else self._of_repository(directory.repository)
+
+    def _of_repository(self, path: bytes) -> _Tally:
+        tally = self.tallies.get(path)
         if tally is None:
-            found = repository_over(posixpath.join(self.root, directory.repository).rstrip(b"/"))
+            found = repository_over(posixpath.join(self.root, path).rstrip(b"/"))
             assert found is not None
             _, kind, name = found
-            tally = self.tallies[directory.repository] = _Tally(_KINDS[kind], name, directory.repository)
+            tally = self.tallies[path] = _Tally(_KINDS[kind], name, path)
         return tally
 
     def _kind(self, kind: EntryKind) -> _Tally:
@@ -237,7 +250,7 @@ class _Counting:
                     size, here = size + part.size, here + part.here
                 else:
                     once[part.file] = part
-        entries = [_entry(tally, holders) for tally in self.tallies.values() if tally.parts]
+        entries = [_entry(tally, holders) for tally in self.tallies.values() if tally.parts or tally.missing]
         entries = [entry for entry in entries if entry.kind != "unfinished" or entry.size]
         entries.sort(key=lambda entry: (entry.kind in _IN_WORDS, -entry.here, -entry.size, entry.name))
         return Overview(
@@ -275,4 +288,5 @@ def _entry(tally: _Tally, holders: Mapping[_Key, _Tally]) -> Entry:
         shared=sum(part.here for part in parts if any(holders[key] is _SEVERAL for key in _keys(part))),
         pinned="no" if not pinned else "yes" if pinned == len(parts) else "part",
         last_used=used_ns // 1_000_000_000 or None,
+        missing_files=tally.missing,
     )

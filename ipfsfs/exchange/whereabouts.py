@@ -164,7 +164,7 @@ def missing(root_fd: int, path: bytes) -> list[Missing]:
     what stands at it. Waits for the disk; never raises."""
     over = repository_over(path)
     found: dict[bytes, Missing] = {}
-    for directory in [over[0]] if over is not None else _repositories(root_fd, path):
+    for directory in [over[0]] if over is not None else repositories(root_fd, path):
         for link in _links(root_fd, _join(directory, b"snapshots")):
             target, digest = _resolved(root_fd, link.target), link.target.rpartition(b"/")[2]
             is_meant = _is_below(link.path, path) or _is_below(link.target, path) or _is_below(target, path)
@@ -183,7 +183,8 @@ def missing(root_fd: int, path: bytes) -> list[Missing]:
     return list(found.values())
 
 
-def _repositories(root_fd: int, path: bytes) -> Iterator[bytes]:
+def repositories(root_fd: int, path: bytes) -> Iterator[bytes]:
+    """The paths of the repositories below a path. Waits for the disk."""
     pending = [(path, 0)]
     while pending:
         above, depth = pending.pop()

@@ -14,10 +14,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from ipfsfs.errors import MountError
+from ipfsfs.errors import InUse, MountError
 from ipfsfs.fuse import permitted
 from ipfsfs.plain import syscalls
 from ipfsfs.plain.mount_table import FILESYSTEM, SUBTYPE
+from ipfsfs.printed import command
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -103,7 +104,7 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
 def unmount(mountpoint: Path, *, lazy: bool) -> None:
     """Take the topmost mount at `mountpoint` away; `lazy`: at once, while open files keep what they have.
 
-    Raises MountError, with errno EBUSY's words where files are open.
+    Raises MountError; InUse where files are open.
     """
     if os.geteuid() == 0:
         _unmount_as_root(mountpoint, lazy)
@@ -119,7 +120,14 @@ def unmount(mountpoint: Path, *, lazy: bool) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise MountError(f"cannot unmount {mountpoint}: {done.stderr.strip().removeprefix('fusermount3: ')}")
+        raise _not_unmounted(mountpoint, done.stderr.strip().removeprefix("fusermount3: "))
+
+
+def _not_unmounted(mountpoint: Path, why: str) -> MountError:
+    said = f"cannot unmount {mountpoint}: {why}"
+    if why.endswith(os.strerror(errno.EBUSY)):  # the words are all that fusermount3 tells
+        return InUse(said, hint=f"To unmount it nevertheless: {command('umount --lazy', mountpoint)}")
+    return MountError(said)
 
 
 def _unmount_as_root(mountpoint: Path, lazy: bool) -> None:
@@ -130,7 +138,7 @@ def _unmount_as_root(mountpoint: Path, lazy: bool) -> None:
         parent = syscalls.openat2(_AT_FDCWD, os.fsencode(mountpoint.parent), os.O_PATH, 0, syscalls.RESOLVE_NO_SYMLINKS)
         target = b"/proc/self/fd/%d/%s" % (parent, os.fsencode(mountpoint.name))
         if _libc.umount2(target, flags) != 0:
-            raise MountError(f"cannot unmount {mountpoint}: {os.strerror(ctypes.get_errno())}")
+            raise _not_unmounted(mountpoint, os.strerror(ctypes.get_errno()))
     except OSError as error:
         raise MountError(f"cannot unmount {mountpoint}: {error.strerror}") from error
     finally:

@@ -242,6 +242,12 @@ def test_umount_names_the_mount_namespace_that_has_the_view_still(mounted: Calla
         assert f"{mount.path} in the mount namespace of " in said
         assert f"(process {other.pid})" in said
         assert f"the daemon (process {mount.pid}) goes on" in said
+        told = ipfsfs("status", mount.path).stdout
+        assert f"still mounted at {mount.path} in the mount namespace of " in told
+        assert f"(process {other.pid})" in told
+        assert "may not look into" not in told
+        (lingering,) = mount.status()["lingering"]
+        assert str(other.pid) in lingering["mounted_elsewhere"][0]
         other.communicate("\n")
     eventually(lambda: not alive(mount.pid), "the daemon ends with the namespace")
 

@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from ipfsfs.errors import InUse
+from ipfsfs.fuse import mountpoint
 from tests.support.mounted import Mounted, ipfsfs
 from tests.support.users import User, program_within_reach
 
@@ -59,6 +61,19 @@ def test_fsck_of_a_directory_without_a_store_says_that_there_is_none(tmp_path: P
     assert done.returncode == 5
     assert f"{tmp_path} has no store at {tmp_path}.ipfsfs" in done.stderr
     assert "--store" in done.stderr
+
+
+def test_what_is_in_use_is_exit_code_3(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"content")
+    done = ipfsfs("fsck", mount.path, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "its store is in use" in done.stderr
+    with (mount.path / "file").open("rb"):
+        done = ipfsfs("umount", mount.path, check=False)
+        assert done.returncode == 3, done.stderr
+        with pytest.raises(InUse):  # as where the daemon cannot be asked
+            mountpoint.unmount(mount.path, lazy=False)
 
 
 def test_a_directory_is_named_by_its_path_before_it_is_published(mounted: Callable[..., Mounted]) -> None:

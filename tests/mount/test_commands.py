@@ -150,6 +150,33 @@ def test_a_path_where_nothing_is_is_wrong_usage_mounted_or_not(
         refused(mount.path / "nothere")
 
 
+@pytest.mark.parametrize("command", ["umount", "status", "fsck", "log", "ls --view"])
+def test_what_is_no_directory_and_what_leads_to_none_is_wrong_usage(command: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    done = ipfsfs(*command.split(), tmp_path / "link", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path}/link, a link to nowhere: No such file or directory" in done.stderr
+    (tmp_path / "file").write_bytes(b"")
+    done = ipfsfs(*command.split(), tmp_path / "file", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path}/file: Not a directory" in done.stderr
+
+
+def test_a_directory_above_views_tells_of_them(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    above = mount.path.parent
+    said = ipfsfs("umount", above).stdout
+    assert f"{above} is not mounted" in said
+    assert f"  ipfsfs umount {mount.path}\n" in said
+    assert str(mount.path) in json.loads(ipfsfs("umount", above, "--json").stdout)["views_below"]
+    assert f"mounted below  {mount.path}" in ipfsfs("status", above).stdout
+    (facts,) = json.loads(ipfsfs("status", above, "--json").stdout)
+    assert facts["views_below"] == [str(mount.path)]
+    refused = ipfsfs("seal", above, check=False)
+    assert (refused.returncode, f"  {mount.path}\n" in refused.stderr) == (5, True)
+    assert mount.mounted
+
+
 @pytest.mark.root
 def test_a_path_out_of_reach_is_named_in_words(open_to_all: Path, as_ben: Callable[..., CompletedProcess[str]]) -> None:
     private = open_to_all / "private"

@@ -125,6 +125,33 @@ def test_what_was_not_kept_comes_from_a_node_by_its_cid(
     assert is_clean(mount)
 
 
+def test_what_is_missing_is_named_by_all_who_look(cached: tuple[Mounted, Repository]) -> None:
+    mount, repository = cached
+    blob, snapshot = repository.blob("config.json"), repository.file("config.json").parent
+    blob.unlink()
+    for path in (mount.path, snapshot):
+        done = mount.run("verify", path, check=False)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert f"missing: {blob}: links lead to it" in done.stdout
+        assert "restore" in done.stdout
+        assert "1 is missing" in done.stdout
+        assert "nothing is wrong" not in done.stdout
+        brought = mount.run("prefetch", path, check=False)
+        assert (brought.returncode, str(blob) in brought.stderr) == (1, True), brought.stdout
+    assert json.loads(mount.run("verify", repository.at / "trees", "--json").stdout)["missing"] == []
+    shown = mount.run("ls", "--view", mount.path).stdout
+    assert "all of it here" not in shown
+    assert "100%" not in shown
+    assert "1 missing" in shown
+    mount.umount()
+    assert mount.run("verify", mount.path, check=False).returncode == 1, "without a daemon too"
+    mount.mount()
+    assert restored(mount, mount.path)["healed"]
+    assert is_clean(mount)
+    assert mount.run("prefetch", mount.path).returncode == 0
+    assert "all of it here" in mount.run("ls", "--view", mount.path).stdout
+
+
 def test_what_is_missing_is_put_where_its_links_lead(cached: tuple[Mounted, Repository], hub: LocalHub) -> None:
     mount, repository = cached
     for path in FILES:

@@ -114,11 +114,14 @@ class TestLog:
 
     def test_several_views_are_named_as_it_takes_them(self, mounted: Callable[..., Mounted]) -> None:
         views = [mounted().path, mounted().path]
-        done = ipfsfs("log", cwd="/", check=False)
-        assert done.returncode == 2
-        for view in views:
-            assert f"ipfsfs log {view}\n" in done.stderr
-        assert "--view" not in done.stderr
+        for command in ("log", "top", "metrics", "peers"):
+            done = ipfsfs(command, cwd="/", check=False)
+            assert done.returncode == 2
+            for view in views:
+                assert f"ipfsfs {command} {view}\n" in done.stderr
+            assert "--view" not in done.stderr
+        shown = ipfsfs("top", "--once", "--interval", "0.1", cwd=views[1]).stdout
+        assert shown.startswith(f"{views[1]}\n"), "that of the current directory"
 
     @pytest.mark.root
     def test_where_none_is_mounted_it_is_the_one_that_ended_unasked(self, tmp_path: Path) -> None:
@@ -140,6 +143,19 @@ class TestLog:
         assert done.returncode == 5
         assert f"there is no log at {tmp_path}.ipfsfs/log/daemon.log" in done.stderr
         assert "journalctl" in done.stderr
+
+
+@pytest.mark.root
+def test_dedup_of_several_views_says_whose_result_is_whose(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    script = """
+        for view in $OTHERS; do umount -l "$view"; done
+        "$@" mount one >/dev/null && "$@" mount two >/dev/null && "$@" dedup --dry-run
+        "$@" umount --all >/dev/null
+    """
+    blocks = in_own_table(tmp_path, script).stdout.split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [f"{tmp_path}/one:", f"{tmp_path}/two:"]
 
 
 def test_status_is_shown_again_until_it_is_interrupted(mounted: Callable[..., Mounted]) -> None:

@@ -18,6 +18,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (f"{HEALING}test_one_command_puts_back_what_a_tool_wrote_over",),
     ),
     Mutant(
+        "S41",
+        "verify passes over what is missing",
+        "ipfsfs/daemon/questions/verify.py",
+        "for one in whereabouts.missing(root_fd, path)]",
+        "for one in whereabouts.missing(root_fd, path) if not one.path]",
+        (f"{HEALING}test_what_is_missing_is_named_by_all_who_look",),
+    ),
+    Mutant(
         "S42",
         "what the Hub gives is put in place as it is",
         "ipfsfs/workers/fetcher/sought.py",

@@ -25,8 +25,8 @@ _LIFE_END = "<!-- end -->\n"
 _ERRORS = """\
 A script meets an error as the exit code of a command, which also says what happened and what to do next. 0 is success;
 1 is any failure without a code of its own, an interruption included. `verify` exits with 4 where it finds wrong
-content; `fsck` with 1 where a problem is left, `status` where anything is, `doctor` where something needed is missing,
-`seal` where the view is degraded. `mount.ipfsfs` has the exit codes of mount(8).
+content, else with 1 where a file is missing; `fsck` with 1 where a problem is left, `status` where anything is,
+`doctor` where something needed is missing, `seal` where the view is degraded. `mount.ipfsfs` has those of mount(8).
 
 A worker meets one as the errno of a system call, and of these only `IntegrityError`: where right bytes cannot be had.
 All else is what plain disk answers, bugs apart: those are EIO, with a traceback in the log.

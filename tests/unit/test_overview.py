@@ -89,6 +89,21 @@ def test_the_shared_store_of_the_client_counts_for_who_links_to_it(tmp_path: Pat
     assert found.size == 1503
 
 
+def test_what_links_of_snapshots_lead_to_and_is_not_there_is_missing(tmp_path: Path) -> None:
+    for name in ("whole", "part", "gone"):
+        snapshot = tmp_path / "hub" / f"models--org--{name}" / "snapshots" / COMMIT
+        write(snapshot / "model.bin", f"../../blobs/{SHA[0]}")
+        write(snapshot / "again.bin", f"../../blobs/{SHA[0]}")
+        write(snapshot / "config.json", f"../../blobs/{SHA[1]}")
+    for sha in SHA[:2]:
+        write(tmp_path / "hub" / "models--org--whole" / "blobs" / sha, b"x")
+    write(tmp_path / "hub" / "models--org--part" / "blobs" / SHA[0], b"x")
+    found = count(tmp_path)
+    missing = {entry.name: entry.missing_files for entry in found.entries}
+    assert missing == {"org/whole": 0, "org/part": 1, "org/gone": 2}, "once, by however many links"
+    assert found.missing_files == 3
+
+
 def test_secrets_are_not_told_and_unfinished_downloads_are_a_line_of_their_own(tmp_path: Path) -> None:
     write(tmp_path / "token", b"hf_" + b"x" * 1000)
     write(tmp_path / "hub" / ".locks" / "models--org--name" / "x.lock", b"")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ipfsfs.daemon.questions.question import Asked
+from ipfsfs.daemon.questions.question import Asked, in_thread
+from ipfsfs.daemon.questions.verify import missing_below
 from ipfsfs.exchange.paths import see
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ipfsfs.view.outcomes import Brought
 
 _NAMED_MOST: Final = 1_000
+_MISSING: Final = "it is not there, though links lead to it: only `restore` can have it again"
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,7 +72,10 @@ class Question(Asked[Answer, Progress]):
         found = await running.view.bringing.bring(
             self.paths, lambda brought: report(Progress.of(brought)), is_trial=self.dry_run
         )
+        lost = [] if self.dry_run else await in_thread(missing_below, running.view.plain.fd, self.paths)
+        failed = [Failed(os.fsdecode(path), why) for path, why in found.failed]
+        failed += [Failed(path, _MISSING) for path in lost]
         return Answer(
-            found.files, found.files_done, found.bytes, found.bytes_done, len(found.failed), found.here,
-            tuple(Failed(os.fsdecode(path), why) for path, why in found.failed[:_NAMED_MOST]),
+            found.files + len(lost), found.files_done + len(lost), found.bytes, found.bytes_done, len(failed),
+            found.here, tuple(failed[:_NAMED_MOST]),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ipfsfs.daemon.questions.question import Asked, in_thread
 from ipfsfs.errors import StoreError
+from ipfsfs.exchange import whereabouts
 from ipfsfs.exchange.below import Below
 from ipfsfs.exchange.kept_files import WrongPinned, inodes_with_names, verify_pinned
 from ipfsfs.exchange.paths import see
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True, frozen=True)
 class Answer:
     """How many files and bytes were read; how many of the files had no seal to compare with, or were changed since they
-    were sealed; which are not as they should be, and what pins hold that is not."""
+    were sealed; which are not as they should be, and what pins hold that is not; which are missing, as `restore` looks
+    for them: paths from the plain root."""
 
     files: int
     bytes: int
@@ -29,12 +31,15 @@ class Answer:
     changed: int
     wrong: tuple[WrongFile, ...]
     wrong_pinned: tuple[WrongPinned, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, result: Verification, wrong_pinned: Sequence[WrongPinned]) -> Answer:
+    def of(cls, result: Verification, wrong_pinned: Sequence[WrongPinned], missing: Sequence[str]) -> Answer:
         """What a verification found."""
         wrong = tuple(result.wrong)
-        return cls(result.files, result.bytes, result.unsealed, result.changed, wrong, tuple(wrong_pinned))
+        return cls(
+            result.files, result.bytes, result.unsealed, result.changed, wrong, tuple(wrong_pinned), tuple(missing)
+        )
 
 
 @dataclass(slots=True, frozen=True)
@@ -56,7 +61,14 @@ class Question(Asked[Answer, Progress]):
         for path in self.paths:
             os.close(see(running.view.plain, running.config.mountpoint, path))
         result = await verify_in(running, self.paths, report)
-        return Answer.of(result, await verify_pinned_in(running, self.paths, result, report))
+        wrong_pinned = await verify_pinned_in(running, self.paths, result, report)
+        return Answer.of(result, wrong_pinned, await in_thread(missing_below, running.view.plain.fd, self.paths))
+
+
+def missing_below(root_fd: int, paths: Sequence[bytes]) -> list[str]:
+    """What links below some paths lead to and is not there, by paths from the plain root. Waits for the disk."""
+    found = [os.fsdecode(one.path) for path in paths for one in whereabouts.missing(root_fd, path)]
+    return list(dict.fromkeys(found))
 
 
 async def verify_in(running: Running, paths: Sequence[bytes], report: Callable[[Progress], None]) -> Verification:
