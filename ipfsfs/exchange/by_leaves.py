@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FetcherLost, IntegrityError
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.store.extents import Extents
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.table import LeafTable, Source

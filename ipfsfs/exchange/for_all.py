@@ -11,7 +11,7 @@ import trio
 
 from ipfsfs.errors import IpfsfsError
 from ipfsfs.exchange.whereabouts import any_file
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.workers.fetcher.client import Fetcher
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from ipfsfs.exchange.by_leaves import TRIES, ByLeaves, Origins
 from ipfsfs.exchange.on_hub import OnHub, Token
 from ipfsfs.exchange.whereabouts import Missing
 from ipfsfs.identity import Identity
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.plain import identities, moving, syscalls
 from ipfsfs.plain.directory import PlainDirectory
 from ipfsfs.store import quarantine

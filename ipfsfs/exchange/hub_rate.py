@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import IpfsfsError
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.workers.fetcher.client import Fetcher
 
 log = logging.getLogger(__name__)

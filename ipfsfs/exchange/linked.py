@@ -18,7 +18,7 @@ from typing import Final
 
 from ipfsfs.caches.registry import repository_over
 from ipfsfs.exchange.whereabouts import FILES_MOST, blob_links, shared_store, snapshot_links
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 
 _HOLDS_S: Final = 10.0
 _MISSED_S: Final = 1.0

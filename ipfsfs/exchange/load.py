@@ -13,7 +13,7 @@ import trio
 import xxhash
 
 from ipfsfs.errors import IntegrityError, IpfsfsError
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Arrived

@@ -11,7 +11,8 @@ import trio
 from ipfsfs.errors import FormatError, OriginError
 from ipfsfs.exchange.linked import LinkedFiles
 from ipfsfs.exchange.whereabouts import FILES_MOST, whereabouts
-from ipfsfs.origins.hub_files import MAIN, HubFile
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import MAIN
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.hub_jobs import LISTED_MOST
 

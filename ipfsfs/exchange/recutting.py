@@ -15,7 +15,7 @@ from typing import Final
 
 from ipfsfs.errors import FetcherLost, NotHeld, OriginError, OtherContent
 from ipfsfs.exchange.on_hub import OnHub, Token
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.store.extents import Extents
 from ipfsfs.unixfs.reference import Reference
 from ipfsfs.workers.fetcher.client import Fetcher

@@ -24,7 +24,7 @@ from ipfsfs.exchange.on_hub import Token
 from ipfsfs.exchange.pace import Holder, Load
 from ipfsfs.exchange.wanted import BLOBS_MOST, State, Wanted, WantedBlobs
 from ipfsfs.exchange.whereabouts import Listing, is_there, lacking, listing_at, listings_of
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.peer_messages import Found, Leases
 from ipfsfs.workers.fetcher.client import Fetcher
 from ipfsfs.workers.fetcher.site_messages import PeerSource

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipfsfs.caches.huggingface import repository_over, shared_blob
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.plain import syscalls
 from ipfsfs.unixfs import reference
 

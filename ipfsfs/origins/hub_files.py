@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import trio
 
 from ipfsfs.errors import NotHeld, OriginError
 from ipfsfs.origins.address import HOST, Address
 from ipfsfs.origins.http import Client, Response
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.message import TEXT_MAX, Answer, Limits, Request
 from ipfsfs.origins.origin import gives
 from ipfsfs.origins.paused import Paused
@@ -41,23 +42,6 @@ _ABSENT: Final = (401, 403, 404, 410, 416)
 _ETAG: Final = re.compile(r'(?:W/)?"?([0-9a-f]{64}|[0-9a-f]{40})"?')
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _PORTS: Final = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """A file of a repository at a revision. `kind`: models, datasets, ... `with_token`: as its user."""
-
-    kind: str
-    repository: str
-    revision: str
-    path: str
-    with_token: bool = False
-
-    @property
-    def target(self) -> str:
-        """Path of the URL that it is had from."""
-        kind = "" if self.kind == "models" else self.kind + "/"
-        return f"/{kind}{quote(self.repository)}/resolve/{quote(self.revision, safe='')}/{quote(self.path)}"
 
 
 @dataclass(slots=True, frozen=True)

@@ -13,7 +13,8 @@ from typing import Final
 import trio
 
 from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubBlocks, HubFiles
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.standing import Rate
 

@@ -23,7 +23,7 @@ from ipfsfs.errors import FormatError, NotHeld, OriginError, Unreachable
 from ipfsfs.origins import peer_messages, signing
 from ipfsfs.origins.address import Address
 from ipfsfs.origins.http import Client
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.message import Answer, Limits, Request
 from ipfsfs.origins.origin import Busy
 from ipfsfs.origins.peer_list import HostPort

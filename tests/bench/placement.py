@@ -21,7 +21,8 @@ import trio
 import trio.testing
 
 from ipfsfs.errors import NotHeld, OriginError, Unreachable
-from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubFiles
 from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.peer import Hints
 from ipfsfs.origins.peer_list import HostPort

@@ -18,7 +18,8 @@ from ipfsfs.origins.cluster import Cluster
 from ipfsfs.origins.connection import Connection
 from ipfsfs.origins.holders import Reach
 from ipfsfs.origins.http import Client, Response
-from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubFiles
 from ipfsfs.origins.kubo import Kubo
 from ipfsfs.origins.message import TEXT_MAX, Answer, Head, Limits, Request
 from ipfsfs.origins.pinning_service import PinningService

@@ -114,3 +114,13 @@ def test_why_with_leaves_does_not_advise_to_list_them(mounted: Callable[..., Mou
     said = mount.run("why", "--leaves", mount.path / "file").stdout
     assert "lists them" not in said
     assert "0          7  baf" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("stauts", "'status' or 'stat'"), ("unmount", "'umount' or 'mount'"), ("xyz", "")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    done = ipfsfs(typed, check=False)
+    assert done.returncode == 2
+    assert f"No such command '{typed}'.{meant and f' Did you mean {meant}?'}\n" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -365,16 +365,6 @@ def test_why_says_that_nothing_is_mounted_to_seal_a_file(mounted: Callable[..., 
         assert "nothing is mounted that would seal it" in facts["why"]
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("stauts", "'status' or 'stat'"), ("unmount", "'umount' or 'mount'"), ("xyz", "")]
-)
-def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
-    done = ipfsfs(typed, check=False)
-    assert done.returncode == 2
-    assert f"No such command '{typed}'.{meant and f' Did you mean {meant}?'}\n" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_what_has_no_seal_is_counted_as_it_is(mounted: Callable[..., Mounted]) -> None:
     mount = mounted()
     mount.umount()

@@ -11,7 +11,8 @@ import trio
 
 from ipfsfs.errors import NotHeld, OriginError, Unreachable
 from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubBlocks, HubFiles
 from ipfsfs.origins.message import Limits
 from ipfsfs.origins.registry import open_hub
 from ipfsfs.origins.settings import OriginSettings

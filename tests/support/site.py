@@ -15,7 +15,7 @@ import trio
 
 from ipfsfs.exchange.load import BATCH
 from ipfsfs.origins.dag import side_by_side
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.peer_messages import Announced
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.origins.signing import HEADER, Asked, Token

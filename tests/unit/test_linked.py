@@ -13,7 +13,7 @@ import pytest
 from ipfsfs.exchange import linked
 from ipfsfs.exchange.linked import LinkedFiles
 from ipfsfs.exchange.whereabouts import whereabouts
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 
 COMMIT = "a" * 40
 OTHER = "b" * 40

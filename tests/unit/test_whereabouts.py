@@ -10,7 +10,7 @@ import pytest
 
 from ipfsfs.exchange import whereabouts
 from ipfsfs.exchange.whereabouts import Missing
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.workers.fetcher.hub_jobs import hub_files
 
 COMMIT, OTHER = "a" * 40, "b" * 40

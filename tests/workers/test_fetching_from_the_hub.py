@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, OtherContent
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.unixfs import cid
 from ipfsfs.unixfs.file import build

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from ipfsfs.exchange.hub_rate import HubRate
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.settings import OriginSettings
 from tests.support.hub import LocalHub
 from tests.support.site import free_port, machines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.settings import OriginSettings
 from ipfsfs.store.seal import root_of
 from ipfsfs.unixfs import cid

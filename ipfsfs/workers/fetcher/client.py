@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 
 from ipfsfs.errors import BY_NAME, FetcherLost, OriginError, Said
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.peer_messages import Announced, Found, Leases
 from ipfsfs.origins.settings import OriginSettings, SiteSettings
 from ipfsfs.store.tables.pins import PinnedFile

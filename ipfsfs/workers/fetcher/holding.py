@@ -17,7 +17,8 @@ from typing import Final
 from ipfsfs.errors import NotHeld
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubBlocks, HubFiles
 from ipfsfs.origins.origin import Origin
 from ipfsfs.printed import printable
 from ipfsfs.unixfs import cid

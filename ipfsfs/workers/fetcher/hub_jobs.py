@@ -14,7 +14,8 @@ from typing import Any, Final
 import trio
 
 from ipfsfs.errors import FormatError, OriginError, OtherContent
-from ipfsfs.origins.hub_files import KINDS, MAIN, HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import KINDS, MAIN, HubFiles
 from ipfsfs.workers import memory
 from ipfsfs.workers.fetcher.job import Answer, SendPart
 from ipfsfs.workers.fetcher.site_messages import ListedBlob

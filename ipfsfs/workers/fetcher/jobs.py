@@ -20,7 +20,8 @@ import xxhash
 from ipfsfs.errors import FormatError, IpfsfsError, NotHeld, OriginError, Said
 from ipfsfs.origins import dag
 from ipfsfs.origins.checked import Checked
-from ipfsfs.origins.hub_files import HubBlocks, HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubBlocks, HubFiles
 from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given, Ordered
 from ipfsfs.origins.peers import Peers
@@ -39,7 +40,6 @@ from ipfsfs.workers.fetcher.stored import StoredFirst
 from ipfsfs.workers.fetcher.table import COPIED, Leaf, Source
 from ipfsfs.workers.fetcher.trial_jobs import HubRate, IsWeights
 from ipfsfs.workers.fetcher.zeros import ZEROS, is_zeros
-from ipfsfs.workers.wire import Header
 
 _WIDTH: Final = 16
 """Blocks of one job that are asked for at the same time."""
@@ -75,7 +75,7 @@ class Jobs:
     moving: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_MOVING))
     _asking: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(4 * _WIDTH))
 
-    def job(self, what: str, header: Header, blob: bytes) -> Job:
+    def job(self, what: str, header: wire.Header, blob: bytes) -> Job:
         """The job that a request names. Raises FormatError where there is none of that name."""
         match what:
             case "table":
@@ -125,7 +125,7 @@ class Jobs:
         return StoredFirst(self.origin.blocks, Ordered([*known.origins, *on_hub], known.quick))
 
     def _with_peers(
-        self, origin: StoredFirst, header: Header, leaves: list[Leaf], on_hub: list[HubFile]
+        self, origin: StoredFirst, header: wire.Header, leaves: list[Leaf], on_hub: list[HubFile]
     ) -> StoredFirst:
         """Before all origins, the machines that are said to have the file."""
         source = site_messages.unpack_source(header.get("peers"))
@@ -345,7 +345,7 @@ class _Finish:
     async def __call__(self, send_part: SendPart, /) -> Answer:
         return Answer(await trio.to_thread.run_sync(self._compare))
 
-    def _compare(self) -> Header:
+    def _compare(self) -> wire.Header:
         fd = os.open(self.extent, _READ, dir_fd=self.jobs.extents)
         try:
             os.fsync(fd)
@@ -362,7 +362,7 @@ class _Finish:
             os.close(fd)
 
 
-def _sources(header: Header) -> list[Source | None]:
+def _sources(header: wire.Header) -> list[Source | None]:
     return [None if told is None else Source(wire.path(told[0]), *told[1:4]) for told in header["sources"]]
 
 

@@ -16,7 +16,8 @@ import trio
 
 from ipfsfs.errors import FormatError, NoOrigin, NotHeld, OriginError
 from ipfsfs.origins import peer_messages
-from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubFiles
 from ipfsfs.origins.peer import Peer
 from ipfsfs.origins.peer_list import HostPort
 from ipfsfs.origins.peer_messages import About, Announced, Announcement, Found, Leases, Question, Wish

@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, OriginError, Unreachable
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peer import Hints, Peer

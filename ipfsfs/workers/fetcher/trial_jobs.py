@@ -12,7 +12,8 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, NotHeld, OriginError
-from ipfsfs.origins.hub_files import HubFile, HubFiles
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import HubFiles
 from ipfsfs.unixfs import gguf, safetensors
 from ipfsfs.unixfs.span import NotTensors
 from ipfsfs.workers.fetcher.job import Answer, SendPart

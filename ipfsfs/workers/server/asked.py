@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from ipfsfs.errors import FormatError, UsageError
 from ipfsfs.origins import peer_list
-from ipfsfs.origins.hub_files import KINDS, HubFile
+from ipfsfs.origins.hub_file import HubFile
+from ipfsfs.origins.hub_files import KINDS
 from ipfsfs.origins.peer_messages import RUN, RUN_MOST
 from ipfsfs.unixfs import cid as cids
 from ipfsfs.unixfs.dagpb import BLOCK_MAX

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.peer_list import HostPort
 
 

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from ipfsfs.errors import FormatError, OriginError
-from ipfsfs.origins.hub_files import HubFile
+from ipfsfs.origins.hub_file import HubFile
 from ipfsfs.origins.hub_lane import HubLane
 from ipfsfs.origins.ordered import Given
 from ipfsfs.origins.peers import Peers
