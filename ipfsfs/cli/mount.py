@@ -114,9 +114,7 @@ def mount(path: Path | None, foreground: bool, force: bool, adopt: bool, as_json
                 _leave(config, chosen, quicker, team if adopt else None, as_json)
                 return
             _say_new(config, started, stale=view is not None, made=made, as_json=as_json)
-            if config.check == "native":
-                status = ask(config.store, Question(), patience_s=_PATIENCE_S)
-                _say_how_read(status.native, status.native_why)
+            _say_how_read(config, started)
             if team is not None and plain is not None:
                 # What is mended in the view keeps its seal; only to look takes less beneath it.
                 found = team.adopt() if adopt else team.look(plain)
@@ -205,9 +203,10 @@ def _differing(config: Config, chosen: Effective, view: mounts.Mount) -> list[st
     return list(lacking(given, asked, settings_of(mounted)))
 
 
-def _say_how_read(is_native: bool, why: str) -> None:
-    if not is_native:
-        click.echo(f"ipfsfs: --check native does nothing here, every read is checked: {printable(why)}", err=True)
+def _say_how_read(config: Config, started: Started) -> None:
+    if config.check == "native" and started.not_native:
+        why = printable(started.not_native)
+        click.echo(f"ipfsfs: --check native does nothing here, every read is checked: {why}", err=True)
 
 
 def _refuse_to_supervise(view: mounts.Mount) -> None:
@@ -277,12 +276,10 @@ def _serve_here(config: Config, as_json: bool) -> None:
 
     def say(running: Running) -> None:
         click.echo(f"serving {config.mountpoint}", err=True)
-        if config.check == "native":
-            reads = running.view.native.usually()
-            _say_how_read(reads.native, reads.why)
+        started = Started.of(running)
+        _say_how_read(config, started)
         if as_json:
-            degraded = running.view.seals.degraded
-            _say_new(config, Started(os.getpid(), tuple(running.features), degraded), as_json=True)
+            _say_new(config, started, as_json=True)
 
     run(config, say, to_file=False)
     sys.exit(0)

@@ -51,8 +51,7 @@ def main() -> int:
 
     def ready(running: Running) -> None:
         _quiet()
-        started = Started(os.getpid(), tuple(running.features), running.view.seals.degraded)
-        tell({"ready": encode(started)})
+        tell({"ready": encode(Started.of(running))})
 
     try:
         run(config, ready, to_file=True)

@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfsfs.daemon.codec import decode
 from ipfsfs.daemon.config import Config
@@ -16,16 +16,28 @@ from ipfsfs.daemon.failure import Failure
 from ipfsfs.errors import MountError
 from ipfsfs.printed import CALLED_AS, lasting_program
 
+if TYPE_CHECKING:
+    from ipfsfs.daemon.lifecycle import Running
+
 _PATIENCE_S: Final = 60.0
 
 
 @dataclass(slots=True, frozen=True)
 class Started:
-    """A daemon that serves: its process, what was agreed with the kernel, and why it is degraded (empty if not)."""
+    """A daemon that serves: its process, what was agreed with the kernel, and why it is degraded (empty if not).
+    `not_native`: why the kernel reads no files past it; empty where it does."""
 
     pid: int
     features: tuple[str, ...]
     degraded: str
+    not_native: str
+
+    @classmethod
+    def of(cls, running: Running) -> Started:
+        """What this process, which serves a view, has to tell."""
+        reads = running.view.native.usually()
+        not_native = "" if reads.native else reads.why
+        return cls(os.getpid(), tuple(running.features), running.view.seals.degraded, not_native)
 
 
 def start(config: Config) -> Started:
