@@ -25,14 +25,18 @@ READERS: Final = 150
 """More than the kernel's own 12 READs in the background, than pyfuse3's own 99 tasks, and than any limiter of ours."""
 
 
+def _asked(go: Path) -> Path:
+    """A file that is there once the disk that waits for `go` is waited for."""
+    return go.with_name("asked")
+
+
 @pytest.fixture
 def stalled(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """A filesystem with a file that answers no READ until the file named second is there. Needs root."""
     at, go = tmp_path / "stalled", tmp_path / "go"
     at.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.stalling", at, go], cwd=TREE, env=environment(), stdout=subprocess.PIPE
-    )
+    command: list[str | Path] = [sys.executable, "-m", "tests.support.stalling", at, go, _asked(go)]
+    process = subprocess.Popen(command, cwd=TREE, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     try:
@@ -114,8 +118,7 @@ def test_h02_what_waits_for_a_disk_keeps_nobody_else_when_the_view_ends(
         waiter, reader = threading.Thread(target=wait, daemon=True), threading.Thread(target=read, daemon=True)
         waiter.start()
         reader.start()
-        time.sleep(1)
-        assert waiter.is_alive()
+        eventually(_asked(go).exists, "the disk is waited for")
         daemon.terminate()
         eventually(lambda: mounts.view_at(below) is None, "the path is the plain directory")
         eventually(lambda: not reader.is_alive(), "nobody waits for another's disk", 15)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from tests.support.mounted import clear, environment, ipfsfs
-from tests.support.processes import eventually
+from tests.support.processes import eventually, stopped
 
 COMMAND: Final = [sys.executable, "-m", "ipfsfs"]
 
@@ -47,33 +46,20 @@ def test_output_that_cannot_be_written_is_said_in_a_line(words: list[str]) -> No
 
 
 def test_who_interrupts_mount_is_told_so_in_a_line_and_nothing_is_mounted(tmp_path: Path) -> None:
-    """From a terminal, which interrupts all that runs in it: at whatever moment, a daemon that was started ends."""
+    """From a terminal, which interrupts all that runs in it, while the daemon that was started is about to mount."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    for after in range(4):
-        mounting = subprocess.Popen(
-            [*COMMAND, "mount", cache],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-        )
-        try:
-            children = Path(f"/proc/{mounting.pid}/task/{mounting.pid}/children")
-            eventually(partial(Path.read_text, children), "a daemon is started")
-            (daemon,) = children.read_text().split()
-            with suppress(subprocess.TimeoutExpired):
-                mounting.wait(after * 0.15)
+    command: list[str | Path] = [*COMMAND, "mount", cache]
+    mounting = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, process_group=0)
+    try:
+        children = Path(f"/proc/{mounting.pid}/task/{mounting.pid}/children")
+        eventually(partial(Path.read_text, children), "a daemon is started")
+        (daemon,) = map(int, children.read_text().split())
+        with stopped([daemon]):
             os.killpg(mounting.pid, signal.SIGINT)
-            _, said = mounting.communicate()
-            assert (mounting.returncode, said) in ((1, "ipfsfs: interrupted\n"), (0, ""))
-            if mounting.returncode:
-                eventually(partial(_is_gone, daemon), "the daemon has ended")
-                eventually(lambda: mounts.view_at(cache) is None, "nothing is mounted")
-        finally:
-            clear(cache)
-
-
-def _is_gone(pid: str) -> bool:
-    return not Path(f"/proc/{pid}").exists()
+        _, said = mounting.communicate()
+        assert (mounting.returncode, said) == (1, "ipfsfs: interrupted\n")
+        eventually(lambda: not Path(f"/proc/{daemon}").exists(), "the daemon has ended")
+        eventually(lambda: mounts.view_at(cache) is None, "nothing is mounted")
+    finally:
+        clear(cache)

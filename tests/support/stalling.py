@@ -1,8 +1,9 @@
 """A filesystem of two files, one of which answers no READ and no FSYNC until it is told to.
 
-Run as `python -m tests.support.stalling AT GO`.
+Run as `python -m tests.support.stalling AT GO ASKED`.
 
-`slow` waits until the file GO is there; `quick` does not. Each byte of both is its offset modulo 251.
+`slow` waits until the file GO is there, and makes the file ASKED when it begins to; `quick` does not. Each byte of both
+is its offset modulo 251.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ def content(offset: int, size: int) -> bytes:
 class Stalling(pyfuse3.Operations):
     """Two files in one directory."""
 
-    def __init__(self, go: trio.Event) -> None:
+    def __init__(self, go: trio.Event, asked: trio.Path) -> None:
         super().__init__()
-        self.go = go
+        self.go, self.asked = go, asked
+
+    async def wait(self) -> None:
+        """Say that somebody waits, and wait until told to go on."""
+        await self.asked.touch()
+        await self.go.wait()
 
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
@@ -70,18 +76,18 @@ class Stalling(pyfuse3.Operations):
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         if fh == _NAMES[b"slow"]:
-            await self.go.wait()
+            await self.wait()
         return content(off, size)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         if fh == _NAMES[b"slow"]:
-            await self.go.wait()
+            await self.wait()
 
 
-async def main(at: str, go: str) -> None:
+async def main(at: str, go: str, asked: str) -> None:
     """Serve until unmounted."""
     told = trio.Event()
-    pyfuse3.init(Stalling(told), at, {"fsname=stalling", "allow_other"})
+    pyfuse3.init(Stalling(told, trio.Path(asked)), at, {"fsname=stalling", "allow_other"})
     try:
         print("ready", flush=True)
         async with trio.open_nursery() as nursery:
@@ -100,4 +106,4 @@ async def wait_for(go: trio.Path, told: trio.Event) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], sys.argv[2])
+    trio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])
