@@ -6,17 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from ipfsfs.daemon import mounts
-from tests.support.mounted import clear, environment, ipfsfs
-from tests.support.processes import eventually, stopped
+from tests.support.mounted import TREE, clear, environment, ipfsfs
+from tests.support.processes import eventually
 
 COMMAND: Final = [sys.executable, "-m", "ipfsfs"]
+LOADS_FOR_LONG: Final = """
+import pathlib, sys, time
+if "ipfsfs.daemon" in sys.orig_argv:
+    pathlib.Path({!r}).touch()
+    time.sleep(120)
+"""
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", ">&-", "<&- 2>&-"])
@@ -46,20 +51,25 @@ def test_output_that_cannot_be_written_is_said_in_a_line(words: list[str]) -> No
 
 
 def test_who_interrupts_mount_is_told_so_in_a_line_and_nothing_is_mounted(tmp_path: Path) -> None:
-    """From a terminal, which interrupts all that runs in it, while the daemon that was started is about to mount."""
-    cache = tmp_path / "cache"
+    """From a terminal, which interrupts all that runs in it, while the daemon that was started loads its modules."""
+    cache, loading = tmp_path / "cache", tmp_path / "loading"
     cache.mkdir()
-    command: list[str | Path] = [*COMMAND, "mount", cache]
-    mounting = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, process_group=0)
+    (tmp_path / "sitecustomize.py").write_text(LOADS_FOR_LONG.format(str(loading)))
+    mounting = subprocess.Popen(
+        [*COMMAND, "mount", str(cache)],
+        env=environment(PYTHONPATH=f"{tmp_path}:{TREE}"),
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
     try:
-        children = Path(f"/proc/{mounting.pid}/task/{mounting.pid}/children")
-        eventually(partial(Path.read_text, children), "a daemon is started")
-        (daemon,) = map(int, children.read_text().split())
-        with stopped([daemon]):
-            os.killpg(mounting.pid, signal.SIGINT)
-        _, said = mounting.communicate()
+        eventually(loading.exists, "a daemon was started")
+        (daemon,) = map(int, Path(f"/proc/{mounting.pid}/task/{mounting.pid}/children").read_text().split())
+        assert os.getsid(daemon) == daemon, "the terminal interrupts the daemon, which has nobody to say so to"
+        os.killpg(mounting.pid, signal.SIGINT)
+        _, said = mounting.communicate(timeout=20)
         assert (mounting.returncode, said) == (1, "ipfsfs: interrupted\n")
-        eventually(lambda: not Path(f"/proc/{daemon}").exists(), "the daemon has ended")
-        eventually(lambda: mounts.view_at(cache) is None, "nothing is mounted")
+        eventually(lambda: not Path(f"/proc/{daemon}").exists(), "the daemon has ended", 10)
+        assert mounts.view_at(cache) is None
     finally:
         clear(cache)
