@@ -37,6 +37,8 @@ BEAT_S: Final = 15.0
 """How often the view is asked for a sign of life."""
 PATIENCE_S: Final = 120.0
 """How long it may take to answer: longer than a disk that stalls, which would stall plain disk as well."""
+_ENDING_S: Final = 1.0
+"""How long a daemon may take to end that has begun to, unless it waits for a disk."""
 _LOCK_S: Final = 10.0
 _POLL_S: Final = 0.05
 
@@ -108,47 +110,76 @@ class Ward:
                     self.phase = "released"
 
 
-def guard(ward: Ward, told: int) -> None:
-    """Watch until the daemon is gone, then give the path back; `told` is where the daemon speaks."""
+def guard(ward: Ward, told: int, woken: int) -> None:
+    """Watch until the daemon is gone, then give the path back; `told` is where the daemon speaks, `woken` what is ready
+    when its first thread ends."""
     daemon = -1
     with suppress(ProcessLookupError):
         daemon = os.pidfd_open(ward.pid)
-        _watch(ward, told, daemon)
+        _watch(ward, told, woken, daemon)
     while ward.listen(told) and select.select([told], [], [], 0)[0]:
         pass
     if ward.phase != "released":
         _after(ward, daemon)
 
 
-def _watch(ward: Ward, told: int, daemon: int) -> None:
+def _watch(ward: Ward, told: int, woken: int, daemon: int) -> None:
     """Until the daemon has ended or needs no guardian, or was ended for it does not answer."""
     waiting = select.poll()
-    waiting.register(daemon, select.POLLIN)
-    waiting.register(told, select.POLLIN)
-    while True:
+    for fd in (daemon, told, woken):
+        waiting.register(fd, select.POLLIN)
+    while not _is_ending(ward.pid):
         ready = dict(waiting.poll(BEAT_S * 1000))
         if daemon in ready:
             return
+        if woken in ready:
+            os.read(woken, 64)
         if told in ready:
             if not ward.listen(told):
                 waiting.unregister(told)
             if ward.phase == "released":
                 return
-        elif ward.phase == "mounted" and not _answers(ward, told, daemon):
+        elif not ready and ward.phase == "mounted" and not _answers(ward, told, woken, daemon):
             _abort(ward, daemon)
             return
+    _see_to_its_end(ward, daemon)
 
 
-def _answers(ward: Ward, told: int, daemon: int) -> bool:
+def _woken_by_daemons_end() -> int:
+    """What is ready when the thread that started this process ends, whatever other threads of it wait for: the
+    descriptor of a process is not, before all of them have ended."""
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    syscalls.signal_at_parents_end(signal.SIGUSR1)
+    return woken
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process has ended, but for threads that may wait for a disk."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def _see_to_its_end(ward: Ward, daemon: int) -> None:
+    """A thread that waits for a disk keeps the connection: nobody in the view would be answered until that does."""
+    if not select.select([daemon], [], [], _ENDING_S)[0]:
+        say("ERROR", f"the daemon of {ward.mountpoint} was ended while it waits for a disk: its view is broken off")
+        _break_off(ward)
+
+
+def _answers(ward: Ward, told: int, woken: int, daemon: int) -> bool:
     """Whether the view needs nothing from us: it answers, or it is not there any more, or its path leads elsewhere."""
     view = ward.mount()
-    if view is None or not mounts.is_reached(view) or _sign_of_life(view, daemon):
+    if view is None or not mounts.is_reached(view) or _sign_of_life(view, woken, daemon):
         return True
     ward.listen(told)
     return ward.phase != "mounted" or ward.mount() is None
 
 
-def _sign_of_life(view: mounts.Mount, daemon: int) -> bool:
+def _sign_of_life(view: mounts.Mount, woken: int, daemon: int) -> bool:
     """Ask the view something that needs no disk. False when there is no answer in time; the daemon's end is one."""
     child = os.fork()
     if child == 0:
@@ -158,41 +189,50 @@ def _sign_of_life(view: mounts.Mount, daemon: int) -> bool:
     asked = os.pidfd_open(child)
     try:
         waiting = select.poll()
-        waiting.register(asked, select.POLLIN)
-        waiting.register(daemon, select.POLLIN)
-        answered = bool(waiting.poll(PATIENCE_S * 1000))
-        if answered:
+        for fd in (asked, woken, daemon):
+            waiting.register(fd, select.POLLIN)
+        ready = dict(waiting.poll(PATIENCE_S * 1000))
+        if ready:
             os.kill(child, signal.SIGKILL)
+        if asked in ready or daemon in ready:
             os.waitpid(child, 0)
-        return answered
+        return bool(ready)
     finally:
         os.close(asked)
 
 
 def _abort(ward: Ward, daemon: int) -> None:
-    """End a connection whose daemon answers nothing: through fusectl where it is mounted, and by its end."""
+    """End a daemon that answers nothing, and its connection."""
     say(
         "ERROR",
         f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s: "
         "its daemon is ended, the path becomes the plain directory",
     )
     ward.silent = True
-    with suppress(OSError):
-        Path(f"/sys/fs/fuse/connections/{os.minor(ward.device)}/abort").write_text("1")
+    _break_off(ward)
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(daemon, signal.SIGKILL)
     select.select([daemon], [], [], 5)
 
 
+def _break_off(ward: Ward) -> None:
+    """Through fusectl, where that is mounted; root does it by unmounting."""
+    if ward.device >= 0:
+        with suppress(OSError):
+            Path(f"/sys/fs/fuse/connections/{os.minor(ward.device)}/abort").write_text("1")
+
+
 def _after(ward: Ward, daemon: int) -> None:
     """The daemon is gone: give the path back, note how it ended, and start another where that was asked for."""
-    with _locked(ward.store_fd) as has_lock:
-        left = _give_back(ward, daemon, has_lock)
+    has_it_still = not _has_ended(daemon)
+    with _locked(ward.store_fd, 0 if has_it_still else _LOCK_S) as has_lock:
+        is_ours = has_lock or has_it_still
+        left = _give_back(ward, is_ours)
         if not (ward.phase == "failed" or (ward.phase == "mounted" and left)):
             return  # it ended as it was asked to, or never began
         ended = endings.Ended(ward.pid, int(time.time()), _how(ward), _status(ward.pid, daemon))
         say("WARNING", f"the daemon of {ward.mountpoint} (process {ward.pid}) {ended.in_words}")
-        if not has_lock:
+        if not is_ours:
             return  # who has the store by now sees to it
         try:
             endings.write(ward.store_fd, ended)
@@ -203,9 +243,8 @@ def _after(ward: Ward, daemon: int) -> None:
         _bring_back(ward, ended)
 
 
-def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
-    """Unmount what the daemon left; whether there was anything."""
-    is_ours = has_lock or not _has_ended(daemon)
+def _give_back(ward: Ward, is_ours: bool) -> bool:
+    """Unmount what the daemon left; whether there was anything. `is_ours`: no successor has the store's lock."""
     deadline = time.monotonic() + _LOCK_S
     left = False
     while (view := ward.mount()) is not None and time.monotonic() < deadline:
@@ -215,7 +254,7 @@ def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
             return is_ours
         left = True
         try:
-            mountpoint.unmount(view.mountpoint, lazy=True)
+            mountpoint.unmount(view.mountpoint, lazy=True, forced=True)
         except MountError:
             time.sleep(_POLL_S)
     return left
@@ -234,20 +273,20 @@ def _is_dead(view: mounts.Mount) -> bool:
 
 
 @contextmanager
-def _locked(store_fd: int) -> Iterator[bool]:
-    """Hold the store's lock while the block runs; not, where another has it for long or the store is gone."""
+def _locked(store_fd: int, wait_s: float) -> Iterator[bool]:
+    """Hold the store's lock while the block runs; not, where another has it for longer or the store is gone."""
     lock = -1
     try:
         with suppress(OSError):
             lock = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=store_fd)
-        yield lock >= 0 and _lock(lock)
+        yield lock >= 0 and _lock(lock, wait_s)
     finally:
         if lock >= 0:
             os.close(lock)
 
 
-def _lock(fd: int) -> bool:
-    deadline = time.monotonic() + _LOCK_S
+def _lock(fd: int, wait_s: float) -> bool:
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -297,9 +336,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     pid, config, store_fd = sys.argv[1:4]
     os.set_blocking(0, False)
+    woken = _woken_by_daemons_end()
     ward = Ward(int(pid), config, int(store_fd))
     ward.hear("".join(sys.argv[4:]).encode())
-    guard(ward, 0)
+    guard(ward, 0, woken)
 
 
 if __name__ == "__main__":

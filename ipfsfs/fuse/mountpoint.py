@@ -25,6 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _MS_NOSUID: Final = 2
 _MS_NODEV: Final = 4
 _MS_RDONLY: Final = 1
+_MNT_FORCE: Final = 1
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _AT_FDCWD: Final = -100
@@ -101,13 +102,14 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
     return received[0]
 
 
-def unmount(mountpoint: Path, *, lazy: bool) -> None:
-    """Take the topmost mount at `mountpoint` away; `lazy`: at once, while open files keep what they have.
+def unmount(mountpoint: Path, *, lazy: bool, forced: bool = False) -> None:
+    """Take the topmost mount at `mountpoint` away; `lazy`: at once, while open files keep what they have. `forced`:
+    whoever waits for its daemon gets an error, of which root alone can see to it.
 
     Raises MountError; InUse where files are open.
     """
     if os.geteuid() == 0:
-        _unmount_as_root(mountpoint, lazy)
+        _unmount_as_root(mountpoint, _MNT_DETACH * lazy | _MNT_FORCE * forced)
         return
     helper = shutil.which("fusermount3")
     if helper is None:
@@ -130,14 +132,13 @@ def _not_unmounted(mountpoint: Path, why: str) -> MountError:
     return MountError(said)
 
 
-def _unmount_as_root(mountpoint: Path, lazy: bool) -> None:
+def _unmount_as_root(mountpoint: Path, flags: int) -> None:
     """The path of a mount has no symlinks. Where it has one now, another user has put it there."""
-    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
     parent = -1
     try:
         parent = syscalls.openat2(_AT_FDCWD, os.fsencode(mountpoint.parent), os.O_PATH, 0, syscalls.RESOLVE_NO_SYMLINKS)
         target = b"/proc/self/fd/%d/%s" % (parent, os.fsencode(mountpoint.name))
-        if _libc.umount2(target, flags) != 0:
+        if _libc.umount2(target, _UMOUNT_NOFOLLOW | flags) != 0:
             raise _not_unmounted(mountpoint, os.strerror(ctypes.get_errno()))
     except OSError as error:
         raise MountError(f"cannot unmount {mountpoint}: {error.strerror}") from error

@@ -131,7 +131,7 @@ def filesystem_type(fd: int) -> int:
     return int(number)
 
 
-def die_with_parent(signal_number: int) -> None:
+def signal_at_parents_end(signal_number: int) -> None:
     """Have the kernel send this process `signal_number` when the thread that started it ends (H3)."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
 

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import pytest
 from ipfsfs.daemon import mounts
 from tests.support import stalling
 from tests.support.calls import plain_directory
-from tests.support.mounted import TREE, Mounted, clear, environment
+from tests.support.mounted import TREE, Mounted, clear, environment, ipfsfs
 from tests.support.processes import eventually
 from tests.support.rot import Disk, spoilable_disk
 
@@ -90,18 +91,26 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield made
 
 
-@pytest.mark.root
-@pytest.mark.parametrize("call", ["read", "fsync"])
-def test_h02_what_waits_for_a_disk_keeps_nobody_else_when_the_view_ends(
-    stalled: tuple[Path, Path], tmp_path: Path, call: str
-) -> None:
-    """Whoever has files open is told that they are lost; and the daemon ends as it should once the disk answers."""
+@dataclass(slots=True)
+class Waited:
+    """A view whose daemon waits for a disk: somebody waits for `slow`, while `reader` reads `quick` again and again."""
+
+    daemon: subprocess.Popen[bytes]
+    below: Path
+    store: Path
+    reader: threading.Thread
+    go: Path
+
+
+@contextmanager
+def waited(stalled: tuple[Path, Path], store: Path, call: str) -> Iterator[Waited]:
+    """One in the foreground."""
     below, go = stalled
-    where = str(below), "--store", str(tmp_path / "store")
-    command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", *where]
-    daemon = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", str(below), "--store", str(store)]
+    daemon = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        eventually(lambda: mounts.view_at(below) is not None and (below / "quick").exists(), "it is mounted", 20)
+        assert daemon.stderr is not None
+        assert daemon.stderr.readline() == b"serving %s\n" % os.fsencode(below)
         slow, quick = os.open(below / "slow", os.O_RDWR), os.open(below / "quick", os.O_RDONLY)
 
         def wait() -> None:
@@ -119,16 +128,47 @@ def test_h02_what_waits_for_a_disk_keeps_nobody_else_when_the_view_ends(
         waiter.start()
         reader.start()
         eventually(_asked(go).exists, "the disk is waited for")
-        daemon.terminate()
-        eventually(lambda: mounts.view_at(below) is None, "the path is the plain directory")
-        eventually(lambda: not reader.is_alive(), "nobody waits for another's disk", 15)
-        go.touch()
-        assert daemon.wait(20) == 0
+        yield Waited(daemon, below, store, reader, go)
     finally:
         go.touch()
         daemon.kill()
-        daemon.wait()
-        clear(below)
+        daemon.communicate()
+        while mounts.view_at(below) is not None:
+            clear(below)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("call", ["read", "fsync"])
+def test_h02_what_waits_for_a_disk_keeps_nobody_else_when_the_view_ends(
+    stalled: tuple[Path, Path], tmp_path: Path, call: str
+) -> None:
+    """Whoever has files open is told that they are lost; and the daemon ends as it should once the disk answers."""
+    with waited(stalled, tmp_path / "store", call) as view:
+        view.daemon.terminate()
+        eventually(lambda: mounts.view_at(view.below) is None, "the path is the plain directory")
+        eventually(lambda: not view.reader.is_alive(), "nobody waits for another's disk", 15)
+        view.go.touch()
+        assert view.daemon.wait(20) == 0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("call", ["read", "fsync"])
+def test_h05_a_daemon_that_is_killed_while_it_waits_for_a_disk_gives_the_path_back(
+    stalled: tuple[Path, Path], tmp_path: Path, call: str
+) -> None:
+    """Not even SIGKILL ends it before the disk answers; what it served has ended all the same."""
+    with waited(stalled, tmp_path / "store", call) as view:
+        view.daemon.kill()
+        eventually(lambda: mounts.view_at(view.below) is None, "the path is the plain directory", 5)
+        eventually(lambda: not view.reader.is_alive(), "nobody waits for another's disk", 2)
+        assert (view.below / "quick").read_bytes()[:4096] == stalling.content(0, 4096)
+        assert view.daemon.poll() is None, "the disk kept nobody: this tests nothing"
+
+        def is_told() -> bool:
+            told = ipfsfs("status", str(view.below), "--store", str(view.store), check=False)
+            return told.returncode == 1 and "was ended by SIGKILL" in told.stdout
+
+        eventually(is_told, "`status` says how it ended")
 
 
 @pytest.mark.root

@@ -166,7 +166,7 @@ def main() -> int:
     requests, _, *texts = sys.argv[1:]
     store, mountpoint, shown = texts
     syscalls.name_process(b"ipfsfs-follower")
-    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.signal_at_parents_end(signal.SIGKILL)
     bound_memory(end_by_signal)
     follower = Follower(Path(store), Path(mountpoint), shown, naming.parse_content(shown))
     try:

@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> None:
     """Run the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.signal_at_parents_end(signal.SIGKILL)
     bound_memory(end_by_signal)
     extents, blocks, plain, settings, requests, results = (int(number) for number in arguments)
     trio.run(_main, extents, blocks, plain, settings, requests, results)

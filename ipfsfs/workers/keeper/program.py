@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
     """Run the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.signal_at_parents_end(signal.SIGKILL)
     syscalls.name_process(b"ipfsfs-keeper")
     requests, results, mountpoint = arguments
     with suppress(BrokenPipeError):

@@ -241,7 +241,7 @@ def main(arguments: list[str]) -> None:
     # that is asked back while it is held (for microseconds) sends SIGIO.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
         signal.signal(number, signal.SIG_IGN)
-    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.signal_at_parents_end(signal.SIGKILL)
     if arguments[3] == "polite":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         syscalls.idle_io_priority()

@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
     """Run the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.signal_at_parents_end(signal.SIGKILL)
     bound_memory(end_by_signal, _MEMORY)
     _, hardest = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _DESCRIPTORS if hardest == resource.RLIM_INFINITY else min(_DESCRIPTORS, hardest)
