@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from ipfsfs.caches.registry import root_place
 from ipfsfs.daemon import endings, lingering, mounts, outsiders, register, remains
 from ipfsfs.daemon.config import Config
 from ipfsfs.daemon.guarding import Guarding
-from ipfsfs.daemon.lingering import Lingering
+from ipfsfs.daemon.lingering import Lingering, StillUsed
 from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 
 _PLACED_S: Final = 15.0
 """How long an unmount waits for files that are wholly here to be put in place. Root waits 20 s for another's daemon."""
+_STOPS: Final = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
@@ -152,19 +153,6 @@ class Running:
         return StillUsed(self.ended.is_set(), len(self.view.handles), users, places)
 
 
-@dataclass(slots=True, frozen=True)
-class StillUsed:
-    """What is left of a view that is at its path no more."""
-
-    over: bool
-    """Whether nothing is: the daemon is about to end."""
-    open_files: int
-    users: list[outsiders.Outsider]
-    """The processes that hold them, as far as the daemon's user may see that."""
-    places: list[str]
-    """Where else the view is mounted: other paths, and other mount namespaces."""
-
-
 class Served(Protocol):
     """An address that is served while the view is at its path."""
 
@@ -252,17 +240,20 @@ async def serve(
                 negotiate=config.negotiate,
                 native=ownership.root,
             )
-            async with session(view, where) as (features, ended):
-                mount = mounts.view_at(config.mountpoint)
-                if mount is None:
-                    raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
-                guarding.mounted(mount)
-                _forget_last_end(config, store)
-                if os.geteuid() == 0:
-                    raise_readahead(mount.device)
-                following = Following.of(config.upstream, config.mountpoint, config.store)
-                running = Running(config, store, quarantine, view, sealer, guarding, following, mount, features, ended)
-                await _run(running, (metrics, address, following), ready, control)
+            with trio.open_signal_receiver(*_STOPS) as stops:  # none may end us between the mount and its guardian
+                async with session(view, where) as (features, ended):
+                    mount = mounts.view_at(config.mountpoint)
+                    if mount is None:
+                        raise MountError(f"{config.mountpoint} was mounted, and is not there any more")
+                    guarding.mounted(mount)
+                    _forget_last_end(config, store)
+                    if os.geteuid() == 0:
+                        raise_readahead(mount.device)
+                    following = Following.of(config.upstream, config.mountpoint, config.store)
+                    running = Running(
+                        config, store, quarantine, view, sealer, guarding, following, mount, features, ended
+                    )
+                    await _run(running, (metrics, address, following), ready, control, stops)
             behind.cancel_scope.cancel()
         view.close()
     except BaseException as error:
@@ -283,12 +274,17 @@ async def serve(
             guarding.release()
 
 
-async def _run(running: Running, served: Sequence[Served], ready: Callable[[Running], None], control: Control) -> None:
+async def _run(
+    running: Running,
+    served: Sequence[Served],
+    ready: Callable[[Running], None],
+    control: Control,
+    stops: AsyncIterator[int],
+) -> None:
     """Serve until the kernel ends the session, or a signal or a command asks for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.view.run)
         await nursery.start(control, running)
-        await nursery.start(_obey_signals, running)
         nursery.start_soon(_follow_kernel, running)
         nursery.start_soon(_follow_mount_table, running)
         nursery.start_soon(running.guarding.keep)
@@ -296,6 +292,7 @@ async def _run(running: Running, served: Sequence[Served], ready: Callable[[Runn
             nursery.start_soon(one.run)
         collect_seldom()
         ready(running)
+        nursery.start_soon(_obey, stops, running)
         tell_systemd(f"READY=1\nSTATUS=serving {running.config.mountpoint}")
         features = ", ".join(running.features)
         log.info("mounted %s, store %s, with %s", running.config.mountpoint, running.config.store, features)
@@ -307,10 +304,10 @@ async def _run(running: Running, served: Sequence[Served], ready: Callable[[Runn
         nursery.cancel_scope.cancel()
     log.info("unmounted %s", running.config.mountpoint)
     if not running.ended.is_set():
-        await _linger(running)
+        await _linger(running, stops)
 
 
-async def _linger(running: Running) -> None:
+async def _linger(running: Running, stops: AsyncIterator[int]) -> None:
     """The path has been given back while files in the view were open: serve those, and nothing else.
 
     The store is let go of, so that a new view can be mounted; what is still written is found and sealed by that one.
@@ -330,21 +327,28 @@ async def _linger(running: Running) -> None:
         at_most = f", for {linger_s:.0f} s at most" if linger_s < math.inf else ""
         log.info("files are still open; they are served until they are closed%s", at_most)
         with trio.move_on_after(linger_s):
-            await running.ended.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_at_next, stops, nursery.cancel_scope)
+                await running.ended.wait()
+                nursery.cancel_scope.cancel()
     if not running.ended.is_set():
         log.warning("files are still open in %s; their users lose them now", running.config.mountpoint)
 
 
-async def _obey_signals(running: Running, task_status: trio.TaskStatus[None]) -> None:
-    """On SIGTERM and its kin: give the path back at once, serve what is open a little longer, and go."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
-        task_status.started()
-        async for number in received:
-            log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
-            running.asked_to_stop = True
-            with suppress(MountError):
-                await running.unmount(lazy=True)
-            running.over.set()
+async def _obey(stops: AsyncIterator[int], running: Running) -> None:
+    """On a signal to stop: give the path back at once, serve what is open a little longer, and go."""
+    async for number in stops:
+        log.info("%s: unmounting %s", signal.Signals(number).name, running.config.mountpoint)
+        running.asked_to_stop = True
+        with suppress(MountError):
+            await running.unmount(lazy=True)
+        running.over.set()
+
+
+async def _end_at_next(stops: AsyncIterator[int], lingering: trio.CancelScope) -> None:
+    """Whoever asks once more does not want open files to be waited for."""
+    await anext(stops)
+    lingering.cancel()
 
 
 async def _follow_kernel(running: Running) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from ipfsfs.daemon.codec import decode, encode
 from ipfsfs.daemon.endings import local_time, read_note
+from ipfsfs.daemon.outsiders import Outsider
 from ipfsfs.errors import FormatError
 
 NAME: Final = "lingering"
@@ -41,6 +42,19 @@ class Lingering:
     def when(self) -> str:
         """When, in local time."""
         return local_time(self.since)
+
+
+@dataclass(slots=True, frozen=True)
+class StillUsed:
+    """What is left of a view that is at its path no more."""
+
+    over: bool
+    """Whether nothing is: the daemon is about to end."""
+    open_files: int
+    users: list[Outsider]
+    """The processes that hold them, as far as the daemon's user may see that."""
+    places: list[str]
+    """Where else the view is mounted: other paths, and other mount namespaces."""
 
 
 @contextmanager

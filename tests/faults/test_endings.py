@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from tests.support.guardians import impatient_guardian
-from tests.support.mounted import UNASKED_END, Mounted, ipfsfs
+from tests.support.mounted import UNASKED_END, Mounted, clear, environment, ipfsfs
 from tests.support.processes import beside, eventually, guardians_of, stopped, wait_for_guardian
 
 
@@ -265,3 +266,36 @@ def test_a_view_that_another_program_unmounts_lazily_releases_its_store(mounted:
         assert held.read() == b"content"
     eventually(lambda: not alive(first), "the daemon ends when the file is closed")
     assert mounts.view_at(mount.path) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_daemon_that_is_asked_to_stop_the_moment_it_has_mounted_does_so(tmp_path: Path, number: int) -> None:
+    """Before anybody was told that it is mounted: the path comes back, and nothing is said of an accident."""
+    at, store = tmp_path / "cache", tmp_path / "store"
+    at.mkdir()
+    command: list[str | Path] = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", at, "--store", store]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            while mounts.view_at(at) is None:
+                assert daemon.poll() is None
+            daemon.send_signal(number)
+            assert daemon.wait(30) == 0
+            assert mounts.view_at(at) is None
+            assert not (store / "ended").exists()
+        finally:
+            daemon.kill()
+            clear(at)
+
+
+def test_a_daemon_that_serves_open_files_ends_when_it_is_asked_once_more(mounted: Callable[..., Mounted]) -> None:
+    mount = mounted()
+    (mount.path / "file").write_bytes(b"content")
+    mount.expect_logged.append("their users lose them now")
+    with (mount.path / "file").open("rb", buffering=0) as held:
+        mount.umount("--lazy")
+        assert alive(mount.pid)
+        os.kill(mount.pid, signal.SIGTERM)
+        eventually(lambda: not alive(mount.pid), "it ends", 4)
+        with pytest.raises(OSError, match="not connected"):
+            os.fchmod(held.fileno(), 0o600)
+    assert "their users lose them now" in mount.log()
