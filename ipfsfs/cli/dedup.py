@@ -43,24 +43,30 @@ def dedup(path: Path | None, dry_run: bool, as_json: bool) -> None:
     asked = [target(path)] if path is not None else [Target(v.mountpoint, "", v.store, v) for v in mounts.our_views()]
     if not asked:
         raise MountError("nothing of yours is mounted", hint=f"Mount it first: {command('mount')}")
+    for at in asked:
+        if at.mount is None:
+            raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
+        must_be_ours(at.mount)
     found = []
+    for number, at in enumerate(asked):
+        answer = _done(at, dry_run)
+        found.append(_facts(at, answer))
+        if as_json:
+            continue
+        if len(asked) > 1:
+            click.echo(("\n" if number else "") + printable(f"{at.root}:"))
+        _print(at, answer, dry_run)
+    if as_json:
+        tell(found)
+
+
+def _done(at: Target, dry_run: bool) -> Answer:
     with bars.bar("Comparing") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(files=progress.files, done_bytes=progress.bytes)
 
-        for at in asked:
-            if at.mount is None:
-                raise MountError(f"{at.root} is not mounted", hint=f"Mount it first: {command('mount', at.root)}")
-            must_be_ours(at.mount)
-            found.append((at, ask(at.store, Question(at.path, dry_run), show)))
-    if as_json:
-        tell([_facts(at, answer) for at, answer in found])
-        return
-    for number, (at, answer) in enumerate(found):
-        if len(found) > 1:
-            click.echo(("\n" if number else "") + printable(f"{at.root}:"))
-        _print(at, answer, dry_run)
+        return ask(at.store, Question(at.path, dry_run), show)
 
 
 def _facts(at: Target, answer: Answer) -> Facts:

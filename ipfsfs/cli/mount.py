@@ -18,7 +18,7 @@ from ipfsfs.cli.mounting import Facts
 from ipfsfs.cli.paths import PATH, mountpoint, must_be_ours
 from ipfsfs.cli.scripts import Form, tell, tells
 from ipfsfs.cli.settings.effective import Effective, effective, options
-from ipfsfs.cli.settings.secret_files import looked_at
+from ipfsfs.cli.settings.named_files import looked_at
 from ipfsfs.cli.teaming import Teaming
 from ipfsfs.cli.usual import cache_home, hub_home, moved
 from ipfsfs.daemon import mounts, outsiders, placing

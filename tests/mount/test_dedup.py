@@ -197,3 +197,21 @@ def test_placeholders_of_content_that_is_here_share_its_blocks(on: Callable[[str
     for copy in copies:
         assert _overlap(_places(one), _places(copy)) > 5 * MIB
         assert copy.read_bytes() == DATA
+
+
+def test_what_was_done_in_one_view_is_told_though_the_next_cannot_be_asked(
+    mounted: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    first = mounted()
+    second = mounted(tmp_path / "second", "--store", str(tmp_path / "store of second"))
+    (first.path / "file").write_bytes(DATA)
+    first.seal()
+    socket = second.store / "control.sock"
+    socket.rename(second.store / "aside")
+    try:
+        done = ipfsfs("dedup", check=False)
+    finally:
+        (second.store / "aside").rename(socket)
+    assert done.returncode != 0
+    assert done.stdout.startswith(f"{first.path}:\n1 file, ")
+    assert str(second.store) in done.stderr

@@ -48,6 +48,11 @@ def test_what_holds_no_secret_is_refused_although_nothing_uses_it(
     assert "chmod" not in done.stderr
 
 
+def test_a_directory_is_no_list_of_peers(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["mount", str(tmp_path / "no" / "way"), "--peers", str(tmp_path)], env={"CI": ""})
+    assert (done.exit_code, done.stderr.startswith(f"ipfsfs: --peers: {tmp_path} is a directory\n")) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["peers", *(name for name, entry in SETTINGS.items() if isinstance(entry.kind, File))])
 def test_a_home_directory_is_meant_wherever_a_path_comes_from(name: str, tmp_path: Path) -> None:
     """`--store=~/DIR` reaches us as it is, and so does what is quoted in the environment."""

@@ -1,5 +1,5 @@
-"""Files that settings name and that hold secrets. Each is looked at, be it used or not. Who else can read it is said,
-and not refused, for a container's secrets are readable to all in it."""
+"""Files that settings name. Each that holds a secret is looked at, be it used or not. Who else can read it is said, and
+not refused, for a container's secrets are readable to all in it. A list of peers may be made later."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from ipfsfs.printed import shell
 
 
 def looked_at(chosen: Effective) -> Iterator[str]:
-    """For each file that others than its owner can read, a sentence with what to do. Raises UsageError for what cannot
-    hold a secret, or cannot be read."""
+    """For each secret that others than its owner can read, a sentence with what to do. Raises UsageError for what
+    cannot hold a secret or a list, or cannot be read."""
+    peers = chosen.found["peers"]
+    if isinstance(peers.value, str) and peers.value.startswith("/") and os.path.isdir(peers.value):
+        hint = "Name a file with one HOST:PORT a line."
+        raise UsageError(f"{peers.where}: {peers.value} is a directory", hint=hint)
     for name, found in chosen.found.items():
         if not isinstance(SETTINGS[name].kind, SecretFile) or not isinstance(found.value, Path):
             continue
