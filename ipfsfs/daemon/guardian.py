@@ -159,8 +159,10 @@ def _is_ending(pid: int) -> bool:
     """Whether a process has ended, but for threads that may wait for a disk."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
+    except OSError:  # for want of descriptors or memory: it is looked at again
+        return False
 
 
 def _see_to_its_end(ward: Ward, daemon: int) -> None:
