@@ -15,7 +15,6 @@ It waits with poll(2) and nothing else, so that it stays as small as an interpre
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -23,12 +22,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from ipfsfs.daemon import endings, mounts
 from ipfsfs.daemon.log_lines import say
+from ipfsfs.daemon.ward import Ward
 from ipfsfs.errors import MountError
 from ipfsfs.fuse import mountpoint
 from ipfsfs.plain import syscalls
@@ -42,73 +41,6 @@ _ENDING_S: Final = 1.0
 _LOCK_S: Final = 10.0
 _POLL_S: Final = 0.05
 
-Phase = Literal["mounting", "mounted", "over", "failed", "released"]
-"""What the daemon said last: nothing yet; that its view is mounted; that it gave the path back on purpose; that it met
-an error it cannot go on with; that nothing is left to guard."""
-
-
-@dataclass(slots=True)
-class Ward:
-    """What is guarded: a daemon, and the mount that it named."""
-
-    pid: int
-    config: str
-    """The daemon's configuration, as JSON: all of it matters only when another is started."""
-    store_fd: int
-    phase: Phase = "mounting"
-    mount_id: int = -1
-    device: int = -1
-    silent: bool = False
-    """Whether it was ended here, for it did not answer."""
-    _heard: bytes = b""
-
-    @property
-    def mountpoint(self) -> Path:
-        """Where the daemon was to mount."""
-        return Path(json.loads(self.config)["mountpoint"])
-
-    @property
-    def to_be_restarted(self) -> bool:
-        """Whether the view was mounted with `--restart`."""
-        return "restarts" in json.loads(self.config)
-
-    def mount(self) -> mounts.Mount | None:
-        """The view that the daemon mounted, if it is there still.
-
-        A daemon that was ended before it could name it left at most a dead view of this user with this store. The
-        store is compared in any case: once a mount is gone the kernel gives its number away, and its filesystem's too.
-        """
-        store = json.loads(self.config)["store"]
-        ours = [view for view in mounts.views() if view.source == store and not view.is_of_another]
-        if self.phase == "mounting":
-            return next((view for view in ours if mounts.is_reached(view)), None)
-        numbers = self.mount_id, self.device
-        return next((view for view in ours if (view.mount_id, view.device) == numbers), None)
-
-    def listen(self, fd: int) -> bool:
-        """Take in what the daemon says; false when it says no more."""
-        try:
-            data = os.read(fd, 4096)
-        except BlockingIOError:
-            return True
-        self.hear(data)
-        return bool(data)
-
-    def hear(self, data: bytes) -> None:
-        """Take in what it has said, or a part of it."""
-        self._heard += data
-        *lines, self._heard = self._heard.split(b"\n")
-        for line in lines:
-            match line.split():
-                case [b"mounted", mount_id, device]:
-                    self.phase, self.mount_id, self.device = "mounted", int(mount_id), int(device)
-                case [b"over"]:
-                    self.phase = "over"
-                case [b"failed"]:
-                    self.phase = "failed"
-                case [b"released"]:
-                    self.phase = "released"
-
 
 def guard(ward: Ward, told: int, woken: int) -> None:
     """Watch until the daemon is gone, then give the path back; `told` is where the daemon speaks, `woken` what is ready
@@ -117,8 +49,7 @@ def guard(ward: Ward, told: int, woken: int) -> None:
     with suppress(ProcessLookupError):
         daemon = os.pidfd_open(ward.pid)
         _watch(ward, told, woken, daemon)
-    while ward.listen(told) and select.select([told], [], [], 0)[0]:
-        pass
+    ward.listen_to_all(told)
     if ward.phase != "released":
         _after(ward, daemon)
 
@@ -128,7 +59,7 @@ def _watch(ward: Ward, told: int, woken: int, daemon: int) -> None:
     waiting = select.poll()
     for fd in (daemon, told, woken):
         waiting.register(fd, select.POLLIN)
-    while not _is_ending(ward.pid):
+    while not _is_ending(daemon):
         ready = dict(waiting.poll(BEAT_S * 1000))
         if daemon in ready:
             return
@@ -139,10 +70,13 @@ def _watch(ward: Ward, told: int, woken: int, daemon: int) -> None:
                 waiting.unregister(told)
             if ward.phase == "released":
                 return
-        elif not ready and ward.phase == "mounted" and not _answers(ward, told, woken, daemon):
+        if ready or ward.phase != "mounted" or _is_ending(daemon):
+            continue
+        if not _answers(ward, told, woken, daemon):
             _abort(ward, daemon)
             return
-    _see_to_its_end(ward, daemon)
+    if not select.select([daemon], [], [], _ENDING_S)[0]:
+        _break_off(ward)  # it has the connection until the disk answers for which it waits
 
 
 def _woken_by_daemons_end() -> int:
@@ -155,21 +89,24 @@ def _woken_by_daemons_end() -> int:
     return woken
 
 
-def _is_ending(pid: int) -> bool:
-    """Whether a process has ended, but for threads that may wait for a disk."""
+def _is_ending(daemon: int) -> bool:
+    """Whether a process will do nothing more, however long it waits for a disk: its first thread has ended, or is to
+    obey SIGKILL. False where that cannot be told, or nothing is left of it."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    except OSError:  # for want of descriptors or memory: it is looked at again
+        about = _fields(f"self/fdinfo/{daemon}")
+        number = int(about["Pid"])  # as /proc counts, which may be mounted for others
+        if number <= 0:
+            return False
+        about = _fields(f"{number}/status")
+        pending = int(about["SigPnd"], 16) | int(about["ShdPnd"], 16)
+        return about["State"][0] in "ZX" or bool(pending & 1 << signal.SIGKILL - 1)
+    except (OSError, ValueError, LookupError):
         return False
 
 
-def _see_to_its_end(ward: Ward, daemon: int) -> None:
-    """A thread that waits for a disk keeps the connection: nobody in the view would be answered until that does."""
-    if not select.select([daemon], [], [], _ENDING_S)[0]:
-        say("ERROR", f"the daemon of {ward.mountpoint} was ended while it waits for a disk: its view is broken off")
-        _break_off(ward)
+def _fields(path: str) -> dict[str, str]:
+    lines = Path("/proc", path).read_text("utf-8", "replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _answers(ward: Ward, told: int, woken: int, daemon: int) -> bool:
@@ -193,23 +130,21 @@ def _sign_of_life(view: mounts.Mount, woken: int, daemon: int) -> bool:
         waiting = select.poll()
         for fd in (asked, woken, daemon):
             waiting.register(fd, select.POLLIN)
-        ready = dict(waiting.poll(PATIENCE_S * 1000))
+        ready: dict[int, int] = {}
+        deadline = time.monotonic() + PATIENCE_S
+        while not ready and (left_s := deadline - time.monotonic()) > 0 and not _is_ending(daemon):
+            ready = dict(waiting.poll(min(left_s, BEAT_S) * 1000))
         if ready:
             os.kill(child, signal.SIGKILL)
         if asked in ready or daemon in ready:
             os.waitpid(child, 0)
-        return bool(ready)
+        return bool(ready) or _is_ending(daemon)
     finally:
         os.close(asked)
 
 
 def _abort(ward: Ward, daemon: int) -> None:
     """End a daemon that answers nothing, and its connection."""
-    say(
-        "ERROR",
-        f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s: "
-        "its daemon is ended, the path becomes the plain directory",
-    )
     ward.silent = True
     _break_off(ward)
     with suppress(ProcessLookupError):
@@ -218,23 +153,31 @@ def _abort(ward: Ward, daemon: int) -> None:
 
 
 def _break_off(ward: Ward) -> None:
-    """Through fusectl, where that is mounted; root does it by unmounting."""
-    if ward.device >= 0:
+    """Through fusectl, where that is mounted; root does it by unmounting as well."""
+    if ward.connection >= 0:
         with suppress(OSError):
-            Path(f"/sys/fs/fuse/connections/{os.minor(ward.device)}/abort").write_text("1")
+            os.write(ward.connection, b"1")
 
 
 def _after(ward: Ward, daemon: int) -> None:
-    """The daemon is gone: give the path back, note how it ended, and start another where that was asked for."""
-    has_it_still = not _has_ended(daemon)
-    with _locked(ward.store_fd, 0 if has_it_still else _LOCK_S) as has_lock:
-        is_ours = has_lock or has_it_still
-        left = _give_back(ward, is_ours)
+    """The daemon is gone: give the path back, note how it ended, and start another where that was asked for.
+
+    The log and the store may be on the disk for which one waits that does not end: the path comes first.
+    """
+    has_store = ward.has_store(daemon)
+    left = has_store and _give_back(ward, daemon, has_lock=False)
+    if ward.silent:
+        what = f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s"
+        say("ERROR", f"{what}: its daemon is ended, the path becomes the plain directory")
+    if has_store:
+        say("ERROR", f"process {ward.pid} was killed, and does not end: it waits for something, such as a disk")
+    with _locked(ward.store_fd, 0 if has_store else _LOCK_S) as has_lock:
+        left = _give_back(ward, daemon, has_lock) or left
         if not (ward.phase == "failed" or (ward.phase == "mounted" and left)):
             return  # it ended as it was asked to, or never began
         ended = endings.Ended(ward.pid, int(time.time()), _how(ward), _status(ward.pid, daemon))
         say("WARNING", f"the daemon of {ward.mountpoint} (process {ward.pid}) {ended.in_words}")
-        if not is_ours:
+        if not has_lock and not ward.has_store(daemon):
             return  # who has the store by now sees to it
         try:
             endings.write(ward.store_fd, ended)
@@ -242,14 +185,17 @@ def _after(ward: Ward, daemon: int) -> None:
             say("WARNING", f"no note of that can be left in the store: {error.strerror}")
             return
     if ward.to_be_restarted:
+        if daemon >= 0:
+            select.select([daemon], [], [])  # it has the store until then
         _bring_back(ward, ended)
 
 
-def _give_back(ward: Ward, is_ours: bool) -> bool:
-    """Unmount what the daemon left; whether there was anything. `is_ours`: no successor has the store's lock."""
+def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
+    """Unmount what the daemon left; whether there was anything."""
     deadline = time.monotonic() + _LOCK_S
     left = False
     while (view := ward.mount()) is not None and time.monotonic() < deadline:
+        is_ours = has_lock or ward.has_store(daemon)
         # Else a command has the store, which must not keep a dead view there; or a successor has it, whose view may
         # have got the very numbers of ours.
         if not mounts.is_reached(view) or not (is_ours or _is_dead(view)):
@@ -260,11 +206,6 @@ def _give_back(ward: Ward, is_ours: bool) -> bool:
         except MountError:
             time.sleep(_POLL_S)
     return left
-
-
-def _has_ended(daemon: int) -> bool:
-    """False for one that not even SIGKILL ends, as when it waits for a disk."""
-    return daemon < 0 or bool(select.select([daemon], [], [], 0)[0])
 
 
 def _is_dead(view: mounts.Mount) -> bool:

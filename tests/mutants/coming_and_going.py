@@ -38,8 +38,8 @@ MUTANTS: Final = (
         "S20",
         "a daemon that hangs is let be",
         "ipfsfs/daemon/guardian.py",
-        '        elif not ready and ward.phase == "mounted" and not _answers(ward, told, woken, daemon):\n',
-        '        elif not ready and ward.phase == "mounting" and not _answers(ward, told, woken, daemon):\n',
+        "        if not _answers(ward, told, woken, daemon):\n",
+        "        if False:\n",
         (f"{KERNEL}test_h05_a_daemon_that_answers_nothing_is_ended_and_the_path_falls_back",),
     ),
     Mutant(
@@ -55,7 +55,7 @@ MUTANTS: Final = (
     Mutant(
         "S20",
         "a guardian takes any view of its store for its own",
-        "ipfsfs/daemon/guardian.py",
+        "ipfsfs/daemon/ward.py",
         "if (view.mount_id, view.device) == numbers), None)\n",
         "if numbers), None)\n",
         (f"{ENDINGS}test_h04_a_guardian_ends_its_own_daemon_only_when_its_own_view_hangs",),
