@@ -25,7 +25,7 @@ from ipfsfs.daemon.metrics.serving import Serving
 from ipfsfs.daemon.notify import tell_systemd
 from ipfsfs.daemon.opening import open_databases, open_quarantine
 from ipfsfs.daemon.serving import Address, others_of
-from ipfsfs.daemon.stopping import may_linger_s
+from ipfsfs.daemon.stopping import cancel_when_asked, may_linger_s, requests
 from ipfsfs.daemon.surroundings import collect_seldom, has_acl, raise_descriptor_limit, read_only
 from ipfsfs.daemon.team import group_number
 from ipfsfs.daemon.upstream.following import Following
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 
 _PLACED_S: Final = 15.0
 """How long an unmount waits for files that are wholly here to be put in place. Root waits 20 s for another's daemon."""
-_STOPS: Final = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 _SOON_S: Final = 0.2
 """The kernel ends a session this soon after an unmount, if nothing of it is in use."""
 _SETTLED_S: Final = 0.1
@@ -101,7 +100,7 @@ class Running:
                 await self.view.hydrating.loads.all_placed()
         await self.view.locking.stop()
         deadline = trio.current_time() + 2.0
-        while True:
+        while self.mounted:
             try:
                 await trio.to_thread.run_sync(partial(mountpoint.unmount, self.config.mountpoint, lazy=lazy))
                 break
@@ -240,7 +239,7 @@ async def serve(
                 negotiate=config.negotiate,
                 native=ownership.root,
             )
-            with trio.open_signal_receiver(*_STOPS) as stops:  # none may end us between the mount and its guardian
+            with requests() as stops:  # from before the mount: no signal but SIGKILL kills us from there on
                 async with session(view, where) as (features, ended):
                     mount = mounts.view_at(config.mountpoint)
                     if mount is None:
@@ -328,7 +327,7 @@ async def _linger(running: Running, stops: AsyncIterator[int]) -> None:
         log.info("files are still open; they are served until they are closed%s", at_most)
         with trio.move_on_after(linger_s):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_end_at_next, stops, nursery.cancel_scope)
+                nursery.start_soon(cancel_when_asked, stops, running.asked_to_stop, nursery.cancel_scope)
                 await running.ended.wait()
                 nursery.cancel_scope.cancel()
     if not running.ended.is_set():
@@ -343,12 +342,6 @@ async def _obey(stops: AsyncIterator[int], running: Running) -> None:
         with suppress(MountError):
             await running.unmount(lazy=True)
         running.over.set()
-
-
-async def _end_at_next(stops: AsyncIterator[int], lingering: trio.CancelScope) -> None:
-    """Whoever asks once more does not want open files to be waited for."""
-    await anext(stops)
-    lingering.cancel()
 
 
 async def _follow_kernel(running: Running) -> None:

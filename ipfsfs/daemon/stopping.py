@@ -1,16 +1,23 @@
-"""How long a daemon that was asked to stop may go on: as long as its unit says, where it is a service of systemd."""
+"""Signals that ask a daemon to stop, and how long it may go on then: as long as its unit says, where it is a service of
+systemd."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+import signal
 import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import trio
 
+_SIGNALS: Final = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+_TOGETHER_S: Final = 1.0
+"""Signals within this time are one request: systemd sends SIGHUP right after SIGTERM where it is told to."""
 _UNSUPERVISED_S: Final = 5.0
 """How long files that are open are served by a daemon that no unit limits."""
 _END_S: Final = 5.0
@@ -31,6 +38,24 @@ _SECONDS: Final = {
     "us": 1e-6,
 }
 """The units in which systemd writes a span of time (systemd.time(7))."""
+
+
+@contextmanager
+def requests() -> Iterator[AsyncIterator[int]]:
+    """The signals that ask for the end, as they come. Once the block has ended they are ignored: what is left to do is
+    not to be cut short."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # which is put back when the receiver is closed
+    with trio.open_signal_receiver(*_SIGNALS) as received:
+        yield received
+
+
+async def cancel_when_asked(requests: AsyncIterator[int], again: bool, scope: trio.CancelScope) -> None:
+    """Cancel at the next request; with `again`, that is not one which came together with the first."""
+    since = trio.current_time() if again else -math.inf
+    async for _ in requests:
+        if trio.current_time() > since + _TOGETHER_S:
+            scope.cancel()
 
 
 async def may_linger_s() -> float:

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -299,3 +300,47 @@ def test_a_daemon_that_serves_open_files_ends_when_it_is_asked_once_more(mounted
         with pytest.raises(OSError, match="not connected"):
             os.fchmod(held.fileno(), 0o600)
     assert "their users lose them now" in mount.log()
+
+
+@pytest.fixture
+def told_twice(tmp_path: Path) -> Iterator[Path]:
+    """A directory with a file that is open in its view, after SIGTERM, and SIGHUP 0.1 s later. It lies in tmpfs."""
+    at = tmp_path / "cache"
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "under", at], check=True)
+    (at / "file").write_bytes(b"content")
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "ipfsfs",
+        "mount",
+        "--foreground",
+        at,
+        "--store",
+        at.parent / "s",
+    ]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as daemon:
+        assert daemon.stderr is not None
+        assert daemon.stderr.readline().startswith(b"serving ")
+        try:
+            with (at / "file").open("rb", buffering=0) as held:
+                daemon.send_signal(signal.SIGTERM)
+                time.sleep(0.1)
+                daemon.send_signal(signal.SIGHUP)
+                time.sleep(1)
+                os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                assert held.read() == b"content", "both are one request: what is open is served for 5 s"
+                yield at
+            assert daemon.wait(20) == 0
+        finally:
+            daemon.kill()
+            while mounts.at(at) is not None:
+                subprocess.run(["umount", "-l", at], check=True)
+
+
+@pytest.mark.root
+def test_signals_that_come_together_unmount_once_and_serve_what_is_open(told_twice: Path) -> None:
+    beneath = mounts.at(told_twice)
+    assert beneath is not None
+    assert (beneath.filesystem, beneath.source) == ("tmpfs", "under")
+    assert (told_twice / "file").read_bytes() == b"content"
