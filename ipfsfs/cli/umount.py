@@ -17,12 +17,11 @@ from ipfsfs.cli.anothers import ask_another
 from ipfsfs.cli.not_here import Missing, NotHere
 from ipfsfs.cli.paths import PATH, mountpoint, must_answer_us, must_be_directory
 from ipfsfs.cli.scripts import Failure, Form, tell, tells
-from ipfsfs.daemon import mounts, outsiders, register
+from ipfsfs.daemon import mounts, outsiders, register, remains
 from ipfsfs.daemon.client import ask
 from ipfsfs.daemon.config import OriginConfig, SiteConfig
 from ipfsfs.daemon.questions.umount import Answer, Question
 from ipfsfs.errors import IpfsfsError, NoAnswer, UsageError
-from ipfsfs.fuse import mountpoint as kernel
 from ipfsfs.printed import command, counted, printable, shell
 
 _GONE_S: Final = 10.0
@@ -164,7 +163,7 @@ def _unmounted(at: Path, lazy: bool) -> Outcome:
 def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
     must_answer_us(view)
     if not lazy and not mounts.answers(view):
-        kernel.unmount(at, lazy=True)
+        remains.unmount(view, lazy=True)
         return Outcome(at, "is the plain directory again; the daemon behind its view had died")
     try:
         click.echo("Saving seals and unmounting ...", err=True)
@@ -173,7 +172,7 @@ def _take_away(at: Path, view: mounts.Mount, lazy: bool) -> Outcome:
         # The daemon just went, or hangs, or its store is gone. It ends with its mount.
         if mounts.view_at(at) is None:
             return Outcome(at, "is the plain directory again")
-        kernel.unmount(at, lazy=lazy)
+        remains.unmount(view, lazy=lazy)
         return _unasked(at, view)
     outcome = Outcome(at, "is the plain directory again")
     if said is not None:

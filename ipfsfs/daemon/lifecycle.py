@@ -80,6 +80,8 @@ class Running:
     asked_to_stop: bool = False
     """Whether it was by a signal: then files that are open are served for a limited time after that."""
     since: float = field(default_factory=time.time)
+    _unmounting: trio.Lock = field(default_factory=trio.Lock)
+    """So that whoever is second unmounts nothing that lies beneath."""
 
     @property
     def mounted(self) -> bool:
@@ -98,11 +100,18 @@ class Running:
         if not lazy:
             with trio.move_on_after(_PLACED_S):
                 await self.view.hydrating.loads.all_placed()
-        await self.view.locking.stop()
+        async with self._unmounting:
+            await self.view.locking.stop()
+            await self._off_the_path(lazy=lazy)
+        await self.gone_from_path()
+
+    async def _off_the_path(self, *, lazy: bool) -> None:
         deadline = trio.current_time() + 2.0
         while self.mounted:
             try:
-                await trio.to_thread.run_sync(partial(mountpoint.unmount, self.config.mountpoint, lazy=lazy))
+                await trio.to_thread.run_sync(
+                    partial(mountpoint.unmount, self.config.mountpoint, lazy=lazy, mount_id=self.mount.mount_id)
+                )
                 break
             except MountError as error:
                 if not self.mounted:
@@ -112,7 +121,6 @@ class Running:
                     self.view.locking.go_on()
                     raise self._busy(users, mounts.mounted_on(self.mount.mount_id), error) from error
                 await trio.sleep(0.05)  # somebody who only just looked, such as the guardian
-        await self.gone_from_path()
 
     def _busy(
         self, users: Sequence[outsiders.Outsider], inside: Sequence[mounts.Mount], error: MountError

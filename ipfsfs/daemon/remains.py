@@ -15,7 +15,16 @@ def clear_stale(path: Path) -> None:
     while (mount := mounts.view_at(path)) is not None:
         if mounts.answers(mount):
             raise MountError(f"{path} is mounted already, with the store {mount.store}")
-        mountpoint.unmount(path, lazy=True)
+        unmount(mount, lazy=True)
+
+
+def unmount(mount: mounts.Mount, *, lazy: bool) -> None:
+    """Unmount a view without its daemon, unless somebody else just did. Raises MountError, InUse."""
+    try:
+        mountpoint.unmount(mount.mountpoint, lazy=lazy, mount_id=mount.mount_id)
+    except MountError:
+        if not is_gone(mount, mount.store):
+            raise
 
 
 def take_away(mount: mounts.Mount) -> None:
@@ -23,7 +32,7 @@ def take_away(mount: mounts.Mount) -> None:
     with suppress(MountError, OSError):
         top = mounts.at(mount.mountpoint)
         if top is not None and top.mount_id == mount.mount_id:
-            mountpoint.unmount(mount.mountpoint, lazy=True)
+            mountpoint.unmount(mount.mountpoint, lazy=True, mount_id=mount.mount_id)
 
 
 def is_gone(mount: mounts.Mount | None, store: Path) -> bool:

@@ -102,14 +102,15 @@ def _mount_as_user(mountpoint: Path, source: str, allow_other: bool, read_only: 
     return received[0]
 
 
-def unmount(mountpoint: Path, *, lazy: bool, forced: bool = False) -> None:
+def unmount(mountpoint: Path, *, lazy: bool, forced: bool = False, mount_id: int = 0) -> None:
     """Take the topmost mount at `mountpoint` away; `lazy`: at once, while open files keep what they have. `forced`:
-    whoever waits for its daemon gets an error, of which root alone can see to it.
+    whoever waits for its daemon gets an error, of which root alone can see to it. `mount_id`: of the mount that is
+    meant. Root, who could unmount anything, then takes no other away that lies beneath it, where it is to be `lazy`.
 
     Raises MountError; InUse where files are open.
     """
     if os.geteuid() == 0:
-        _unmount_as_root(mountpoint, _MNT_DETACH * lazy | _MNT_FORCE * forced)
+        _unmount_as_root(mountpoint, _MNT_DETACH * lazy | _MNT_FORCE * forced, mount_id if lazy else 0)
         return
     helper = shutil.which("fusermount3")
     if helper is None:
@@ -132,16 +133,25 @@ def _not_unmounted(mountpoint: Path, why: str) -> MountError:
     return MountError(said)
 
 
-def _unmount_as_root(mountpoint: Path, flags: int) -> None:
-    """The path of a mount has no symlinks. Where it has one now, another user has put it there."""
-    parent = -1
+def _unmount_as_root(mountpoint: Path, flags: int, mount_id: int) -> None:
+    """The path of a mount has no symlinks. Where it has one now, another user has put it there.
+
+    A mount that is named is unmounted by a descriptor of its root, which stays what it is. Any other is not, for that
+    descriptor would be a use of it.
+    """
+    at = mountpoint if mount_id else mountpoint.parent
+    fd = -1
     try:
-        parent = syscalls.openat2(_AT_FDCWD, os.fsencode(mountpoint.parent), os.O_PATH, 0, syscalls.RESOLVE_NO_SYMLINKS)
-        target = b"/proc/self/fd/%d/%s" % (parent, os.fsencode(mountpoint.name))
-        if _libc.umount2(target, _UMOUNT_NOFOLLOW | flags) != 0:
+        fd = syscalls.openat2(_AT_FDCWD, os.fsencode(at), os.O_PATH, 0, syscalls.RESOLVE_NO_SYMLINKS)
+        target = b"/proc/self/fd/%d" % fd
+        if not mount_id:
+            target, flags = target + b"/" + os.fsencode(mountpoint.name), flags | _UMOUNT_NOFOLLOW
+        elif f"mnt_id:\t{mount_id}\n" not in Path(f"/proc/self/fdinfo/{fd}").read_text("ascii"):  # which asks no daemon
+            raise MountError(f"cannot unmount {mountpoint}: the view there is gone, or is covered by another mount")
+        if _libc.umount2(target, flags) != 0:
             raise _not_unmounted(mountpoint, os.strerror(ctypes.get_errno()))
     except OSError as error:
         raise MountError(f"cannot unmount {mountpoint}: {error.strerror}") from error
     finally:
-        if parent >= 0:
-            os.close(parent)
+        if fd >= 0:
+            os.close(fd)

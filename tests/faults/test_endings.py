@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from ipfsfs.daemon import mounts
+from ipfsfs.daemon.client import ask
+from ipfsfs.daemon.questions import umount
 from tests.support.guardians import impatient_guardian
 from tests.support.mounted import UNASKED_END, Mounted, clear, environment, ipfsfs
 from tests.support.processes import beside, eventually, guardians_of, stopped, wait_for_guardian
@@ -303,44 +306,57 @@ def test_a_daemon_that_serves_open_files_ends_when_it_is_asked_once_more(mounted
 
 
 @pytest.fixture
-def told_twice(tmp_path: Path) -> Iterator[Path]:
-    """A directory with a file that is open in its view, after SIGTERM, and SIGHUP 0.1 s later. It lies in tmpfs."""
-    at = tmp_path / "cache"
+def over_tmpfs(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
+    """The daemon of a view of a tmpfs with a file, in the foreground; the path and the store."""
+    at, store = tmp_path / "cache", tmp_path / "store"
     at.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "under", at], check=True)
     (at / "file").write_bytes(b"content")
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "ipfsfs",
-        "mount",
-        "--foreground",
-        at,
-        "--store",
-        at.parent / "s",
-    ]
+    command = [sys.executable, "-m", "ipfsfs", "mount", "--foreground", str(at), "--store", str(store)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as daemon:
         assert daemon.stderr is not None
         assert daemon.stderr.readline().startswith(b"serving ")
         try:
-            with (at / "file").open("rb", buffering=0) as held:
-                daemon.send_signal(signal.SIGTERM)
-                time.sleep(0.1)
-                daemon.send_signal(signal.SIGHUP)
-                time.sleep(1)
-                os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                assert held.read() == b"content", "both are one request: what is open is served for 5 s"
-                yield at
-            assert daemon.wait(20) == 0
+            yield daemon, at, store
         finally:
             daemon.kill()
             while mounts.at(at) is not None:
                 subprocess.run(["umount", "-l", at], check=True)
 
 
+def is_beneath(at: Path) -> bool:
+    """Whether what was beneath the view is at its path."""
+    beneath = mounts.at(at)
+    return beneath is not None and (beneath.filesystem, beneath.source) == ("tmpfs", "under")
+
+
 @pytest.mark.root
-def test_signals_that_come_together_unmount_once_and_serve_what_is_open(told_twice: Path) -> None:
-    beneath = mounts.at(told_twice)
-    assert beneath is not None
-    assert (beneath.filesystem, beneath.source) == ("tmpfs", "under")
-    assert (told_twice / "file").read_bytes() == b"content"
+def test_signals_that_come_together_unmount_once_and_serve_what_is_open(
+    over_tmpfs: tuple[subprocess.Popen[bytes], Path, Path],
+) -> None:
+    daemon, at, _ = over_tmpfs
+    with (at / "file").open("rb", buffering=0) as held:
+        daemon.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        daemon.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert held.read() == b"content", "both are one request: what is open is served for 5 s"
+        assert is_beneath(at)
+    assert daemon.wait(20) == 0
+    assert (at / "file").read_bytes() == b"content"
+
+
+@pytest.mark.root
+def test_two_who_unmount_at_once_take_the_view_alone_away(
+    over_tmpfs: tuple[subprocess.Popen[bytes], Path, Path],
+) -> None:
+    daemon, at, store = over_tmpfs
+    with (at / "file").open("rb"):
+        asking = [threading.Thread(target=ask, args=(store, umount.Question(lazy=True))) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(20)
+        assert is_beneath(at)
+    assert daemon.wait(20) == 0

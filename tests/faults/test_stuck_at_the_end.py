@@ -16,6 +16,8 @@ import pytest
 
 from ipfsfs.daemon import mounts
 from ipfsfs.daemon.ward import Ward
+from ipfsfs.errors import MountError
+from ipfsfs.fuse import mountpoint
 from tests.support.filesystems import mounted_image, new_ext4_image
 from tests.support.mounted import UNASKED_END, Mounted, clear, environment
 from tests.support.processes import eventually
@@ -90,11 +92,14 @@ def test_h04_a_guardian_that_sees_other_processes_in_proc_leaves_its_daemon_alon
 
 
 @pytest.mark.parametrize(
-    ("phase", "has_it"), [("mounting", True), ("mounted", True), ("over", False), ("failed", False)]
+    ("said", "has_it"),
+    [(b"", True), (b"failed\n", True), (b"over\n", False), (b"over\nfailed\n", False)],
+    ids=["nothing", "failed", "over", "over and failed"],
 )
-def test_h04_a_daemon_that_gave_its_path_back_may_have_a_successor(phase: str, has_it: bool) -> None:
+def test_h04_a_daemon_that_gave_its_path_back_may_have_a_successor(said: bytes, has_it: bool) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        ward = Ward(process.pid, "{}", -1, phase=phase)  # type: ignore[arg-type]
+        ward = Ward(process.pid, "{}", -1)
+        ward.hear(said)
         daemon = os.pidfd_open(process.pid)
         try:
             assert ward.has_store(daemon) == has_it
@@ -102,3 +107,24 @@ def test_h04_a_daemon_that_gave_its_path_back_may_have_a_successor(phase: str, h
             eventually(lambda: not ward.has_store(daemon), "what has ended has nothing")
         finally:
             os.close(daemon)
+
+
+@pytest.mark.root
+def test_who_unmounts_a_view_that_is_gone_meanwhile_takes_nothing_else_away(tmp_path: Path) -> None:
+    """As two do that saw the same dead view."""
+    at = tmp_path / "cache"
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "under", at], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "view", at], check=True)
+    try:
+        view = mounts.at(at)
+        assert view is not None
+        mountpoint.unmount(at, lazy=True, mount_id=view.mount_id)
+        with pytest.raises(MountError, match="is gone"):
+            mountpoint.unmount(at, lazy=True, mount_id=view.mount_id)
+        beneath = mounts.at(at)
+        assert beneath is not None
+        assert beneath.source == "under"
+    finally:
+        while mounts.at(at) is not None:
+            subprocess.run(["umount", "-l", at], check=True)

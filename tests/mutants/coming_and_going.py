@@ -14,7 +14,7 @@ MUTANTS: Final = (
         "S20",
         "the guardian gives nothing back",
         "ipfsfs/daemon/guardian.py",
-        "            mountpoint.unmount(view.mountpoint, lazy=True, forced=True)\n",
+        "            mountpoint.unmount(view.mountpoint, lazy=True, forced=True, mount_id=view.mount_id)\n",
         "            return left\n",
         ("tests/faults/test_daemon.py::test_h04_a_guardian_that_is_ended_is_replaced",),
     ),

@@ -47,8 +47,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S75",
         "locks are held while the view is unmounted",
         "ipfsfs/daemon/lifecycle.py",
-        "        await self.view.locking.stop()\n        deadline",
-        "        deadline",
+        "            await self.view.locking.stop()\n            await self._off",
+        "            await self._off",
         (f"{_KEEPER}test_h46_unmounting_is_immediate_while_locks_are_held",),
     ),
     Mutant(
