@@ -131,9 +131,10 @@ def _sign_of_life(view: mounts.Mount, woken: int, daemon: int) -> bool:
         for fd in (asked, woken, daemon):
             waiting.register(fd, select.POLLIN)
         ready: dict[int, int] = {}
-        deadline = time.monotonic() + PATIENCE_S
-        while not ready and (left_s := deadline - time.monotonic()) > 0 and not _is_ending(daemon):
-            ready = dict(waiting.poll(min(left_s, BEAT_S) * 1000))
+        beats = round(PATIENCE_S / BEAT_S)  # of our own: time also passes while both of us are frozen
+        while not ready and beats and not _is_ending(daemon):
+            ready = dict(waiting.poll(BEAT_S * 1000))
+            beats -= 1
         if ready:
             os.kill(child, signal.SIGKILL)
         if asked in ready or daemon in ready:
@@ -164,20 +165,21 @@ def _after(ward: Ward, daemon: int) -> None:
 
     The log and the store may be on the disk for which one waits that does not end: the path comes first.
     """
-    has_store = ward.has_store(daemon)
-    left = has_store and _give_back(ward, daemon, has_lock=False)
-    if ward.silent:
-        what = f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s"
-        say("ERROR", f"{what}: its daemon is ended, the path becomes the plain directory")
-    if has_store:
-        say("ERROR", f"process {ward.pid} was killed, and does not end: it waits for something, such as a disk")
-    with _locked(ward.store_fd, 0 if has_store else _LOCK_S) as has_lock:
+    does_not_end = ward.has_store(daemon)
+    left = does_not_end and _give_back(ward, daemon, has_lock=False)
+    with _locked(ward, daemon) as has_lock:
+        is_ours = has_lock or ward.has_store(daemon)
         left = _give_back(ward, daemon, has_lock) or left
+        if ward.silent:
+            what = f"the view of {ward.mountpoint} has not answered for {PATIENCE_S:.0f} s"
+            say("ERROR", f"{what}: its daemon is ended, the path becomes the plain directory")
+        if does_not_end:
+            say("ERROR", f"process {ward.pid} was killed, and does not end: it waits for something, such as a disk")
         if not (ward.phase == "failed" or (ward.phase == "mounted" and left)):
             return  # it ended as it was asked to, or never began
         ended = endings.Ended(ward.pid, int(time.time()), _how(ward), _status(ward.pid, daemon))
         say("WARNING", f"the daemon of {ward.mountpoint} (process {ward.pid}) {ended.in_words}")
-        if not has_lock and not ward.has_store(daemon):
+        if not is_ours:
             return  # who has the store by now sees to it
         try:
             endings.write(ward.store_fd, ended)
@@ -202,7 +204,7 @@ def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
             return is_ours
         left = True
         try:
-            mountpoint.unmount(view.mountpoint, lazy=True, forced=True)
+            mountpoint.unmount(view.mountpoint, lazy=True, forced=True, mount_id=view.mount_id)
         except MountError:
             time.sleep(_POLL_S)
     return left
@@ -216,25 +218,25 @@ def _is_dead(view: mounts.Mount) -> bool:
 
 
 @contextmanager
-def _locked(store_fd: int, wait_s: float) -> Iterator[bool]:
-    """Hold the store's lock while the block runs; not, where another has it for longer or the store is gone."""
+def _locked(ward: Ward, daemon: int) -> Iterator[bool]:
+    """Hold the store's lock while the block runs; not, where another has it for long or the store is gone."""
     lock = -1
     try:
         with suppress(OSError):
-            lock = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=store_fd)
-        yield lock >= 0 and _lock(lock, wait_s)
+            lock = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=ward.store_fd)
+        yield lock >= 0 and _lock(lock, ward, daemon)
     finally:
         if lock >= 0:
             os.close(lock)
 
 
-def _lock(fd: int, wait_s: float) -> bool:
-    deadline = time.monotonic() + wait_s
+def _lock(fd: int, ward: Ward, daemon: int) -> bool:
+    deadline = time.monotonic() + _LOCK_S
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or ward.has_store(daemon):
                 return False
             time.sleep(_POLL_S)
         else:

@@ -32,6 +32,8 @@ class Ward:
     """Whether it was ended here, for it did not answer."""
     connection: int = -1
     """What ends its connection when it is written to, where fusectl is mounted. A number may be another's by then."""
+    gave_back: bool = False
+    """Whether the daemon has given the path back. From then on another may have the store."""
     _heard: bytes = b""
 
     @property
@@ -60,7 +62,7 @@ class Ward:
     def has_store(self, daemon: int) -> bool:
         """Whether the daemon has its store locked, so that there is no successor: until it has given the path back, or
         has ended. Not even SIGKILL ends one that waits for a disk."""
-        return self.phase in ("mounting", "mounted") and daemon >= 0 and not select.select([daemon], [], [], 0)[0]
+        return not self.gave_back and daemon >= 0 and not select.select([daemon], [], [], 0)[0]
 
     def listen(self, fd: int) -> bool:
         """Take in what the daemon says; false when it says no more."""
@@ -95,7 +97,7 @@ class Ward:
                     self.phase, self.mount_id, self.device = "mounted", int(mount_id), int(device)
                     self._know_connection()
                 case [b"over"]:
-                    self.phase = "over"
+                    self.phase, self.gave_back = "over", True
                 case [b"failed"]:
                     self.phase = "failed"
                 case [b"released"]:
