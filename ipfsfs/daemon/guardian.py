@@ -4,7 +4,8 @@ It is started by exec with nothing of the FUSE connection open (H3), before ther
 the daemon is killed. The daemon tells it, by a line on its stdin, which mount it guards, and when the path was given
 back on purpose. It asks that mount for a sign of life now and then, in a child, since the question itself may hang; it
 ends its own daemon only when that very mount does not answer, and unmounts nothing else. It unmounts under the store's
-lock, which a successor holds for as long as it is starting or has the path.
+lock, which a successor holds for as long as it is starting or has the path; without it while its daemon, which was
+killed and waits for a disk, holds that still (decision 87).
 
 An end that nobody asked for is logged and noted in the store (`ipfsfs.daemon.endings`); if the view was mounted with
 `--restart`, the daemon is then started again.
@@ -205,7 +206,7 @@ def _give_back(ward: Ward, daemon: int, has_lock: bool) -> bool:
         left = True
         try:
             mountpoint.unmount(view.mountpoint, lazy=True, forced=True, mount_id=view.mount_id)
-        except MountError:
+        except MountError:  # as while fusermount3 cannot be started: tried again until the deadline
             time.sleep(_POLL_S)
     return left
 
@@ -238,7 +239,7 @@ def _lock(fd: int, ward: Ward, daemon: int) -> bool:
         except BlockingIOError:
             if time.monotonic() > deadline or ward.has_store(daemon):
                 return False
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # flock(2) itself waits without a limit
         else:
             return True
 

@@ -29,14 +29,14 @@ def test_h21_an_open_of_what_another_process_has_open_counts_as_access(mounted: 
     """Of which the filesystem judges the next open anew, for its mode was changed meanwhile."""
     path = mounted().path / "model"
     path.write_bytes(b"content")
-    time.sleep(0.02)
+    time.sleep(0.02)  # times are as coarse as that
     with path.open("rb") as other:
         assert other.read() == b"content"
         eventually(lambda: path.stat().st_atime_ns > path.stat().st_mtime_ns, "the first access is noted")
         path.chmod(0o600)
         changed = path.stat().st_ctime_ns
         assert path.stat().st_atime_ns <= changed
-        time.sleep(0.02)  # times are as coarse as that
+        time.sleep(0.02)
         os.close(os.open(path, os.O_RDONLY))
         eventually(lambda: path.stat().st_atime_ns > changed, "the access time follows")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from tests.bench.placement import LEAVES, simulate
@@ -23,5 +25,7 @@ def test_a_machine_that_is_alone_has_all_in_the_time_of_one_link(machines: int) 
 
 
 def test_a_holder_that_is_lost_costs_about_a_download() -> None:
-    """Not one for each of the seven machines (6.2). Who asks first is another one each time: 0.84 to 1.34 in 133."""
-    assert simulate("the holder is lost", machines=8, lost=1, when_s=1.0).origin < 1.7
+    """Not one for each of the seven machines (6.2). Who asks first is chance: 37 simulations gave 0.84 to 1.32.
+    The mean is 1.05, and the standard deviation of a mean of nine 0.04."""
+    came = [simulate("the holder is lost", machines=8, lost=1, when_s=1.0).origin for _ in range(9)]
+    assert statistics.fmean(came) < 1.25
